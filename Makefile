@@ -1,0 +1,71 @@
+# spam-batch: `make help` lists the targets. A target installs what it needs by itself.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP_ARGS ?=
+
+RECIPE ?= default
+MODEL ?=
+WEIGHTS ?= auto
+DATA ?=
+RUN ?= runs/spam
+BUNDLE ?= models/spam
+IN ?= examples/inbox.csv
+OUT ?= labeled.csv
+
+# onnxruntime and onnxruntime-gpu must never be installed together.
+ORT := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+OPENAI := $(if $(filter openai,$(WEIGHTS)),openai)
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install train export classify test check bench clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "spam-batch needs Python 3.11 or later; type: make PYTHON=python3.11 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.has-run: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP_INSTALL) -e '.[train,export,$(ORT)]'
+	@touch $@
+
+$(VENV)/.has-openai: $(VENV)/.has-run
+	$(PIP_INSTALL) -e '.[openai]'
+	@touch $@
+
+$(VENV)/.has-dev: $(VENV)/.has-run
+	$(PIP_INSTALL) -e '.[train,export,$(ORT),openai,dev]'
+	@touch $@ $(VENV)/.has-openai
+
+install: $(VENV)/.has-run ## Install into .venv, once
+
+train: $(VENV)/.has-run $(if $(OPENAI),$(VENV)/.has-openai) ## Train into RUN= (RECIPE=, MODEL=, WEIGHTS=, DATA=)
+	$(BIN)/spam-train fit --out '$(RUN)' --recipe '$(RECIPE)' --weights '$(WEIGHTS)' \
+	  $(if $(MODEL),--model '$(MODEL)') $(if $(DATA),--data '$(DATA)')
+
+export: $(VENV)/.has-run ## Export RUN= to BUNDLE= and check it against PyTorch
+	$(BIN)/spam-export bundle --run '$(RUN)' --out '$(BUNDLE)'
+
+classify: $(VENV)/.has-run ## Label IN= into OUT= and show the first rows
+	$(BIN)/spam-batch classify '$(IN)' --out '$(OUT)' --bundle '$(BUNDLE)'
+	@head -n 8 '$(OUT)'
+
+test: $(VENV)/.has-dev ## Run the tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.has-dev ## Lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: $(VENV)/.has-run ## Measure BUNDLE= against the notebook's loop on RUN=
+	$(BIN)/python benchmarks/throughput.py --run '$(RUN)' --bundle '$(BUNDLE)'
+
+clean: ## Remove .venv and build files; data, runs and models stay
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,104 @@
+"""Run the exported graph with onnxruntime."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from batch.errors import BundleError, InternalError
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+# TF32 rounds the inputs of a product to 10 bits; off, so that CUDA's fp32 is fp32.
+PROVIDER_OPTIONS = {"cpu": {}, "cuda": {"use_tf32": "0"}}
+DEVICES = ("auto", *PROVIDERS)
+
+
+def usable_cpus() -> int:
+    """Processors that this process may use: its affinity, cut by its cgroup's quota."""
+    try:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        count = os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        if quota != "max":
+            count = min(count, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):
+        pass  # no cgroup v2 here
+    return count
+
+
+class InferenceSession:
+    """One loaded graph on one device.
+
+    Attributes:
+        device: ``cpu`` or ``cuda``, the one that really runs.
+        note: a sentence for the user if ``auto`` could not have the GPU, else None.
+    """
+
+    def __init__(self, model: bytes, device: str = "auto", threads: int | None = None):
+        """
+        Raises:
+            BundleError: onnxruntime is missing, the device asked for does not
+                work, or the graph cannot be loaded.
+        """
+        try:
+            import onnxruntime as ort
+        except ImportError:
+            raise BundleError(
+                "onnxruntime is not installed; type: pip install 'spam-batch[cpu]', "
+                "or 'spam-batch[gpu]' for an NVIDIA GPU"
+            ) from None
+        ort.set_default_logger_severity(4)  # its warnings would stand in cron's mail
+        self.version = ort.__version__
+        self.note: str | None = None
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = threads or usable_cpus()
+        options.inter_op_num_threads = 1
+        has_cuda = PROVIDERS["cuda"] in ort.get_available_providers()
+        if device == "cuda" and not has_cuda:
+            raise BundleError(
+                f"--device cuda: onnxruntime {ort.__version__} here has no CUDA provider; "
+                "type: pip uninstall onnxruntime && pip install 'spam-batch[gpu]'"
+            )
+        wanted = "cuda" if device == "cuda" or (device == "auto" and has_cuda) else "cpu"
+        self._session = self._create(ort, model, wanted, options)
+        if wanted == "cuda" and PROVIDERS["cuda"] not in self._session.get_providers():
+            problem = "the CUDA provider could not be loaded (driver, CUDA or cuDNN missing)"
+            if device == "cuda":
+                raise BundleError(f"--device cuda: {problem}")
+            self.note = f"{problem}; running on the CPU"
+            wanted = "cpu"
+        self.device = wanted
+        self.threads = options.intra_op_num_threads
+        self._input = self._session.get_inputs()[0].name
+
+    @staticmethod
+    def _create(ort, model: bytes, device: str, options):
+        names = [device] if device == "cpu" else [device, "cpu"]
+        try:
+            return ort.InferenceSession(
+                model,
+                options,
+                providers=[PROVIDERS[name] for name in names],
+                provider_options=[PROVIDER_OPTIONS[name] for name in names],
+            )
+        except Exception as error:  # onnxruntime raises its own classes, straight from C++
+            first_line = str(error).strip().splitlines()[0]
+            raise BundleError(f"onnxruntime cannot load the model: {first_line}") from None
+
+    def run(self, ids: np.ndarray) -> np.ndarray:
+        """Logits of one padded batch: ``(B, T)`` int64 -> ``(B, K)`` float32.
+
+        Raises:
+            InternalError: onnxruntime failed, or a logit is not a finite number.
+        """
+        try:
+            logits = self._session.run(None, {self._input: ids})[0]
+        except Exception as error:
+            first_line = str(error).strip().splitlines()[0]
+            raise InternalError(f"onnxruntime failed on a batch: {first_line}") from None
+        if not np.isfinite(logits).all():
+            raise InternalError("the model gave a logit that is not a finite number")
+        return logits

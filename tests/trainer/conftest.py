@@ -1,0 +1,115 @@
+"""A web server on this machine that a test scripts answer by answer, and zips made to order."""
+
+import io
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+Answer = Callable[[BaseHTTPRequestHandler], None]
+
+
+class WebServer:
+    """Answers a path with its list of answers in turn; the last one is repeated."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, dict[str, str]]] = []  # path, headers
+        self.answers: dict[str, list[Answer]] = {}
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                server.requests.append((self.path, dict(self.headers)))
+                answers = server.answers.get(self.path, [server.send(b"gone", status=404)])
+                answer = answers.pop(0) if len(answers) > 1 else answers[0]
+                try:
+                    answer(self)
+                except (BrokenPipeError, ConnectionResetError):
+                    pass  # a client that gives up is what many tests are about
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.httpd.server_address[1]
+        threading.Thread(target=self.httpd.serve_forever, args=(0.01,), daemon=True).start()
+
+    def url(self, path: str, *answers: Answer) -> str:
+        """The URL of ``path``, which is from now on answered by ``answers``."""
+        if answers:
+            self.answers[path] = list(answers)
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def paths(self) -> list[str]:
+        return [path for path, _ in self.requests]
+
+    @staticmethod
+    def send(
+        body: bytes,
+        status: int = 200,
+        until: int | None = None,
+        pause: tuple[int, float] | None = None,
+        length: bool = True,
+        **headers: str,
+    ) -> Answer:
+        """Answer with ``body``, or its first ``until`` bytes and a cut.
+
+        ``pause`` is (bytes, seconds) between pieces. A header's ``_`` stands for ``-``.
+        """
+
+        def answer(handler: BaseHTTPRequestHandler) -> None:
+            handler.send_response(status)
+            if length:
+                handler.send_header("Content-Length", str(len(body)))
+            for name, value in headers.items():
+                handler.send_header(name.replace("_", "-"), value)
+            handler.end_headers()
+            piece, seconds = pause or (len(body) or 1, 0.0)
+            for start in range(0, len(body[:until]), piece):
+                handler.wfile.write(body[start : min(start + piece, until or len(body))])
+                handler.wfile.flush()
+                time.sleep(seconds)
+
+        return answer
+
+    @staticmethod
+    def send_range(body: bytes, **headers: str) -> Answer:
+        """Answer a Range request as a server does that knows them; 200 when none is asked."""
+
+        def answer(handler: BaseHTTPRequestHandler) -> None:
+            wanted = handler.headers.get("Range")
+            if wanted is None:
+                return WebServer.send(body, **headers)(handler)
+            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            span = f"bytes {start}-{len(body) - 1}/{len(body)}"
+            return WebServer.send(body[start:], status=206, Content_Range=span, **headers)(handler)
+
+        return answer
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    server = WebServer()
+    yield server
+    server.httpd.shutdown()
+    server.httpd.server_close()
+
+
+@pytest.fixture
+def zip_of() -> Callable[..., bytes]:
+    """Makes a deflated zip of (name, bytes); a ``ZipInfo`` says more than a name."""
+
+    def make(*members: tuple[str | zipfile.ZipInfo, bytes]) -> bytes:
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in members:
+                archive.writestr(name, data, zipfile.ZIP_DEFLATED)
+        return file.getvalue()
+
+    return make

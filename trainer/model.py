@@ -1,0 +1,219 @@
+"""GPT-2 with its language-model head replaced by a linear layer to the classes.
+
+The architecture is OpenAI's: learned positions, pre-norm blocks, causal
+attention, tanh-GELU, LayerNorm with eps 1e-5. Parameters have the names of the
+published checkpoints (``wte``, ``h.0.attn.c_attn``, ``ln_f``); weights are
+stored as ``nn.Linear`` stores them, ``(out, in)``.
+
+Shapes: B messages, T tokens of the longest of them, C channels, H heads,
+K classes, V vocabulary.
+"""
+
+import math
+from dataclasses import asdict, dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+VOCAB_SIZE = 50257
+PAD_ID = 50256  # <|endoftext|>; encoding a message never yields it
+POOLINGS = ("last_token", "last_position")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Architecture of the classifier; ``size`` is a name, the rest are counts."""
+
+    size: str
+    emb_dim: int
+    layers: int
+    heads: int
+    classes: int = 2
+    pooling: str = "last_token"
+    vocab_size: int = VOCAB_SIZE  # rows of the token embedding
+    remapped: bool = False  # BPE ids pass through token_map before the embedding
+    context_length: int = 1024  # tokens
+    drop_rate: float = 0.0
+    pad_id: int = PAD_ID
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "ModelConfig":
+        return cls(**values)
+
+
+SIZES = {
+    "gpt2-small": ModelConfig("gpt2-small", emb_dim=768, layers=12, heads=12),
+    "gpt2-medium": ModelConfig("gpt2-medium", emb_dim=1024, layers=24, heads=16),
+    "gpt2-large": ModelConfig("gpt2-large", emb_dim=1280, layers=36, heads=20),
+    "gpt2-xl": ModelConfig("gpt2-xl", emb_dim=1600, layers=48, heads=25),
+    "starter": ModelConfig("starter", emb_dim=128, layers=2, heads=4),
+}
+
+
+def model_config(size: str, **changes) -> ModelConfig:
+    """The published architecture of one ``size``, with ``changes`` applied.
+
+    >>> model_config("gpt2-small", classes=3).emb_dim
+    768
+    """
+    return replace(SIZES[size], **changes)
+
+
+class Attention(nn.Module):
+    """Causal self-attention over ``(B, T, C)``."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.heads = config.heads
+        self.drop_rate = config.drop_rate
+        self.c_attn = nn.Linear(config.emb_dim, 3 * config.emb_dim)
+        self.c_proj = nn.Linear(config.emb_dim, config.emb_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        B, T, C = x.shape
+        q, k, v = self.c_attn(x).view(B, T, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)
+        drop = self.drop_rate if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=drop)
+        return self.c_proj(y.transpose(1, 2).reshape(B, T, C))
+
+    def forward_pooled(self, x: Tensor, position: Tensor) -> Tensor:
+        """Attention of one position a message: ``(B, T, C)``, ``(B,)`` -> ``(B, C)``.
+
+        Keys and values are needed at every position, the query at one only.
+        What stands to the right of ``position`` is masked.
+        """
+        B, T, C = x.shape
+        D = C // self.heads
+        w_q, w_kv = self.c_attn.weight.split((C, 2 * C))
+        b_q, b_kv = self.c_attn.bias.split((C, 2 * C))
+        q = F.linear(take_position(x, position), w_q, b_q).view(B, self.heads, 1, D)
+        k, v = F.linear(x, w_kv, b_kv).view(B, T, 2, self.heads, D).permute(2, 0, 3, 1, 4)
+        visible = torch.arange(T, device=x.device)[None, :] <= position[:, None]
+        drop = self.drop_rate if self.training else 0.0
+        y = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=visible[:, None, None, :], dropout_p=drop
+        )
+        return self.c_proj(y.reshape(B, C))
+
+
+class MLP(nn.Module):
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.c_fc = nn.Linear(config.emb_dim, 4 * config.emb_dim)
+        self.c_proj = nn.Linear(4 * config.emb_dim, config.emb_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
+
+
+class Block(nn.Module):
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(config.emb_dim, eps=1e-5)
+        self.attn = Attention(config)
+        self.ln_2 = nn.LayerNorm(config.emb_dim, eps=1e-5)
+        self.mlp = MLP(config)
+        self.drop = nn.Dropout(config.drop_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop(self.attn(self.ln_1(x)))
+        return x + self.drop(self.mlp(self.ln_2(x)))
+
+    def forward_pooled(self, x: Tensor, position: Tensor) -> Tensor:
+        """The block's output at one position a message: ``(B, T, C)`` -> ``(B, C)``."""
+        y = take_position(x, position)
+        y = y + self.drop(self.attn.forward_pooled(self.ln_1(x), position))
+        return y + self.drop(self.mlp(self.ln_2(y)))
+
+
+class GPT2Trunk(nn.Module):
+    """Everything but the head. The last block is computed where it is asked for."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        if config.remapped:
+            self.register_buffer("token_map", torch.zeros(VOCAB_SIZE, dtype=torch.int64))
+        self.remapped = config.remapped
+        self.wte = nn.Embedding(config.vocab_size, config.emb_dim)
+        self.wpe = nn.Embedding(config.context_length, config.emb_dim)
+        self.drop = nn.Dropout(config.drop_rate)
+        self.h = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.ln_f = nn.LayerNorm(config.emb_dim, eps=1e-5)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        positions = torch.arange(ids.shape[1], device=ids.device)
+        if self.remapped:
+            ids = self.token_map[ids]
+        return self.drop(self.wte(ids) + self.wpe(positions))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Final hidden states at every position: ``(B, T)`` -> ``(B, T, C)``."""
+        x = self.embed(ids)
+        for block in self.h:
+            x = block(x)
+        return self.ln_f(x)
+
+    def forward_pooled(self, ids: Tensor, position: Tensor) -> Tensor:
+        """Final hidden state at one position a message: ``(B, T)`` -> ``(B, C)``."""
+        x = self.embed(ids)
+        for block in self.h[:-1]:
+            x = block(x)
+        return self.ln_f(self.h[-1].forward_pooled(x, position))
+
+
+class GPT2Classifier(nn.Module):
+    """Token ids to the logits of the classes.
+
+    Input ``(B, T)`` int64, padded on the right with ``config.pad_id``; output
+    ``(B, K)``. With pooling ``last_token`` the logits do not depend on T; with
+    ``last_position`` they do, and T must be the length trained with.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.transformer = GPT2Trunk(config)
+        self.score = nn.Linear(config.emb_dim, config.classes)
+
+    def pooled_position(self, ids: Tensor) -> Tensor:
+        """Index of the position that classifies, ``(B,)`` int64.
+
+        ``last_token`` counts the ids that are not padding rather than searching
+        for a pad. A message without a token is read at its first pad.
+        """
+        if self.config.pooling == "last_token":
+            return ((ids != self.config.pad_id).sum(dim=1) - 1).clamp(min=0)
+        return torch.full((ids.shape[0],), ids.shape[1] - 1, device=ids.device)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.score(self.transformer.forward_pooled(ids, self.pooled_position(ids)))
+
+    def forward_plain(self, ids: Tensor) -> Tensor:
+        """The same logits with nothing saved: every position, then pool."""
+        return self.score(take_position(self.transformer(ids), self.pooled_position(ids)))
+
+
+def take_position(x: Tensor, position: Tensor) -> Tensor:
+    """One position a message: ``(B, T, C)``, ``(B,)`` -> ``(B, C)``."""
+    return x[torch.arange(x.shape[0], device=x.device), position]
+
+
+def init_weights(model: nn.Module, layers: int, generator: torch.Generator | None = None) -> None:
+    """GPT-2's initial weights: N(0, 0.02), residual projections divided by sqrt(2 * layers).
+
+    Source: Radford et al. 2019, section 2.3.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 1:
+            nn.init.constant_(parameter, 1.0 if "ln_" in name and name.endswith("weight") else 0.0)
+        else:
+            std = 0.02 / math.sqrt(2 * layers) if name.endswith("c_proj.weight") else 0.02
+            nn.init.normal_(parameter, std=std, generator=generator)
+
+
+def count_parameters(model: nn.Module, trainable_only: bool = False) -> int:
+    return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable_only)

@@ -1,0 +1,70 @@
+"""Recipes: everything that decides a training run, apart from data and weights.
+
+``book`` is the published notebook. ``default`` differs from it in one thing,
+the pooled position. Both are written for pretrained weights; a model that
+starts from random weights keeps the recipe's data, split, pooling and order,
+and takes the optimizer settings of :data:`FROM_RANDOM` instead.
+"""
+
+from dataclasses import asdict, dataclass, replace
+
+TRAINABLE = ("head", "last_block", "all")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training run's settings; frozen, and stored whole in ``config.json``."""
+
+    name: str
+    pooling: str
+    trainable: str = "last_block"  # which parameters learn
+    balance: bool = True  # every class cut down to the smallest
+    train_fraction: float = 0.7
+    validation_fraction: float = 0.1  # the rest is the test set
+    split_seed: int = 123  # pandas random_state of balancing and shuffling
+    max_length: int | None = None  # tokens; None: the longest training message
+    batch_size: int = 8  # messages
+    epochs: int = 5
+    learning_rate: float = 5e-5
+    weight_decay: float = 0.1
+    schedule: str = "constant"  # or "cosine", after a linear warm-up
+    warmup_fraction: float = 0.0  # of all steps
+    clip_norm: float | None = None  # global gradient norm; None: unclipped
+    drop_rate: float = 0.0
+    token_drop_rate: float = 0.0  # probability that a training token is hidden
+    eval_freq: int = 50  # steps between two evaluations of the loss
+    eval_iter: int = 5  # batches that such an evaluation looks at
+    seed: int = 123
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+RECIPES = {
+    "book": Recipe("book", pooling="last_position"),
+    "default": Recipe("default", pooling="last_token"),
+}
+
+# Chosen by the runs in docs/measurements.md, section "Starter".
+FROM_RANDOM = {
+    "trainable": "all",
+    "epochs": 20,
+    "learning_rate": 1e-3,
+    "schedule": "cosine",
+    "warmup_fraction": 0.1,
+    "clip_norm": 1.0,
+    "drop_rate": 0.1,
+    "token_drop_rate": 0.1,
+}
+
+
+def get_recipe(name: str, from_random: bool = False, **changes) -> Recipe:
+    """A recipe by name; ``changes`` that are None are left out.
+
+    >>> get_recipe("book").learning_rate
+    5e-05
+    """
+    recipe = RECIPES[name]
+    if from_random:
+        recipe = replace(recipe, **FROM_RANDOM)
+    return replace(recipe, **{key: value for key, value in changes.items() if value is not None})

@@ -1,0 +1,134 @@
+"""The run folder: all that a training run leaves, and all that an export needs."""
+
+import hashlib
+import json
+import platform
+import shutil
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from batch import __version__
+from batch.bundle import TOKENIZER
+from batch.errors import InputError, MissingInputError
+from batch.tokenizer import Tokenizer
+from trainer.model import GPT2Classifier, ModelConfig
+
+CONFIG = "config.json"
+METRICS = "metrics.json"
+WEIGHTS = "model.safetensors"
+RUN_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What ``config.json`` says: enough to know, and to repeat, a run."""
+
+    model: dict  # ModelConfig
+    recipe: dict  # Recipe
+    labels: list[str]
+    positive_label: str | None
+    max_length: int  # tokens
+    weights: dict  # kind, origin, sha256, statement
+    data: dict  # name, origin, sha256, rows, is_partial
+    tokenizer_sha256: str
+    device: str
+    versions: dict[str, str]
+    format: int = RUN_FORMAT
+
+    @property
+    def model_config(self) -> ModelConfig:
+        return ModelConfig.from_dict(self.model)
+
+
+def package_versions(*names: str) -> dict[str, str]:
+    """Versions of Python, of this project and of the packages named."""
+    versions = {"python": platform.python_version(), "spam-batch": __version__}
+    for name in names:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def write_json(path: Path, values: dict) -> None:
+    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+    path.write_text(text, encoding="utf-8")
+
+
+def write_run(
+    folder: Path, config: RunConfig, model: GPT2Classifier, metrics: dict, tokenizer: Path
+) -> None:
+    """Write weights, ``config.json``, ``metrics.json`` and a copy of the tokenizer."""
+    state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    save_file(state, folder / WEIGHTS)
+    shutil.copyfile(tokenizer, folder / TOKENIZER)
+    write_json(folder / METRICS, metrics)
+    write_json(folder / CONFIG, asdict(config))
+
+
+def read_config(folder: Path) -> RunConfig:
+    """Read ``config.json``.
+
+    Raises:
+        MissingInputError: no run folder. InputError: not one that we can read.
+    """
+    path = folder / CONFIG
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        config = RunConfig(**values)
+    except OSError:
+        raise MissingInputError(
+            f"{folder} is not a run folder (it has no {CONFIG}); make one with: spam-train fit"
+        ) from None
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: {error}") from None
+    if config.format != RUN_FORMAT:
+        raise InputError(f"{path}: format {config.format}, this version reads {RUN_FORMAT}")
+    return config
+
+
+def read_model(folder: Path, config: RunConfig) -> GPT2Classifier:
+    """The trained classifier on the CPU, in eval mode.
+
+    Raises:
+        InputError: the weights are not those of ``config.json``.
+    """
+    model = GPT2Classifier(config.model_config)
+    try:
+        model.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{folder / WEIGHTS}: {str(error).splitlines()[0]}") from None
+    return model.eval()
+
+
+def read_tokenizer(folder: Path) -> Tokenizer:
+    return Tokenizer.load(folder / TOKENIZER)
+
+
+def hash_file(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_state_dict(model: GPT2Classifier, path: Path) -> None:
+    """The notebook's ``torch.save(model.state_dict())``, for those who ask for a ``.pth``."""
+    torch.save(model.state_dict(), path)
+
+
+def load_state_dict(model: GPT2Classifier, path: Path) -> None:
+    """Read a ``.pth`` of :func:`save_state_dict`; a pickle that holds code is refused.
+
+    Raises:
+        InputError: not a state dict of this model.
+    """
+    try:
+        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch raises pickle, zip and runtime errors here
+        raise InputError(
+            f"{path}: not a state dict of this model: {type(error).__name__}"
+        ) from None

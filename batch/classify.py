@@ -188,7 +188,8 @@ class RowWriter:
             "tokens": lambda: [b"%d" % count for count in predictions.tokens],
             "truncated": lambda: [b"true" if cut else b"false" for cut in predictions.truncated],
         }
-        added = map(self._delimiter.join, zip(*(cells[name]() for name in self._columns)))
+        chosen = (cells[name]() for name in self._columns)
+        added = map(self._delimiter.join, zip(*chosen, strict=True))
         delimiter, line_end = self._delimiter, self._line_end
         return b"".join(
             record.raw + delimiter + cell + (record.line_end or line_end)

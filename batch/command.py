@@ -1,5 +1,6 @@
 """What the three command lines share: errors become one sentence and an exit status."""
 
+import contextlib
 import logging
 import sys
 
@@ -41,10 +42,8 @@ class Cli(click.Group):
 
 def fail(prog_name: str | None, message: str, exit_code: int) -> None:
     """Say ``message`` on standard error and end the process."""
-    try:
+    with contextlib.suppress(OSError):  # closed or full; the status still tells
         click.echo(f"{prog_name}: error: {message}", err=True)
-    except OSError:
-        pass  # standard error is closed or full; the status still tells
     sys.exit(exit_code)
 
 

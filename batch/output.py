@@ -63,7 +63,7 @@ def open_output(out: str) -> Iterator[BinaryIO]:
     target = resolve_target(out)
     if target.exists() and not target.is_file():
         try:
-            file = open(target, "wb")
+            file = open(target, "wb")  # noqa: SIM115
         except OSError as error:
             raise OutputError(f"cannot write {out}: {error.strerror}") from None
         with _storage_errors(out), file:

@@ -98,10 +98,10 @@ def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True))
 @click.option("--batch-size", type=click.IntRange(1), help="Messages a step.")
 @click.option(
-    "--max-length", type=click.IntRange(1), help="Tokens; default: longest training message."
+    "--max-length", type=click.IntRange(1), help="Tokens; default: the longest in training."
 )
 @click.option(
-    "--balance/--no-balance", default=None, help="Cut classes to the smallest one's size."
+    "--balance/--no-balance", default=None, help="Cut classes to equal size."
 )
 @click.option("--pth", type=click.Path(path_type=Path), help="Also write a .pth state dict here.")
 @click.option("--quiet", is_flag=True, help="No progress, warnings only.")

@@ -16,7 +16,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Columns:
-    """Where label and text stand. ``None`` is found by name, or by position if there is no header."""
+    """Where label and text stand; ``None``: found by name, or by position without a header."""
 
     label: str | None = None
     text: str | None = None
@@ -149,7 +149,7 @@ def split(frame: pd.DataFrame, recipe: Recipe) -> dict[str, pd.DataFrame]:
     missing = set(frame["label"]) - set(parts["train"]["label"])
     if missing:
         raise InputError(
-            f"no training message has the label {sorted(missing)[0]!r}; give more data"
+            f"no training message is labelled {sorted(missing)[0]!r}; give more data"
         )
     return parts
 

@@ -1,7 +1,7 @@
 """One training run from files to run folder."""
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -101,7 +101,7 @@ class RunOptions:
     cache: Path = Path("data")
     data: Path | None = None
     bpe: Path | None = None
-    columns: Columns = Columns()
+    columns: Columns = field(default_factory=Columns)
     positive_label: str | None = None
     device: str = "auto"
     changes: dict | None = None  # fields of Recipe
@@ -118,7 +118,7 @@ def train(options: RunOptions) -> dict:
     bpe_file = fetch_bpe(options.cache, options.bpe)
     if data_file.is_partial:
         log.warning(
-            "WARNING: the data is an incomplete copy of the SMS Spam Collection: %s lines of 5,574.",
+            "WARNING: an incomplete copy of the SMS Spam Collection: %s lines of 5,574.",
             f"{data_file.lines:,}",
         )
     weights = resolve_weights(options.weights, options.size, options.cache)

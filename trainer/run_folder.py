@@ -130,5 +130,5 @@ def load_state_dict(model: GPT2Classifier, path: Path) -> None:
         model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch raises pickle, zip and runtime errors here
         raise InputError(
-            f"{path}: not a state dict of this model: {type(error).__name__}"
+            f"{path}: no state dict of this model: {type(error).__name__}"
         ) from None

@@ -7,7 +7,7 @@ hash, the *digest*, stands for the whole.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 
 from batch.errors import BundleError
@@ -113,15 +113,25 @@ def open_bundle(folder: Path | str) -> Bundle:
         raise BundleError(
             f"{path}: format version {version!r}, this spam-batch reads {FORMAT_VERSION}"
         )
+    _check_keys(path, values)
     try:
         values["files"] = {
             _check_name(path, name): FileEntry(**entry) for name, entry in values["files"].items()
         }
         manifest = Manifest(**values)
         _check_manifest(path, manifest)
-    except (TypeError, KeyError, AttributeError) as error:
+    except (TypeError, AttributeError) as error:
         raise BundleError(f"{path}: {error}") from None
     return Bundle(folder, manifest, hashlib.sha256(data).hexdigest())
+
+
+def _check_keys(path: Path, values: dict) -> None:
+    known = fields(Manifest)
+    for key in known:
+        if key.name not in values and key.default_factory is MISSING:
+            raise BundleError(f"{path}: the key {key.name!r} is missing")
+    for name in sorted(values.keys() - {key.name for key in known}):
+        raise BundleError(f"{path}: the key {name!r} is not known")
 
 
 def _check_name(path: Path, name: str) -> str:
@@ -132,7 +142,8 @@ def _check_name(path: Path, name: str) -> str:
 
 def _check_manifest(path: Path, manifest: Manifest) -> None:
     problems = {
-        "labels": len(manifest.labels) >= 2
+        "labels": isinstance(manifest.labels, list)
+        and len(manifest.labels) >= 2
         and len(set(manifest.labels)) == len(manifest.labels)
         and all(isinstance(label, str) and label for label in manifest.labels),
         "positive_label": manifest.positive_label in (None, *manifest.labels),
@@ -142,7 +153,10 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
         "fixed_length": isinstance(manifest.fixed_length, bool),
         "variants": bool(manifest.variants)
         and all(name in manifest.files for name in manifest.variants.values()),
-        "files": TOKENIZER in manifest.files,
+        "files": TOKENIZER in manifest.files
+        and all(isinstance(entry.size, int) for entry in manifest.files.values()),
+        "pad_id": isinstance(manifest.pad_id, int),
+        "training": isinstance(manifest.training, dict),
     }
     for key, is_good in problems.items():
         if not is_good:

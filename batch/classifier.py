@@ -78,7 +78,9 @@ class Classifier:
         Raises:
             BundleError: they differ, with the message's number.
         """
-        golden = self.bundle.read_json(GOLDEN)["messages"]
+        golden = self.bundle.read_json(GOLDEN).get("messages")
+        if not golden:
+            raise BundleError(f"{self.bundle.folder}: {GOLDEN} has no messages to check with")
         ids = [self.encode(message["text"])[0] for message in golden]
         for number, (message, found) in enumerate(zip(golden, ids, strict=True)):
             if found != message["ids"]:
@@ -88,6 +90,11 @@ class Classifier:
                 )
         logits = self.logits(ids)
         expected = np.array([message["logits"] for message in golden])
+        if expected.shape != logits.shape:
+            raise BundleError(
+                f"{self.bundle.folder}: {GOLDEN} has logits of shape {expected.shape}, "
+                f"the model gives {logits.shape}"
+            )
         difference = np.abs(logits - expected).max(axis=1)
         worst = int(difference.argmax())
         if not difference[worst] <= GOLDEN_TOLERANCE:
@@ -108,7 +115,13 @@ class Classifier:
         result = np.empty((len(sequences), len(self.manifest.labels)), dtype=np.float32)
         for rows, width in cut_batches([len(s) for s in sequences], self.batch_tokens, fixed):
             ids = pad_batch([sequences[row] for row in rows], width, self.manifest.pad_id)
-            result[rows] = self.session.run(ids)
+            logits = self.session.run(ids)
+            if logits.shape != (len(rows), result.shape[1]):
+                raise BundleError(
+                    f"{self.bundle.folder}: the model gives logits of shape {logits.shape} for "
+                    f"{len(rows)} messages and {result.shape[1]} labels"
+                )
+            result[rows] = logits
         return result
 
     def classify(self, texts: Sequence[str]) -> Predictions:

@@ -1,10 +1,12 @@
 """Label a CSV stream: every record comes out once, in order, with its own bytes and ours."""
 
+import contextlib
 import os
 import stat
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -101,7 +103,8 @@ def classify_file(
     with open_input(source) as stream:
         reader = RecordReader(stream, dialect)
         bom = reader.bom
-        header = read_header(source, reader, text_column, columns)
+        with _reading(source):
+            header = read_header(source, reader, text_column, columns)
         classifier = load_classifier()
         with open_output(out) as file:
             rows = RowWriter(header, dialect, columns, classifier.manifest.labels)
@@ -143,16 +146,24 @@ def _read_window(source: str, reader: RecordReader, window: int) -> list[Record]
         InputError: one is bad: file, line, byte and reason.
         MissingInputError: the input can no longer be read.
     """
-    try:
+    with _reading(source):
         records = reader.read_records(window)
-    except OSError as error:
-        raise MissingInputError(f"{source}: reading stopped: {error.strerror}") from None
     for record in records:
         if record.problem:
             raise InputError(
                 f"{source}: line {record.line}, byte {record.offset}: the record {record.problem}"
             )
     return records
+
+
+@contextlib.contextmanager
+def _reading(source: str) -> Iterator[None]:
+    """Turn the operating system's errors on the input into one of ours."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise MissingInputError(f"{source}: reading stopped: {reason}") from None
 
 
 def _size_of(stream: BinaryIO) -> int | None:

@@ -81,9 +81,12 @@ def _dialect(name: str, delimiter: str | None):
     if delimiter is None:
         delimiter = "\t" if name.lower().endswith(".tsv") else ","
     try:
-        return Dialect({"\\t": "\t", "tab": "\t"}.get(delimiter, delimiter).encode())
+        dialect = Dialect({"\\t": "\t", "tab": "\t"}.get(delimiter, delimiter).encode())
     except ValueError as error:
         raise click.UsageError(f"--delimiter: {error}") from None
+    if dialect.delimiter.isalnum() or dialect.delimiter == b".":
+        raise click.UsageError(f"--delimiter: {delimiter!r} would stand in our own columns too")
+    return dialect
 
 
 @main.command()

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import sys
 
 import click
@@ -18,11 +19,12 @@ class Cli(click.Group):
 
     def main(self, args=None, prog_name=None, **extra):
         prog_name = prog_name or self.name
+        _open_missing_streams()
         try:
-            super().main(args, prog_name, standalone_mode=False, **extra)
-        except click.exceptions.Exit as stop:
-            sys.exit(stop.exit_code)
-        except click.Abort:
+            sys.exit(super().main(args, prog_name, standalone_mode=False, **extra))
+        except click.Abort as stop:
+            if isinstance(stop.__cause__, EOFError):  # click's own reading of it is Ctrl-D
+                fail(prog_name, f"a fault of ours: EOFError: {stop.__cause__}", 70)
             fail(prog_name, "interrupted", 130)
         except click.ClickException as error:
             error.show()
@@ -38,6 +40,15 @@ class Cli(click.Group):
             fail(prog_name, f"{where}{error.strerror or error}", 74)
         except Exception as error:
             fail(prog_name, f"a fault of ours: {type(error).__name__}: {error}", 70)
+
+
+def _open_missing_streams() -> None:
+    """Open what was closed of 0, 1 and 2, so that no file of ours gets its number."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    if sys.stderr is None:  # where click and tqdm would write to standard output instead
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
 def fail(prog_name: str | None, message: str, exit_code: int) -> None:

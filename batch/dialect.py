@@ -114,11 +114,13 @@ def count_lines(data: bytes, start: int = 0, end: int | None = None) -> int:
 
 def find_closing_quote(data: bytes, at: int, reach: int, dialect: Dialect) -> int:
     """Index of the quote in ``data[at:reach]`` that closes the field open at ``at``, or -1."""
-    quote = re.escape(dialect.quote)
     if dialect.escape is None:
-        for run in re.compile(quote + b"+").finditer(data, at, reach):
-            if (run.end() - run.start()) % 2:  # an even run is doubled quotes only
-                return run.end() - 1
+        match_run = re.compile(_class(dialect.quote) + b"+").match
+        while (at := data.find(dialect.quote, at, reach)) >= 0:
+            run = match_run(data, at, reach).end() - at
+            at += run
+            if run % 2:  # an even run is doubled quotes only
+                return at - 1
         return -1
     search = re.compile(_class(dialect.specials)).search
     while found := search(data, at, reach):

@@ -63,13 +63,14 @@ class InferenceSession:
                 "type: pip uninstall onnxruntime && pip install 'spam-batch[gpu]'"
             )
         wanted = "cuda" if device == "cuda" or (device == "auto" and has_cuda) else "cpu"
-        self._session = self._create(ort, model, wanted, options)
-        if wanted == "cuda" and PROVIDERS["cuda"] not in self._session.get_providers():
-            problem = "the CUDA provider could not be loaded (driver, CUDA or cuDNN missing)"
-            if device == "cuda":
-                raise BundleError(f"--device cuda: {problem}")
-            self.note = f"{problem}; running on the CPU"
+        try:
+            self._session = self._create(ort, model, wanted, options)
+        except BundleError as error:
+            if wanted == device or wanted == "cpu":
+                raise
+            self.note = f"{error}; running on the CPU"
             wanted = "cpu"
+            self._session = self._create(ort, model, wanted, options)
         self.device = wanted
         self.threads = options.intra_op_num_threads
         self._input = self._session.get_inputs()[0].name
@@ -77,16 +78,22 @@ class InferenceSession:
     @staticmethod
     def _create(ort, model: bytes, device: str, options):
         names = [device] if device == "cpu" else [device, "cpu"]
+        on = "" if device == "cpu" else f" on {device}"
         try:
-            return ort.InferenceSession(
+            session = ort.InferenceSession(
                 model,
                 options,
                 providers=[PROVIDERS[name] for name in names],
                 provider_options=[PROVIDER_OPTIONS[name] for name in names],
+                enable_fallback=0,  # it would print to standard output, and change the device
             )
         except Exception as error:  # onnxruntime raises its own classes, straight from C++
-            first_line = str(error).strip().splitlines()[0]
-            raise BundleError(f"onnxruntime cannot load the model: {first_line}") from None
+            reason = _first_line(error)
+            raise BundleError(f"onnxruntime cannot load the model{on}: {reason}") from None
+        if PROVIDERS[device] not in session.get_providers():
+            reason = "the provider could not be loaded (driver, CUDA or cuDNN missing)"
+            raise BundleError(f"onnxruntime cannot load the model{on}: {reason}")
+        return session
 
     def run(self, ids: np.ndarray) -> np.ndarray:
         """Logits of one padded batch: ``(B, T)`` int64 -> ``(B, K)`` float32.
@@ -97,8 +104,12 @@ class InferenceSession:
         try:
             logits = self._session.run(None, {self._input: ids})[0]
         except Exception as error:
-            first_line = str(error).strip().splitlines()[0]
-            raise InternalError(f"onnxruntime failed on a batch: {first_line}") from None
+            raise InternalError(f"onnxruntime failed on a batch: {_first_line(error)}") from None
         if not np.isfinite(logits).all():
             raise InternalError("the model gave a logit that is not a finite number")
         return logits
+
+
+def _first_line(error: Exception) -> str:
+    """What ``error`` says on its first line, or its class where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -37,7 +37,7 @@ class Record(NamedTuple):
         return None if self.problem else self.dialect.split(self.raw)
 
 
-# 0.2 µs a record, against 0.4 µs for Record(...) itself.
+# Half the time of Record(...) itself: measured 0.33 µs against 0.65 µs a record.
 _make_record: Callable[[tuple], Record] = partial(tuple.__new__, Record)
 
 

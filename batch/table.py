@@ -79,9 +79,9 @@ def find_text_column(name: str, names: list[str], wanted: str | None, dialect: D
         if candidate in lowered:
             return lowered.index(candidate)
     hint = ""
-    if len(names) == 1 and any(other in names[0] for other in "\t;|,"):
-        other = next(byte for byte in "\t;|," if byte in names[0])
-        hint = f"; is the delimiter {show(other)}? type: --delimiter {show(other)}"
+    others = [mark for mark in "\t;|," if mark in names[0] and mark.encode() != dialect.delimiter]
+    if len(names) == 1 and others:
+        hint = f"; is the delimiter {show(others[0])}? type: --delimiter {show(others[0])}"
     raise InputError(
         f"{name}: no text column found; columns: {listed}; name it with --text-column{hint}"
     )

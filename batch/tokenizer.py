@@ -40,7 +40,10 @@ def read_ranks(data: bytes) -> dict[bytes, int]:
         except (ValueError, binascii.Error):
             raise BundleError(f"line {number} of the tokenizer file is not 'base64 rank'") from None
     if sorted(ranks.values()) != list(range(PAD_ID)):
-        raise BundleError(f"the tokenizer file has {len(ranks):,} tokens, GPT-2's has {PAD_ID:,}")
+        raise BundleError(
+            f"the tokenizer file has {len(ranks):,} tokens; GPT-2's has {PAD_ID:,}, "
+            f"with the ranks 0 to {PAD_ID - 1}"
+        )
     return ranks
 
 

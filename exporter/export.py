@@ -76,7 +76,9 @@ def export(run: Path, out: Path, device: str = "auto", progress: bool = True) ->
 
     Raises:
         VerificationError: a difference above the tolerance, or a label that differs.
+        OutputError: ``out`` is something else than a bundle.
     """
+    check_target(out)
     config = read_config(run)
     model = read_model(run, config)
     tokenizer = read_tokenizer(run)
@@ -215,16 +217,24 @@ def write_manifest(folder: Path, config: RunConfig, run: Path) -> None:
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
 
 
+def check_target(target: Path) -> None:
+    """Refuse to replace anything but a bundle or an empty folder.
+
+    Raises:
+        OutputError: ``target`` holds something else.
+    """
+    is_empty = target.is_dir() and not any(target.iterdir())
+    if target.exists() and not is_empty and not (target / MANIFEST).is_file():
+        raise OutputError(f"{target} exists and is not a bundle; it was left as it is")
+
+
 def replace_folder(new: Path, target: Path) -> None:
     """Give ``new`` the name ``target``; an older bundle there goes, anything else stays.
 
     Raises:
         OutputError: ``target`` holds something that is not a bundle.
     """
-    if target.exists() and not (target / MANIFEST).is_file():
-        if not target.is_dir() or any(target.iterdir()):
-            raise OutputError(f"{target} exists and is not a bundle; it was left as it is")
-        target.rmdir()
+    check_target(target)
     os.chmod(new, 0o777 & ~_umask())
     old = new.with_suffix(".old")
     if target.exists():

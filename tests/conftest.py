@@ -1,6 +1,7 @@
 """Fixtures that more than one package's tests use."""
 
 import importlib.metadata
+import logging
 import os
 import subprocess
 import sys
@@ -57,3 +58,36 @@ def run_cli():
         return subprocess.run(command, capture_output=True, timeout=120, **options)
 
     return run
+
+
+@pytest.fixture
+def invoke():
+    """Run a click command line in this process: ``invoke(main, *args)`` -> click's result."""
+    from click.testing import CliRunner
+
+    # A command line sends its package's log to standard error; later tests read it elsewhere.
+    loggers = [logging.getLogger(name) for name in ("trainer", "exporter", "batch")]
+    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    yield lambda main, *args: CliRunner().invoke(main, [str(arg) for arg in args])
+    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def tiny_model():
+    """Makes a classifier of 16 channels whose every parameter is random, norms and biases too."""
+    import torch
+
+    from trainer.model import GPT2Classifier, ModelConfig
+
+    def make(pooling: str = "last_token", seed: int = 0, **changes) -> GPT2Classifier:
+        values = {"emb_dim": 16, "layers": 2, "heads": 2, "context_length": 64, **changes}
+        model = GPT2Classifier(ModelConfig("custom", pooling=pooling, **values))
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.normal_(std=0.3, generator=generator)
+        return model.eval()
+
+    return make

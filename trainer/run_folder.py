@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from batch import __version__
@@ -101,8 +102,9 @@ def read_model(folder: Path, config: RunConfig) -> GPT2Classifier:
     model = GPT2Classifier(config.model_config)
     try:
         model.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"{folder / WEIGHTS}: {str(error).splitlines()[0]}") from None
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
+        raise InputError(f"{folder / WEIGHTS}: {reason}") from None
     return model.eval()
 
 
@@ -129,6 +131,4 @@ def load_state_dict(model: GPT2Classifier, path: Path) -> None:
     try:
         model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch raises pickle, zip and runtime errors here
-        raise InputError(
-            f"{path}: no state dict of this model: {type(error).__name__}"
-        ) from None
+        raise InputError(f"{path}: no state dict of this model: {type(error).__name__}") from None

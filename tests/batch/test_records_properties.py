@@ -2,6 +2,7 @@
 
 ``read_plainly`` is a second reader, a byte at a time and with no regard for cost; ours must
 find the same records in anything. The csv module is the judge of tables that it wrote.
+Cost is counted in bytes scanned, not by the clock.
 """
 
 import csv
@@ -15,13 +16,15 @@ from hypothesis import strategies as st
 from batch.dialect import Dialect
 from batch.records import UTF8_BOM, Record, RecordReader
 
+ESCAPED = Dialect(escape=b"\\")
+UNQUOTED = Dialect(quote=None, escape=b"\\")
 DIALECTS = [
     Dialect(),
     Dialect(b"\t"),
     Dialect(b";", b"'"),
-    Dialect(escape=b"\\"),
+    ESCAPED,
+    UNQUOTED,
     Dialect(quote=None),
-    Dialect(quote=None, escape=b"\\"),
     Dialect(b"|", b"^", b"-"),  # each special in a regular expression
 ]
 BREAK = re.compile(rb"\r\n|\r|\n")
@@ -296,3 +299,41 @@ def test_a_bad_line_costs_no_neighbour(rows, bad, where):
 def test_split_of_a_good_record_is_the_plain_readers(dialect):
     raw = translate(b'a,,"b,""c""",d', dialect) if dialect.quote else translate(b"a,,b", dialect)
     assert dialect.split(raw) == read_one(raw, 0, dialect, None, 99)[1]
+
+
+LINES = 5_000
+FEW = {"max_record_bytes": 4096}
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "bad"),
+    [
+        (b'1,"abc\n' * 100_000, {}, 100_000),  # each closed, and broken, by the next
+        (b'1,"a""b\n' * LINES, {}, LINES),
+        ((b'1,"abc\n' + b"2,def\n" * 999) * 100, {}, 100),  # one in a thousand
+        ((b'1,"abc\n' + b'2,"def"\n' * 999) * 100, {}, 100),
+        ((b'1,"abc\n' + b"2,def\n" * 99 + b'3,x"\n') * 200, {}, 400),  # lines swallowed
+        (b'1,"abc\n' + b"2,def\n" * LINES, {}, 1),
+        (b'1,"abc\n' + b"2,def\n" * LINES, FEW, 1),
+        (b'"\n' * LINES, {}, LINES),
+        (b'"""\n' * LINES, {}, LINES),
+        (b'",x,\n' * LINES, {}, LINES),
+        (b'"\n' + b'"",\n' * LINES, {}, 1),  # every line runs on, whichever way it is read
+        (b'"' * 1_000_000, {}, 1),
+        (b'a,"' + b'""b' * 300_000, {}, 1),
+        (b'"",' * LINES, {}, 1),
+        (b'1,"abc\\"\\\n' * LINES, {"dialect": ESCAPED}, LINES),
+        (b'",abc\\\n,",abc\\\n' * LINES, {"dialect": ESCAPED, "columns": None}, 2 * LINES),
+        (b"x\\\n" * LINES, {"dialect": UNQUOTED}, LINES),  # a chain to the end of the file
+        (b"x\\\n" * LINES, {"dialect": UNQUOTED, **FEW}, LINES),
+        (b"x\\\r" * LINES + b",,,", {"dialect": UNQUOTED}, LINES + 1),
+    ],
+)
+@pytest.mark.parametrize("block_size", [512, 1 << 18])
+def test_hostile_input_is_read_in_linear_time(data, options, bad, block_size):
+    reader = RecordReader(io.BytesIO(data), block_size=block_size, **{"columns": 2, **options})
+    problems = 0
+    while records := reader.read_records(1000):
+        problems += sum(record.problem is not None for record in records)
+    assert problems == bad
+    assert reader.bytes_scanned < 7 * len(data)

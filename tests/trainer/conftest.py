@@ -1,13 +1,17 @@
-"""A web server on this machine that a test scripts answer by answer, and zips made to order."""
+"""A web server that a test scripts answer by answer, zips made to order, and made-up messages."""
 
+import contextlib
+import csv
 import io
 import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
+import torch
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -25,10 +29,9 @@ class WebServer:
                 server.requests.append((self.path, dict(self.headers)))
                 answers = server.answers.get(self.path, [server.send(b"gone", status=404)])
                 answer = answers.pop(0) if len(answers) > 1 else answers[0]
-                try:
+                # A client that gives up is what many tests are about.
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     answer(self)
-                except (BrokenPipeError, ConnectionResetError):
-                    pass  # a client that gives up is what many tests are about
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -90,6 +93,12 @@ class WebServer:
         return answer
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """On tiny tensors threads only wait for each other, for long where other work runs."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
     for name in ("http_proxy", "https_proxy", "all_proxy"):
@@ -113,3 +122,16 @@ def zip_of() -> Callable[..., bytes]:
         return file.getvalue()
 
     return make
+
+
+@pytest.fixture(scope="session")
+def messages_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 made-up messages, half of them spam, with a header and a column too many."""
+    path = tmp_path_factory.mktemp("messages") / "messages.csv"
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "message", "category"])
+        for number in range(0, 60, 2):
+            writer.writerow([number, f'WINNER {number}! Call 0900-{number}, "free" prize', "spam"])
+            writer.writerow([number + 1, f"See you at {number}\nfor dinner 😀", "ham"])
+    return path

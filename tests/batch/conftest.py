@@ -1,0 +1,151 @@
+"""Stub bundles: real ones in each respect but the graph, which adds up a few numbers.
+
+The graph scores a message by its ids alone, pads left out, so what a test expects of a
+score can be computed by hand: :func:`stub_logits`.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, checker, helper, numpy_helper
+
+from batch.bundle import GOLDEN, MANIFEST, TOKENIZER, VERIFY, Manifest, file_entries
+from batch.classifier import Classifier
+from batch.tokenizer import PAD_ID, Tokenizer
+
+WEIGHTS = (-1.0, 1.0)  # one a class
+GOLDEN_TEXTS = ("Do you have time", "", "<|endoftext|>", "Call now!\nYou won £100")
+
+
+def _stub_logits(ids: list[int], weights: tuple[float, ...] = WEIGHTS) -> list[float]:
+    """What the stub graph gives for one message: its logit of the second class is -5 to 5."""
+    value = sum(i % 97 for i in ids) % 41 / 4 - 5
+    return [value * weight for weight in weights]
+
+
+def _make_graph(weights: tuple[float, ...] = WEIGHTS, width: int | None = None) -> bytes:
+    """An ONNX model, ``input_ids (B, T)`` int64 to ``logits (B, K)`` float32.
+
+    ``width`` makes it one that is valid at that T only.
+    """
+    constants = {
+        "pad": np.array(PAD_ID, np.int64),
+        "zero": np.array(0, np.int64),
+        "97": np.array(97, np.int64),
+        "41": np.array(41, np.int64),
+        "axes": np.array([1], np.int64),
+        "quarter": np.array(0.25, np.float32),
+        "five": np.array(5, np.float32),
+        "weights": np.array([weights], np.float32),
+    }
+    nodes = [
+        helper.make_node("Equal", ["input_ids", "pad"], ["is_pad"]),
+        helper.make_node("Mod", ["input_ids", "97"], ["remainders"]),
+        helper.make_node("Where", ["is_pad", "zero", "remainders"], ["counted"]),
+        helper.make_node("ReduceSum", ["counted", "axes"], ["sums"], keepdims=1),
+        helper.make_node("Mod", ["sums", "41"], ["small"]),
+        helper.make_node("Cast", ["small"], ["number"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["number", "quarter"], ["scaled"]),
+        helper.make_node("Sub", ["scaled", "five"], ["value"]),
+        helper.make_node("Mul", ["value", "weights"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "stub",
+        [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["B", width or "T"])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["B", len(weights)])],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    checker.check_model(model)
+    return model.SerializeToString()
+
+
+@pytest.fixture(scope="session")
+def stub_logits() -> Callable[..., list[float]]:
+    return _stub_logits
+
+
+@pytest.fixture(scope="session")
+def make_graph() -> Callable[..., bytes]:
+    return _make_graph
+
+
+@pytest.fixture(scope="session")
+def stub_score() -> Callable[[list[int]], float]:
+    """The probability that the stub bundle gives ``spam``."""
+    return lambda ids: 1 / (1 + math.exp(-2 * _stub_logits(ids)[1]))
+
+
+@pytest.fixture(scope="session")
+def make_bundle(bpe_file: Path, tokenizer: Tokenizer, tmp_path_factory) -> Callable[..., Path]:
+    """Writes a bundle that ``Classifier.load`` accepts, and returns its folder.
+
+    ``weights`` and ``width`` are the graph's; ``files`` replaces files, or leaves them
+    out where they are None, before they are hashed; what is left changes the manifest.
+    """
+
+    def make(
+        weights: tuple[float, ...] = WEIGHTS,
+        width: int | None = None,
+        files: dict[str, bytes | None] | None = None,
+        **manifest,
+    ) -> Path:
+        folder = tmp_path_factory.mktemp("bundle")
+        golden = [
+            {"text": text, "ids": ids, "logits": _stub_logits(ids, weights)}
+            for text, ids in zip(GOLDEN_TEXTS, tokenizer.encode_all(GOLDEN_TEXTS), strict=True)
+        ]
+        contents = {
+            "model.onnx": _make_graph(weights, width),
+            TOKENIZER: bpe_file.read_bytes(),
+            GOLDEN: json.dumps({"messages": golden}).encode(),
+        }
+        contents |= files or {}
+        for name, data in contents.items():
+            if data is not None:
+                (folder / name).write_bytes(data)
+        if VERIFY not in contents:
+            model = file_entries(folder)["model.onnx"]
+            report = {"variants": {"fp32": {"passed": True, "sha256": model.sha256}}}
+            (folder / VERIFY).write_text(json.dumps(report), encoding="utf-8")
+        values = {
+            "labels": ["ham", "spam"],
+            "positive_label": "spam",
+            "threshold": 0.5,
+            "temperature": 1.0,
+            "max_length": width or 32,
+            "fixed_length": width is not None,
+            "pooling": "last_position" if width else "last_token",
+            "pad_id": PAD_ID,
+            "model": "stub",
+            "weights": "none, the graph is a sum",
+            "variants": {"fp32": "model.onnx"},
+            "files": file_entries(folder),
+        }
+        path = folder / MANIFEST
+        path.write_text(Manifest(**values | manifest).to_json(), encoding="utf-8")
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def bundle(make_bundle) -> Path:
+    """The stub bundle; for reading only."""
+    return make_bundle()
+
+
+@pytest.fixture(scope="session")
+def classifier(bundle: Path) -> Classifier:
+    return Classifier.load(bundle, device="cpu", threads=1)
+
+
+@pytest.fixture(scope="session")
+def fixed_length(make_bundle) -> Classifier:
+    """A classifier whose graph is valid at 32 tokens only."""
+    return Classifier.load(make_bundle(width=32), device="cpu", threads=1)

@@ -1,0 +1,283 @@
+"""spam-train as a user meets it: standard output, standard error, exit status, files."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from batch.errors import UnavailableError
+from trainer import run, sources
+from trainer.cli import main, summary_lines
+from trainer.generate import generate_greedy
+from trainer.model import SIZES
+from trainer.run_folder import hash_file, load_state_dict, read_config, read_model
+from trainer.weights import is_conv1d
+
+STARTER = (
+    "The starter, a small model of GPT-2's architecture, trained from random weights on this "
+    "data alone; not pretrained GPT-2."
+)
+ACCURACIES = [
+    r"train accuracy: \d+\.\d\d% of 42 messages",
+    r"validation accuracy: \d+\.\d\d% of 6 messages",
+    r"test accuracy: \d+\.\d\d% of 12 messages",
+]
+
+
+@pytest.fixture
+def given(messages_csv: Path, bpe_file: Path, tmp_path: Path) -> list[object]:
+    """Options that keep ``fit`` short and away from the network."""
+    return ["--data", messages_csv, "--bpe", bpe_file, "--epochs", 1, "--cache", tmp_path / "data"]
+
+
+@pytest.fixture
+def unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*asked: object) -> None:
+        raise UnavailableError("no source of the weights works")
+
+    monkeypatch.setattr(run, "fetch_weights", fail)
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory, messages_csv: Path, bpe_file: Path) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "spam"
+    options = run.RunOptions(
+        out=out, weights="random", data=messages_csv, bpe=bpe_file, progress=False,
+        changes={"epochs": 6, "learning_rate": 3e-3},
+    )  # fmt: skip
+    run.train(options)
+    return out
+
+
+class TestFit:
+    def test_as_a_process(self, run_cli, given, tmp_path: Path) -> None:
+        """Data on standard output, talk on standard error, a run folder, and a .pth on request."""
+        out, pth = tmp_path / "run", tmp_path / "review_classifier.pth"
+        done = run_cli(
+            "trainer", "fit", "--model", "starter", "--weights", "random", "--out", out,
+            "--pth", pth, "--recipe", "book", *given, text=True, encoding="utf-8",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        lines = done.stdout.splitlines()
+        for pattern, line in zip(ACCURACIES, lines, strict=False):
+            assert re.fullmatch(pattern, line)
+        assert lines[3:] == [
+            f"weights: {STARTER}",
+            "data: messages.csv, 60 rows (given: messages.csv)",
+            f"run folder: {out}",
+        ]
+        assert "Recipe: book. Device: " in done.stderr
+        assert STARTER in done.stderr
+        assert "Split: 42 train / 6 validation / 12 test; max_length " in done.stderr
+        assert "5 train / 1 validation / 2 test batches" in done.stderr
+        assert "Ep 1 (Step 000000): Train loss " in done.stderr
+        assert "WARNING" not in done.stderr
+        config = read_config(out)
+        assert config.weights["statement"] == STARTER
+        assert json.loads((out / "metrics.json").read_bytes())["weights"] == STARTER
+        model = read_model(out, config)
+        expected = model.score.weight.clone()
+        torch.nn.init.zeros_(model.score.weight)
+        load_state_dict(model, pth)
+        assert torch.equal(model.score.weight, expected)
+
+    def test_options_reach_the_recipe(self, invoke, given, tmp_path: Path) -> None:
+        out = tmp_path / "run"
+        result = invoke(
+            main, "fit", "--weights", "random", "--out", out, *given, "--quiet", "--no-balance",
+            "--seed", 5, "--batch-size", 4, "--max-length", 6, "--learning-rate", "0.002",
+            "--label-column", "category", "--text-column", "message", "--positive-label", "ham",
+            "--delimiter", ",", "--device", "cpu",
+        )  # fmt: skip
+        assert result.exit_code == 0, result.stderr
+        assert result.stderr == ""
+        config = read_config(out)
+        changed = ("balance", "seed", "batch_size", "max_length", "learning_rate", "epochs")
+        assert [config.recipe[key] for key in changed] == [False, 5, 4, 6, 0.002, 1]
+        assert (config.recipe["pooling"], config.max_length) == ("last_token", 6)
+        assert config.positive_label == "ham"
+
+    def test_auto_falls_back_loudly(self, invoke, given, unavailable, tmp_path: Path) -> None:
+        out = tmp_path / "run"
+        result = invoke(main, "fit", "--out", out, "--quiet", *given)
+        assert result.exit_code == 0, result.stderr
+        assert result.stderr == f"WARNING: GPT-2's weights cannot be had here. {STARTER}\n"
+        assert f"weights: {STARTER}\n" in result.stdout
+        assert read_config(out).weights["kind"] == "random"
+
+    def test_weights_by_name_do_not_fall_back(self, invoke, given, unavailable, tmp_path) -> None:
+        out = tmp_path / "run"
+        result = invoke(main, "fit", "--weights", "gpt2", "--out", out, *given)
+        assert result.exit_code == 69
+        assert result.stdout == ""
+        assert result.stderr == "spam-train: error: no source of the weights works\n"
+        assert not out.exists()
+
+    def test_partial_data_is_told(
+        self, invoke, given, messages_csv, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        partial = replace(sources.DATA_WHEEL, sha256=hash_file(messages_csv))
+        monkeypatch.setattr(sources, "DATA_WHEEL", partial)
+        result = invoke(
+            main, "fit", "--weights", "random", "--out", tmp_path / "run", "--quiet", *given
+        )
+        assert result.exit_code == 0, result.stderr
+        assert result.stderr == (
+            "WARNING: an incomplete copy of the SMS Spam Collection: 91 lines of 5,574.\n"
+        )
+        assert (
+            "WARNING: an incomplete copy of the SMS Spam Collection: 91 of 5,574 lines; "
+            "these figures are not those of the published split.\n"
+        ) in result.stdout
+        assert read_config(tmp_path / "run").data["is_partial"] is True
+
+    @pytest.mark.parametrize(
+        ("options", "exit_code", "message"),
+        [
+            (
+                ["--text-column", "body"],
+                65,
+                "the text column 'body' is not there; columns: id, message, category",
+            ),
+            (["--delimiter", "ab"], 2, "--delimiter 'ab' must be one character, and no quote"),
+            (
+                ["--batch-size", 43],
+                65,
+                "42 training messages do not fill one batch of 43",
+            ),
+            (
+                ["--positive-label", "eggs"],
+                2,
+                "--positive-label 'eggs' is not among: ham, spam",
+            ),
+            (
+                ["--max-length", 1025],
+                2,
+                "--max-length 1025 is more than the model's 1024 tokens",
+            ),
+            (
+                ["--model", "starter", "--weights", "gpt2"],
+                2,
+                "no weights are published for the starter; use --weights random",
+            ),
+        ],
+    )  # fmt: skip
+    def test_errors(self, invoke, given, tmp_path, options, exit_code, message) -> None:
+        result = invoke(
+            main, "fit", "--weights", "random", "--out", tmp_path / "run", "--quiet",
+            *given, *options,
+        )  # fmt: skip
+        assert (result.exit_code, result.stdout) == (exit_code, "")
+        assert result.stderr == f"spam-train: error: {message}\n"
+
+    def test_output_that_cannot_be_made(self, invoke, given, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("mine", encoding="utf-8")
+        out = tmp_path / "file" / "run"
+        result = invoke(main, "fit", "--weights", "random", "--out", out, "--quiet", *given)
+        assert result.exit_code == 73
+        assert result.stderr == f"spam-train: error: cannot create {out}: Not a directory\n"
+
+
+def test_summary_names_every_set() -> None:
+    data = {"name": "d.csv", "rows": 5572, "origin": "UCI", "is_partial": False}
+    metrics = {
+        "accuracy": {"train": 0.97212, "test": 1.0},
+        "messages": {"train": 1045, "test": 300},
+        "weights": "gpt2-small.",
+        "data": data,
+    }
+    assert summary_lines(metrics) == [
+        "train accuracy: 97.21% of 1045 messages",
+        "test accuracy: 100.00% of 300 messages",
+        "weights: gpt2-small.",
+        "data: d.csv, 5,572 rows (UCI)",
+    ]
+
+
+class TestClassify:
+    @pytest.mark.parametrize(
+        ("text", "label"),
+        [
+            ('WINNER 17! Call 0900-17, "free" prize', "spam"),
+            ("See you at 17\nfor dinner 😀", "ham"),
+        ],
+    )
+    def test_labels(self, invoke, run_folder: Path, text: str, label: str) -> None:
+        result = invoke(main, "classify", text, "--run", run_folder)
+        assert result.exit_code == 0, result.stderr
+        found, probability = result.stdout.rstrip("\n").split("\t")
+        assert found == label
+        assert 0.5 <= float(probability) <= 1
+
+    @pytest.mark.parametrize(
+        "text", ["", "<|endoftext|>" * 200, "a" * 100_000, "word " * 20_000, "\n\r\n" * 40, "\0"]
+    )
+    def test_every_message_gets_a_label(self, invoke, run_folder: Path, text: str) -> None:
+        result = invoke(main, "classify", text, "--run", run_folder)
+        assert result.exit_code == 0, result.stderr
+        assert re.fullmatch(r"(ham|spam)\t[01]\.\d{6}\n", result.stdout)
+
+    def test_no_run_folder(self, invoke, tmp_path: Path) -> None:
+        result = invoke(main, "classify", "hi", "--run", tmp_path)
+        assert result.exit_code == 66
+        assert result.stderr == (
+            f"spam-train: error: {tmp_path} is not a run folder (it has no config.json); "
+            "make one with: spam-train fit\n"
+        )
+
+
+class TestSample:
+    def test_checkpoint_of_huggingface(
+        self, invoke, tiny_model, tokenizer, bpe_file, tmp_path, monkeypatch
+    ) -> None:
+        monkeypatch.setitem(SIZES, "gpt2-small", tiny_model().config)
+        trunk = tiny_model().transformer
+        tensors = trunk.state_dict().items()
+        path = tmp_path / "model.safetensors"
+        save_file({n: t.T.contiguous() if is_conv1d(n) else t for n, t in tensors}, path)
+        result = invoke(
+            main, "sample", "Every effort moves you", "--weights", path, "--new-tokens", 4,
+            "--bpe", bpe_file, "--cache", tmp_path,
+        )  # fmt: skip
+        assert result.exit_code == 0, result.stderr
+        prompt = torch.tensor([tokenizer.encode("Every effort moves you")])
+        expected = tokenizer.decode(generate_greedy(trunk, prompt, 4)[0].tolist())
+        assert result.stdout == f"{expected}\n"
+        assert result.stdout.startswith("Every effort moves you")
+
+    def test_random_weights_are_told(self, invoke, bpe_file: Path, tmp_path: Path) -> None:
+        result = invoke(
+            main, "sample", "Every effort", "--weights", "random", "--new-tokens", 1,
+            "--bpe", bpe_file, "--cache", tmp_path,
+        )  # fmt: skip
+        assert result.exit_code == 0, result.stderr
+        assert result.stderr == "WARNING: random weights; the text will make no sense.\n"
+        assert result.stdout.startswith("Every effort")
+
+
+class TestFetch:
+    def test_given_files(self, invoke, messages_csv, bpe_file: Path, tmp_path: Path) -> None:
+        data = invoke(main, "fetch", "data", "--from", messages_csv, "--cache", tmp_path)
+        assert data.stdout == f"data: {messages_csv} (91 lines; given: messages.csv)\n"
+        bpe = invoke(main, "fetch", "bpe", "--from", bpe_file, "--cache", tmp_path)
+        ranks = tmp_path / "gpt2.tiktoken"
+        assert bpe.stdout == f"bpe: {ranks} (given: gpt2.tiktoken)\n"
+        assert ranks.read_bytes() == bpe_file.read_bytes()
+
+    def test_from_needs_a_kind(self, invoke, messages_csv: Path) -> None:
+        result = invoke(main, "fetch", "--from", messages_csv)
+        assert result.exit_code == 2
+        assert result.stderr.endswith(
+            "Error: --from needs to know what it is: data, bpe or weights\n"
+        )
+
+
+@pytest.mark.parametrize("command", ["fetch", "fit", "classify", "sample"])
+def test_help_has_an_example(invoke, command: str) -> None:
+    result = invoke(main, command, "--help")
+    assert result.exit_code == 0
+    assert f"Example:\n    spam-train {command} " in result.stdout

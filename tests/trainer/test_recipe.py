@@ -1,0 +1,69 @@
+"""The recipes: what the notebook has, and what may differ from it."""
+
+import json
+from dataclasses import FrozenInstanceError, asdict
+
+import pytest
+
+from trainer.recipe import FROM_RANDOM, RECIPES, TRAINABLE, Recipe, get_recipe
+
+
+def test_book_is_the_notebook() -> None:
+    assert RECIPES["book"].to_dict() == {
+        "name": "book",
+        "pooling": "last_position",
+        "trainable": "last_block",
+        "balance": True,
+        "train_fraction": 0.7,
+        "validation_fraction": 0.1,
+        "split_seed": 123,
+        "max_length": None,
+        "batch_size": 8,
+        "epochs": 5,
+        "learning_rate": 5e-5,
+        "weight_decay": 0.1,
+        "schedule": "constant",
+        "warmup_fraction": 0.0,
+        "clip_norm": None,
+        "drop_rate": 0.0,
+        "token_drop_rate": 0.0,
+        "eval_freq": 50,
+        "eval_iter": 5,
+        "seed": 123,
+    }
+
+
+def test_default_differs_in_pooling_only() -> None:
+    book, default = RECIPES["book"].to_dict(), RECIPES["default"].to_dict()
+    differing = {key for key in book if book[key] != default[key]}
+    assert differing == {"name", "pooling"}
+    assert default["pooling"] == "last_token"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_from_random_changes_only_what_it_names(name: str) -> None:
+    ours, published = get_recipe(name, from_random=True), RECIPES[name]
+    assert asdict(ours) == {**asdict(published), **FROM_RANDOM}
+    kept = ("name", "pooling", "balance", "split_seed", "train_fraction", "max_length", "seed")
+    assert not set(kept) & set(FROM_RANDOM)
+    assert ours.trainable in TRAINABLE
+
+
+def test_changes_win_and_none_is_no_change() -> None:
+    recipe = get_recipe("book", from_random=True, epochs=2, balance=False, seed=None)
+    assert (recipe.epochs, recipe.balance, recipe.seed) == (2, False, 123)
+    assert get_recipe("default", epochs=None) == RECIPES["default"]
+
+
+def test_unknown_names_are_errors() -> None:
+    with pytest.raises(KeyError):
+        get_recipe("cook")
+    with pytest.raises(TypeError):
+        get_recipe("book", epoch=3)
+
+
+def test_recipe_is_frozen_and_goes_through_json() -> None:
+    recipe = get_recipe("default", max_length=17)
+    with pytest.raises(FrozenInstanceError):
+        recipe.epochs = 1
+    assert Recipe(**json.loads(json.dumps(recipe.to_dict()))) == recipe

@@ -1,0 +1,246 @@
+"""One run from files to run folder, and where its weights come from."""
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from batch.errors import UnavailableError, UsageError
+from batch.tokenizer import PAD_ID
+from trainer import run
+from trainer.data import Columns
+from trainer.recipe import RECIPES, get_recipe
+from trainer.run import RunOptions, encode_parts, make_model, resolve_weights, train
+from trainer.run_folder import hash_file, read_config, read_model
+from trainer.weight_files import WeightFiles
+
+STARTER = (
+    "The starter, a small model of GPT-2's architecture, trained from random weights on this "
+    "data alone; not pretrained GPT-2."
+)
+
+
+@pytest.fixture
+def no_sources(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
+    """GPT-2's weights cannot be had; the list holds what was asked for."""
+    asked: list[tuple] = []
+
+    def fail(folder: Path, size: str, kind: str | None = None, source: Path | None = None):
+        asked.append((size, kind, source))
+        raise UnavailableError("no source of the weights works")
+
+    monkeypatch.setattr(run, "fetch_weights", fail)
+    return asked
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, messages_csv: Path, bpe_file: Path) -> tuple[Path, dict]:
+    """A run folder of the recipe ``book``, and its metrics."""
+    out = tmp_path_factory.mktemp("runs") / "deep" / "book"
+    options = RunOptions(
+        out=out,
+        recipe="book",
+        weights="random",
+        size="starter",
+        cache=out.parent / "cache",
+        data=messages_csv,
+        bpe=bpe_file,
+        changes={"epochs": 2, "seed": 7},
+        progress=False,
+    )
+    return out, train(options)
+
+
+class TestTrain:
+    def test_files(self, trained) -> None:
+        out, _ = trained
+        assert sorted(path.name for path in out.iterdir()) == [
+            "accuracy-plot.pdf",
+            "accuracy-plot.png",
+            "config.json",
+            "gpt2.tiktoken",
+            "loss-plot.pdf",
+            "loss-plot.png",
+            "metrics.json",
+            "model.safetensors",
+            "test.csv",
+            "train.csv",
+            "validation.csv",
+        ]
+
+    def test_config(self, trained, messages_csv: Path, bpe_file: Path) -> None:
+        config = read_config(trained[0])
+        assert config.labels == ["ham", "spam"]
+        assert config.positive_label == "spam"
+        assert config.recipe == get_recipe("book", from_random=True, epochs=2, seed=7).to_dict()
+        assert config.model["pooling"] == "last_position"
+        assert config.model["size"] == "starter"
+        assert config.weights == {
+            "kind": "random",
+            "origin": "random",
+            "sha256": {},
+            "statement": STARTER,
+        }
+        assert config.data["sha256"] == hash_file(messages_csv)
+        assert (config.data["rows"], config.data["is_partial"]) == (60, False)
+        assert config.tokenizer_sha256 == hash_file(bpe_file)
+        assert set(config.versions) >= {"python", "torch", "tiktoken", "pandas", "spam-batch"}
+
+    def test_metrics(self, trained) -> None:
+        out, metrics = trained
+        assert json.loads((out / "metrics.json").read_bytes()) == metrics
+        assert metrics["weights"] == STARTER
+        assert metrics["messages"] == {"train": 42, "validation": 6, "test": 12}
+        assert metrics["history"]["examples_seen"] == 2 * 40
+        assert all(0 <= value <= 1 for value in metrics["accuracy"].values())
+
+    def test_accuracy_is_that_of_the_saved_model(self, trained, tokenizer) -> None:
+        out, metrics = trained
+        config = read_config(out)
+        frame = pd.read_csv(out / "test.csv", keep_default_na=False)
+        model, right = read_model(out, config), 0
+        for label, text in zip(frame["label"], frame["text"], strict=True):
+            ids = tokenizer.encode(text, config.max_length)
+            ids += [PAD_ID] * (config.max_length - len(ids))
+            with torch.no_grad():
+                right += config.labels[model(torch.tensor([ids])).argmax()] == label
+        assert right / 12 == metrics["accuracy"]["test"]
+
+    def test_other_columns_three_classes_unbalanced(self, tmp_path: Path, bpe_file: Path) -> None:
+        data = tmp_path / "tickets.tsv"
+        lines = [f"{name}\t{name} {i}" for i in range(20) for name in ("bill", "net", "other")]
+        data.write_text("\n".join(["queue\tbody", *lines[:-4]]), encoding="utf-8")
+        options = RunOptions(
+            out=tmp_path / "run",
+            weights="random",
+            data=data,
+            bpe=bpe_file,
+            columns=Columns(label="queue", text="body"),
+            changes={"epochs": 1, "balance": False},
+            progress=False,
+        )
+        metrics = train(options)
+        config = read_config(tmp_path / "run")
+        assert sum(metrics["messages"].values()) == 56
+        assert config.labels == ["bill", "net", "other"]
+        assert config.positive_label is None
+        assert read_model(tmp_path / "run", config).score.out_features == 3
+
+    def test_positive_label_that_is_none_of_them(self, trained, messages_csv, bpe_file) -> None:
+        out, _ = trained
+        options = RunOptions(
+            out=out.parent / "other", weights="random", data=messages_csv, bpe=bpe_file,
+            positive_label="Spam", progress=False,
+        )  # fmt: skip
+        expected = "^--positive-label 'Spam' is not among: ham, spam$"
+        with pytest.raises(UsageError, match=expected):
+            train(options)
+        assert not options.out.exists()
+
+
+class TestResolveWeights:
+    def test_auto_falls_back_and_says_so(self, tmp_path: Path, no_sources, caplog) -> None:
+        caplog.set_level("INFO", logger="trainer")
+        weights = resolve_weights("auto", None, tmp_path)
+        assert no_sources == [("gpt2-small", None, None)]
+        assert (weights.size, weights.kind, weights.tensors) == ("starter", "random", None)
+        assert weights.statement == STARTER
+        assert [(record.levelno, record.message) for record in caplog.records] == [
+            (logging.INFO, "no source of the weights works"),
+            (logging.WARNING, f"WARNING: GPT-2's weights cannot be had here. {STARTER}"),
+        ]
+
+    @pytest.mark.parametrize(
+        ("spec", "size", "asked"),
+        [
+            ("gpt2", None, ("gpt2-small", None, None)),
+            ("openai", None, ("gpt2-small", "openai", None)),
+            ("huggingface", "gpt2-xl", ("gpt2-xl", "huggingface", None)),
+            ("some/folder", None, ("gpt2-small", None, Path("some/folder"))),
+            ("auto", "gpt2-medium", ("gpt2-medium", None, None)),
+        ],
+    )
+    def test_nothing_else_falls_back(self, tmp_path, no_sources, spec, size, asked) -> None:
+        with pytest.raises(UnavailableError, match=r"^no source of the weights works$"):
+            resolve_weights(spec, size, tmp_path)
+        assert no_sources == [asked]
+
+    @pytest.mark.parametrize(
+        ("spec", "size", "expected"),
+        [
+            ("random", None, "starter"),
+            ("auto", "starter", "starter"),
+            ("random", "gpt2-large", "gpt2-large"),
+        ],
+    )
+    def test_random_asks_for_nothing(self, tmp_path, no_sources, spec, size, expected) -> None:
+        weights = resolve_weights(spec, size, tmp_path)
+        assert (weights.size, weights.kind, weights.tensors) == (expected, "random", None)
+        assert weights.statement.endswith(
+            ", trained from random weights on this data alone; not pretrained GPT-2."
+        )
+        assert no_sources == []
+
+    def test_starter_has_no_published_weights(self, tmp_path: Path, no_sources) -> None:
+        expected = "^no weights are published for the starter; use --weights random$"
+        with pytest.raises(UsageError, match=expected):
+            resolve_weights("gpt2", "starter", tmp_path)
+        assert no_sources == []
+
+    def test_published_tensors(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = tmp_path / "model.safetensors"
+        save_file({"ln_f.bias": torch.arange(3.0)}, path)
+        files = WeightFiles("huggingface", path, "a hub", {"model.safetensors": "abc"})
+        monkeypatch.setattr(run, "fetch_weights", lambda *asked: files)
+        weights = resolve_weights("auto", None, tmp_path)
+        assert weights.tensors["ln_f.bias"].tolist() == [0, 1, 2]
+        assert weights.describe() == {
+            "kind": "huggingface",
+            "origin": "a hub",
+            "sha256": {"model.safetensors": "abc"},
+            "statement": "gpt2-small, pretrained by OpenAI (a hub), finetuned on this data.",
+        }
+
+
+class TestEncodeParts:
+    WEIGHTS = resolve_weights("random", None, Path("no-cache"))
+
+    def parts(self, **texts: str) -> dict[str, pd.DataFrame]:
+        return {
+            name: pd.DataFrame({"label": ["ham", "spam"], "text": ["time", text]})
+            for name, text in texts.items()
+        }
+
+    def encode(self, tokenizer, max_length: int | None = None, train: str = "time time"):
+        parts = self.parts(train=train, validation="time " * 9, test="")
+        recipe = replace(RECIPES["default"], max_length=max_length)
+        return encode_parts(parts, ["ham", "spam"], tokenizer, recipe, self.WEIGHTS)
+
+    def test_longest_training_message_decides(self, tokenizer) -> None:
+        sets, max_length = self.encode(tokenizer)
+        assert max_length == 2
+        assert [data.ids.shape[1] for data in sets.values()] == [2, 2, 2]
+        assert [data.truncated for data in sets.values()] == [0, 1, 0]
+
+    def test_longer_than_the_context_is_cut(self, tokenizer) -> None:
+        sets, max_length = self.encode(tokenizer, train=" time" * 2000)
+        assert max_length == sets["train"].ids.shape[1] == 1024
+        assert sets["train"].truncated == 1
+
+    def test_max_length_beyond_the_context_is_refused(self, tokenizer) -> None:
+        expected = "^--max-length 1025 is more than the model's 1024 tokens$"
+        with pytest.raises(UsageError, match=expected):
+            self.encode(tokenizer, max_length=1025)
+
+    def test_starter_gets_a_vocabulary_of_its_own(self, tokenizer) -> None:
+        sets, _ = self.encode(tokenizer)
+        model = make_model(self.WEIGHTS, RECIPES["book"], sets["train"], classes=2)
+        assert model.config.remapped
+        assert model.config.vocab_size == 3  # shared row, pad, "time" of both messages
+        assert model.transformer.token_map[tokenizer.encode("time")].tolist() == [2]
+        assert model.config.pooling == "last_position"

@@ -1,0 +1,182 @@
+"""The run folder: what is written is read back, and what is not ours is refused."""
+
+import json
+import pickle
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from batch import __version__
+from batch.errors import InputError, MissingInputError
+from trainer.dataset import pad_messages
+from trainer.model import GPT2Classifier
+from trainer.recipe import RECIPES
+from trainer.run_folder import (
+    RunConfig,
+    hash_file,
+    load_state_dict,
+    package_versions,
+    read_config,
+    read_model,
+    read_tokenizer,
+    save_state_dict,
+    write_run,
+)
+
+
+def config_of(model: GPT2Classifier, **changes) -> RunConfig:
+    config = RunConfig(
+        model=model.config.to_dict(),
+        recipe=RECIPES["default"].to_dict(),
+        labels=["Spaß", "spam"],
+        positive_label="spam",
+        max_length=16,
+        weights={"kind": "random", "origin": "random", "sha256": {}, "statement": "random."},
+        data={"name": "d", "origin": "o", "sha256": "s", "rows": 1, "is_partial": False},
+        tokenizer_sha256="t",
+        device="cpu",
+        versions={"torch": "2"},
+    )
+    return replace(config, **changes)
+
+
+@pytest.fixture
+def model(tiny_model) -> GPT2Classifier:
+    return tiny_model(vocab_size=8, remapped=True)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, model: GPT2Classifier, bpe_file: Path) -> Path:
+    write_run(tmp_path, config_of(model), model, {"accuracy": {"test": 0.5}}, bpe_file)
+    return tmp_path
+
+
+def same_weights(ours: GPT2Classifier, theirs: GPT2Classifier) -> bool:
+    ids = pad_messages([[1, 2, 3], []], 5)
+    return torch.equal(ours(ids), theirs(ids)) and all(
+        torch.equal(value, theirs.state_dict()[name]) for name, value in ours.state_dict().items()
+    )
+
+
+def test_round_trip(folder: Path, model: GPT2Classifier, tokenizer, bpe_file: Path) -> None:
+    config = read_config(folder)
+    assert config == config_of(model)
+    assert config.model_config == model.config
+    read = read_model(folder, config)
+    assert not read.training
+    assert same_weights(read, model)
+    assert read_tokenizer(folder).encode("Do you have time") == [5211, 345, 423, 640]
+    assert json.loads((folder / "metrics.json").read_bytes()) == {"accuracy": {"test": 0.5}}
+    assert '"Spaß"' in (folder / "config.json").read_text(encoding="utf-8")
+    assert hash_file(folder / "gpt2.tiktoken") == hash_file(bpe_file)
+
+
+def test_weights_are_safetensors_of_every_tensor(folder: Path, model: GPT2Classifier) -> None:
+    from safetensors.torch import load_file
+
+    tensors = load_file(folder / "model.safetensors")
+    assert set(tensors) == set(model.state_dict())
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float32, torch.int64}
+
+
+def test_package_versions() -> None:
+    versions = package_versions("torch", "no-such-package")
+    assert versions["torch"] == torch.__version__
+    assert versions["spam-batch"] == __version__
+    assert versions["no-such-package"] == "not installed"
+
+
+class TestRefusals:
+    def test_no_run_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(MissingInputError) as caught:
+            read_config(tmp_path)
+        assert str(caught.value) == (
+            f"{tmp_path} is not a run folder (it has no config.json); make one with: spam-train fit"
+        )
+
+    @pytest.mark.parametrize(
+        ("change", "reason"),
+        [
+            (lambda values: "{", "Expecting property name enclosed in double quotes"),
+            (lambda values: json.dumps({**values, "format": 2}), "format 2, this version reads 1"),
+            (lambda values: json.dumps({**values, "new": 1}), "unexpected keyword argument 'new'"),
+            (lambda values: "[]", "argument after ** must be a mapping, not list"),
+        ],
+    )
+    def test_bad_config(self, folder: Path, change, reason: str) -> None:
+        path = folder / "config.json"
+        path.write_text(change(json.loads(path.read_bytes())), encoding="utf-8")
+        with pytest.raises(InputError) as caught:
+            read_config(folder)
+        assert str(caught.value).startswith(f"{path}: ")
+        assert reason in str(caught.value)
+
+    def test_weights_of_another_model(self, folder: Path, tiny_model) -> None:
+        config = config_of(tiny_model(vocab_size=8, remapped=True, classes=3))
+        with pytest.raises(InputError) as caught:
+            read_model(folder, config)
+        assert str(caught.value) == (
+            f"{folder / 'model.safetensors'}: Error(s) in loading state_dict for GPT2Classifier: "
+            "size mismatch for score.weight: copying a param with shape torch.Size([2, 16]) from "
+            "checkpoint, the shape in current model is torch.Size([3, 16])."
+        )
+
+    def test_weights_missing_and_damaged(self, folder: Path) -> None:
+        config, path = read_config(folder), folder / "model.safetensors"
+        path.write_bytes(path.read_bytes()[:-1])
+        with pytest.raises(InputError, match="^" + str(path) + ": Error while deserializing"):
+            read_model(folder, config)
+        path.unlink()
+        with pytest.raises(InputError, match="^" + str(path) + ": No such file or directory"):
+            read_model(folder, config)
+
+
+class Marker:
+    """Unpickling it would create a file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+class TestPth:
+    def test_round_trip(self, tmp_path: Path, model: GPT2Classifier, tiny_model) -> None:
+        path = tmp_path / "review_classifier.pth"
+        save_state_dict(model, path)
+        other = tiny_model(vocab_size=8, remapped=True, seed=1)
+        assert not same_weights(other, model)
+        load_state_dict(other, path)
+        assert same_weights(other, model)
+
+    def test_code_is_not_run(self, tmp_path: Path, model: GPT2Classifier) -> None:
+        marker, path = tmp_path / "marker", tmp_path / "evil.pth"
+        torch.save({**model.state_dict(), "score.bias": Marker(marker)}, path)
+        self.refused(model, path, "UnpicklingError")
+        path.write_bytes(pickle.dumps(Marker(marker)))
+        self.refused(model, path, "UnpicklingError")
+        assert not marker.exists()
+        pickle.loads(path.read_bytes())
+        assert marker.exists()  # it was no dud
+
+    def test_other_contents(self, tmp_path: Path, model: GPT2Classifier, tiny_model) -> None:
+        path = tmp_path / "other.pth"
+        self.refused(model, path, "FileNotFoundError")
+        path.write_bytes(b"")
+        self.refused(model, path, "EOFError")
+        save_state_dict(tiny_model(), path)
+        self.refused(model, path, "RuntimeError")
+
+    @staticmethod
+    def refused(model: GPT2Classifier, path: Path, reason: str) -> None:
+        with pytest.raises(InputError) as caught:
+            load_state_dict(model, path)
+        assert str(caught.value) == f"{path}: no state dict of this model: {reason}"
+
+
+def test_config_is_plain_json(model: GPT2Classifier) -> None:
+    values = asdict(config_of(model))
+    assert RunConfig(**json.loads(json.dumps(values))) == config_of(model)

@@ -73,7 +73,7 @@ def compare(ours: np.ndarray, theirs: np.ndarray, batch_size: int) -> Comparison
     """Compare logits ``(N, K)`` of the same messages."""
     finite = bool(np.isfinite(ours).all() and np.isfinite(theirs).all())
     with np.errstate(invalid="ignore"):  # inf - inf
-        difference = np.nan_to_num(np.abs(ours - theirs), nan=np.inf).max(axis=1)
+        difference = np.nan_to_num(np.abs(ours - theirs), nan=np.inf, posinf=np.inf).max(axis=1)
     worst = int(difference.argmax())
     return Comparison(
         batch_size=batch_size,

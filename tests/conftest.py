@@ -11,6 +11,8 @@ import pytest
 
 # transformers would import tensorflow where it is installed; ours do that themselves.
 os.environ.setdefault("USE_TF", "0")
+# On tiny tensors torch's threads only wait for each other, for long where other work runs.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 SMS_FILE = ROOT.parent / "shared" / "data" / "SMSSpamCollection"

@@ -101,9 +101,7 @@ def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None
 @click.option(
     "--max-length", type=click.IntRange(1), help="Tokens; default: the longest in training."
 )
-@click.option(
-    "--balance/--no-balance", default=None, help="Cut classes to equal size."
-)
+@click.option("--balance/--no-balance", default=None, help="Cut classes to equal size.")
 @click.option("--pth", type=click.Path(path_type=Path), help="Also write a .pth state dict here.")
 @click.option("--quiet", is_flag=True, help="No progress, warnings only.")
 def fit(

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -167,12 +168,14 @@ def fit(
     sets: dict[str, EncodedSet],
     recipe: Recipe,
     progress: bool = True,
+    stand_ins: Tensor | None = None,
 ) -> tuple[History, dict[str, float]]:
     """Train in place. Returns the history and the accuracies over the full sets.
 
     ``sets`` has ``train``, ``validation`` and ``test`` on the model's device.
     Every draw from torch's generator happens where the notebook makes it, so
     with pretrained weights on the same device the figures are the notebook's.
+    ``stand_ins`` are those of the starter's :class:`~trainer.vocabulary.Vocabulary`.
 
     Raises:
         InputError: fewer training messages than one batch, or a loss that is not a number.
@@ -197,6 +200,9 @@ def fit(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: learning_rate_factor(step, total, recipe)
     )
+    average = None
+    if recipe.average_decay is not None:
+        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay))
     history = History()
     start = time.monotonic()
     with tqdm(total=total, unit="step", disable=None if progress else True) as bar:
@@ -204,8 +210,12 @@ def fit(
         for epoch in range(1, recipe.epochs + 1):
             for rows in loaders["train"]:
                 step += 1
-                loss = _train_step(model, sets["train"], rows, recipe, optimizer, trainable)
+                loss = _train_step(
+                    model, sets["train"], rows, recipe, optimizer, trainable, stand_ins
+                )
                 schedule.step()
+                if average is not None:
+                    average.update_parameters(model)
                 history.examples_seen += len(rows)
                 bar.update()
                 if step % recipe.eval_freq == 0:
@@ -213,6 +223,8 @@ def fit(
                     _evaluate_loss(model, sets, loaders, recipe, history, epoch, step, bar)
             _check_loss(loss, step, recipe)
             _evaluate_accuracy(model, sets, loaders, recipe, history)
+    if average is not None:
+        model.load_state_dict(average.module.state_dict())
     history.seconds = time.monotonic() - start
     log.info("Training completed in %.2f minutes.", history.seconds / 60)
 
@@ -229,11 +241,15 @@ def _train_step(
     recipe: Recipe,
     optimizer: torch.optim.Optimizer,
     trainable: list[nn.Parameter],
+    stand_ins: Tensor | None,
 ) -> Tensor:
     model.train()
     optimizer.zero_grad()
     rows = rows.to(data.ids.device)
     ids, lengths = data.ids[rows], data.lengths[rows]
+    if stand_ins is not None and recipe.stand_in_rate:
+        is_replaced = torch.rand(ids.shape, device=ids.device) < recipe.stand_in_rate
+        ids = torch.where(is_replaced, stand_ins[ids], ids)
     if recipe.token_drop_rate:
         ids, lengths = drop_tokens(ids, lengths, recipe.token_drop_rate)
     loss = F.cross_entropy(model(trim(ids, lengths, recipe.pooling)), data.labels[rows])

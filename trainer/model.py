@@ -50,7 +50,7 @@ SIZES = {
     "gpt2-medium": ModelConfig("gpt2-medium", emb_dim=1024, layers=24, heads=16),
     "gpt2-large": ModelConfig("gpt2-large", emb_dim=1280, layers=36, heads=20),
     "gpt2-xl": ModelConfig("gpt2-xl", emb_dim=1600, layers=48, heads=25),
-    "starter": ModelConfig("starter", emb_dim=128, layers=2, heads=4),
+    "starter": ModelConfig("starter", emb_dim=64, layers=1, heads=4),
 }
 
 

@@ -30,8 +30,11 @@ class Recipe:
     schedule: str = "constant"  # or "cosine", after a linear warm-up
     warmup_fraction: float = 0.0  # of all steps
     clip_norm: float | None = None  # global gradient norm; None: unclipped
+    average_decay: float | None = None  # of a moving average of the weights; None: the last ones
     drop_rate: float = 0.0
-    token_drop_rate: float = 0.0  # probability that a training token is hidden
+    token_drop_rate: float = 0.0  # probability that a training token is deleted
+    stand_in_rate: float = 0.0  # probability that it is shown by its shape alone
+    min_token_count: int = 2  # messages that must hold a token for a row of its own; starter
     eval_freq: int = 50  # steps between two evaluations of the loss
     eval_iter: int = 5  # batches that such an evaluation looks at
     seed: int = 123
@@ -48,13 +51,14 @@ RECIPES = {
 # Chosen by the runs in docs/measurements.md, section "Starter".
 FROM_RANDOM = {
     "trainable": "all",
-    "epochs": 20,
+    "epochs": 12,
     "learning_rate": 1e-3,
-    "schedule": "cosine",
     "warmup_fraction": 0.1,
     "clip_norm": 1.0,
+    "average_decay": 0.998,
     "drop_rate": 0.1,
     "token_drop_rate": 0.1,
+    "stand_in_rate": 0.1,
 }
 
 

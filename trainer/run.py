@@ -1,6 +1,8 @@
 """One training run from files to run folder."""
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,15 +27,13 @@ from trainer.openai_checkpoint import read_openai_checkpoint
 from trainer.plots import write_plots
 from trainer.recipe import Recipe, get_recipe
 from trainer.run_folder import RunConfig, package_versions, write_run
-from trainer.vocabulary import build_token_map
+from trainer.vocabulary import Vocabulary, build_vocabulary
 from trainer.weight_files import fetch_weights
 from trainer.weights import read_safetensors
 
 log = logging.getLogger("trainer")
 
-# Training tokens seen in fewer messages share one embedding row when a model is
-# trained from nothing (docs/measurements.md, section "Starter").
-MIN_TOKEN_COUNT = 2
+SMALL_EMB_DIM = 256
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,11 @@ def train(options: RunOptions) -> dict:
         "Split: %s; max_length %d tokens",
         " / ".join(f"{len(data)} {name}" for name, data in sets.items()), max_length,
     )  # fmt: skip
-    model = make_model(weights, recipe, sets["train"], len(labels)).to(device)
+    vocabulary = None
+    if weights.size == "starter":
+        messages = tokenizer.encode_all(parts["train"]["text"], max_length)
+        vocabulary = build_vocabulary(messages, tokenizer, recipe.min_token_count)
+    model = make_model(weights, recipe, vocabulary, len(labels)).to(device)
     log.info(
         "%s parameters, %s of them trained",
         f"{count_parameters(model):,}", f"{count_parameters(model, trainable_only=True):,}",
@@ -154,7 +158,9 @@ def train(options: RunOptions) -> dict:
         options.out.mkdir(parents=True, exist_ok=True)  # now, not after an hour of training
     except OSError as error:
         raise OutputError(f"cannot create {options.out}: {error.strerror}") from None
-    history, accuracy = fit(model, sets, recipe, options.progress)
+    stand_ins = vocabulary.stand_ins.to(device) if vocabulary else None
+    with _threads_for(model.config):
+        history, accuracy = fit(model, sets, recipe, options.progress, stand_ins)
 
     data = {
         "name": data_file.name,
@@ -190,6 +196,22 @@ def train(options: RunOptions) -> dict:
     return metrics
 
 
+@contextlib.contextmanager
+def _threads_for(config: ModelConfig) -> Iterator[None]:
+    """One thread for a small model: its products are too short to share out.
+
+    On a machine that does something else besides, torch's threads then wait for
+    each other longer than they work, ten times and more.
+    """
+    threads = torch.get_num_threads()
+    if config.emb_dim <= SMALL_EMB_DIM:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def encode_parts(
     parts, labels: list[str], tokenizer: Tokenizer, recipe: Recipe, weights: Weights
 ) -> tuple[dict[str, EncodedSet], int]:
@@ -215,20 +237,16 @@ def encode_parts(
 
 
 def make_model(
-    weights: Weights, recipe: Recipe, train_set: EncodedSet, classes: int
+    weights: Weights, recipe: Recipe, vocabulary: Vocabulary | None, classes: int
 ) -> GPT2Classifier:
-    """The classifier before training; the starter gets a vocabulary of its own."""
+    """The classifier before training, with the starter's own vocabulary if there is one."""
     config: ModelConfig = model_config(
         weights.size, classes=classes, pooling=recipe.pooling, drop_rate=recipe.drop_rate
     )
-    if weights.size != "starter":
+    if vocabulary is None:
         return build_model(config, recipe, weights.tensors)
-    messages = [
-        ids[:length].tolist() for ids, length in zip(train_set.ids, train_set.lengths, strict=True)
-    ]
-    token_map, rows = build_token_map(messages, MIN_TOKEN_COUNT)
-    config = replace(config, vocab_size=rows, remapped=True)
+    config = replace(config, vocab_size=vocabulary.rows, remapped=True)
     model = build_model(config, recipe, None)
     with torch.no_grad():
-        model.transformer.token_map.copy_(token_map)
+        model.transformer.token_map.copy_(vocabulary.token_map)
     return model

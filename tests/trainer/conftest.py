@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from trainer.dataset import EncodedSet, pad_messages
+
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
@@ -93,12 +95,6 @@ class WebServer:
         return answer
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """On tiny tensors threads only wait for each other, for long where other work runs."""
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
     for name in ("http_proxy", "https_proxy", "all_proxy"):
@@ -135,3 +131,30 @@ def messages_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
             writer.writerow([number, f'WINNER {number}! Call 0900-{number}, "free" prize', "spam"])
             writer.writerow([number + 1, f"See you at {number}\nfor dinner 😀", "ham"])
     return path
+
+
+@pytest.fixture(scope="session")
+def encoded_set() -> Callable[[int, int], EncodedSet]:
+    """Makes ``count`` messages of 1 to 12 tokens padded to 12; those of class 1 begin with 77."""
+
+    def make(count: int, seed: int) -> EncodedSet:
+        generator = torch.Generator().manual_seed(seed)
+        labels = torch.arange(count) % 2
+        messages = []
+        for label in labels:
+            length = int(torch.randint(1, 13, (), generator=generator))
+            message = torch.randint(100, 200, (length,), generator=generator).tolist()
+            messages.append([77, *message[1:]] if label else message)
+        lengths = torch.tensor([len(message) for message in messages])
+        return EncodedSet(pad_messages(messages, 12), labels, lengths, truncated=0)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def sets(encoded_set) -> dict[str, EncodedSet]:
+    return {
+        "train": encoded_set(44, 1),
+        "validation": encoded_set(11, 2),
+        "test": encoded_set(13, 3),
+    }

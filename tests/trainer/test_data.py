@@ -175,7 +175,7 @@ class TestRefusals:
                 "{path}: 1,001 different labels; is the label column the right one?",
             ),
         ],
-        ids=str,
+        ids=lambda value: repr(value[:24]),
     )
     def test_bad_file(self, tmp_path: Path, data: bytes, message: str) -> None:
         expected = message.format(path=tmp_path / "messages.csv")

@@ -1,6 +1,5 @@
-"""The loop against the notebook's, written here again in its plainest form."""
+"""What the loop trains, what it draws, and what it refuses."""
 
-import logging
 import math
 from dataclasses import replace
 
@@ -8,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, TensorDataset
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from batch.errors import InputError
 from batch.tokenizer import PAD_ID
-from trainer.dataset import EncodedSet, make_loader, pad_messages
+from trainer.dataset import make_loader, pad_messages
 from trainer.fit import (
     accuracy_over,
     build_model,
@@ -23,166 +22,14 @@ from trainer.fit import (
     select_device,
     trim,
 )
-from trainer.model import GPT2Classifier, ModelConfig
-from trainer.recipe import RECIPES, Recipe
+from trainer.model import ModelConfig
+from trainer.recipe import RECIPES
 from trainer.weights import is_conv1d
 
 TOLERANCE = 1e-5
 TINY = ModelConfig("custom", emb_dim=16, layers=2, heads=2, context_length=16)
 TINY_BOOK = replace(TINY, pooling="last_position")
 BOOK = replace(RECIPES["book"], epochs=3, eval_freq=2, eval_iter=2, learning_rate=1e-2)
-
-
-def encoded_set(count: int, seed: int) -> EncodedSet:
-    """Messages of 1 to 12 tokens padded to 12; those of class 1 hold the token 77."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(count) % 2
-    messages = []
-    for label in labels:
-        length = int(torch.randint(1, 13, (), generator=generator))
-        message = torch.randint(100, 200, (length,), generator=generator).tolist()
-        messages.append([77, *message[1:]] if label else message)
-    lengths = torch.tensor([len(message) for message in messages])
-    return EncodedSet(pad_messages(messages, 12), labels, lengths, truncated=0)
-
-
-@pytest.fixture(scope="module")
-def sets() -> dict[str, EncodedSet]:
-    return {
-        "train": encoded_set(44, 1),
-        "validation": encoded_set(11, 2),
-        "test": encoded_set(13, 3),
-    }
-
-
-def notebook_training(model: GPT2Classifier, sets: dict[str, EncodedSet], recipe: Recipe):
-    """The notebook from its loaders to its last accuracies, on (B, T, K) outputs."""
-    loaders = {
-        name: DataLoader(
-            TensorDataset(data.ids, data.labels),
-            batch_size=recipe.batch_size,
-            shuffle=name == "train",
-            drop_last=name == "train",
-        )
-        for name, data in sets.items()
-    }
-
-    def outputs(ids: Tensor) -> Tensor:
-        return model.score(model.transformer(ids))[:, -1, :]
-
-    @torch.no_grad()
-    def calc_accuracy(name: str, num_batches: int | None = None) -> float:
-        model.eval()
-        correct, seen = 0, 0
-        for i, (ids, target) in enumerate(loaders[name]):
-            if num_batches is not None and i >= num_batches:
-                break
-            correct += (outputs(ids).argmax(dim=-1) == target).sum().item()
-            seen += len(target)
-        return correct / seen
-
-    @torch.no_grad()
-    def calc_loss(name: str, num_batches: int) -> float:
-        model.eval()
-        losses = []
-        for i, (ids, target) in enumerate(loaders[name]):
-            if i >= num_batches:
-                break
-            losses.append(F.cross_entropy(outputs(ids), target).item())
-        return sum(losses) / len(losses)
-
-    torch.manual_seed(123)
-    initial = [calc_accuracy(name, 10) for name in sets]
-    initial += [calc_loss(name, recipe.eval_iter) for name in sets]
-    torch.manual_seed(123)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-    )
-    losses, accuracies, examples_seen, global_step = [], [], 0, -1
-    for _ in range(recipe.epochs):
-        for ids, target in loaders["train"]:
-            model.train()
-            optimizer.zero_grad()
-            F.cross_entropy(outputs(ids), target).backward()
-            optimizer.step()
-            examples_seen += len(ids)
-            global_step += 1
-            if global_step % recipe.eval_freq == 0:
-                losses.append([calc_loss(n, recipe.eval_iter) for n in ("train", "validation")])
-        accuracies.append([calc_accuracy(n, recipe.eval_iter) for n in ("train", "validation")])
-    return initial, losses, accuracies, examples_seen, {name: calc_accuracy(name) for name in sets}
-
-
-@pytest.fixture(scope="module")
-def both(sets: dict[str, EncodedSet]):
-    """Ours and theirs, trained from equal weights with the recipe ``book``; and our log's lines."""
-    lines: list[str] = []
-    handler, logger = logging.Handler(), logging.getLogger("trainer")
-    handler.emit = lambda record: lines.append(record.getMessage())
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel("INFO")
-    model = build_model(TINY_BOOK, BOOK, None)
-    history, final = fit(model, sets, BOOK, progress=False)
-    logger.removeHandler(handler)
-    logger.setLevel(level)
-    their_model = build_model(TINY_BOOK, BOOK, None)
-    theirs = notebook_training(their_model, sets, BOOK)
-    return model, history, final, lines, their_model, theirs
-
-
-class TestAgainstTheNotebook:
-    def test_losses_and_accuracies(self, both) -> None:
-        _, history, final, _, _, (_, losses, accuracies, examples_seen, their_final) = both
-        ours = list(zip(history.train_losses, history.validation_losses, strict=True))
-        assert torch.allclose(torch.tensor(ours), torch.tensor(losses), rtol=0, atol=TOLERANCE)
-        ours = list(zip(history.train_accuracies, history.validation_accuracies, strict=True))
-        assert ours == [tuple(pair) for pair in accuracies]
-        assert final == their_final
-        assert history.examples_seen == examples_seen == 3 * 40
-        assert history.steps == list(range(0, 15, 2))
-        assert losses[-1][0] < losses[0][0] - 0.01  # it learned, so that equality says something
-
-    def test_weights(self, both) -> None:
-        model, _, _, _, their_model, _ = both
-        theirs = their_model.state_dict()
-        for name, ours in model.state_dict().items():
-            difference = (ours - theirs[name]).abs()
-            if name.endswith("c_attn.bias"):
-                # Softmax cancels a bias on the keys: its gradient is rounding noise, which
-                # AdamW scales up to whole steps.
-                difference[16:32] = 0
-            assert difference.max() <= TOLERANCE, name
-
-    def test_printed_lines_have_the_notebooks_figures(self, both) -> None:
-        _, history, _, lines, _, (initial, losses, accuracies, _, final) = both
-        sets = ("Training", "Validation", "Test")
-        expected = ["5 train / 2 validation / 2 test batches"]
-        expected += [
-            f"Before training: {name} accuracy: {value * 100:.2f}%"
-            for name, value in zip(sets, initial[:3], strict=True)
-        ]
-        expected += [
-            f"Before training: {name} loss: {value:.3f}"
-            for name, value in zip(sets, initial[3:], strict=True)
-        ]
-        for epoch in range(3):
-            for step in range(5 * epoch, 5 * epoch + 5):
-                if step % 2 == 0:
-                    train, validation = losses[step // 2]
-                    expected.append(
-                        f"Ep {epoch + 1} (Step {step:06d}): "
-                        f"Train loss {train:.3f}, Val loss {validation:.3f}"
-                    )
-            train, validation = accuracies[epoch]
-            expected.append(
-                f"Training accuracy: {train * 100:.2f}% | "
-                f"Validation accuracy: {validation * 100:.2f}%"
-            )
-        expected.append(f"Training completed in {history.seconds / 60:.2f} minutes.")
-        values = final.values()
-        expected += [f"{n} accuracy: {v * 100:.2f}%" for n, v in zip(sets, values, strict=True)]
-        assert lines == expected
 
 
 class TestWhatLearns:
@@ -241,6 +88,45 @@ class TestWhatLearns:
         assert torch.equal(*trained)
 
 
+class TestStarterOnly:
+    """What the notebook has not: tokens shown by their shape, averaged weights."""
+
+    RECIPE = replace(RECIPES["default"], trainable="all", epochs=1, learning_rate=1e-2)
+
+    def train(self, sets, stand_ins: Tensor | None = None, **changes) -> dict[str, Tensor]:
+        recipe = replace(self.RECIPE, **changes)
+        model = build_model(TINY, recipe, None)
+        fit(model, sets, recipe, progress=False, stand_ins=stand_ins)
+        return model.state_dict()
+
+    def test_stand_ins_take_the_place_of_every_token(self, sets) -> None:
+        stand_ins = torch.arange(50257)
+        stand_ins[100:150] = 100
+        shown = replace(sets["train"], ids=stand_ins[sets["train"].ids])
+        ours = self.train(sets, stand_ins, stand_in_rate=1.0)
+        theirs = self.train({**sets, "train": shown})
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+        plain = self.train(sets)
+        assert not torch.equal(plain["score.weight"], ours["score.weight"])
+        without = self.train(sets, None, stand_in_rate=1.0)  # a model with GPT-2's vocabulary
+        assert torch.equal(plain["score.weight"], without["score.weight"])
+
+    def test_average_of_the_weights(self, sets) -> None:
+        steps: list[Tensor] = []  # the head's bias after each step
+        hook = register_optimizer_step_post_hook(
+            lambda optimizer, *_: steps.append(optimizer.param_groups[0]["params"][-1].clone())
+        )
+        ours = self.train(sets, average_decay=0.5)["score.bias"]
+        hook.remove()
+        theirs = steps[0]
+        for step in steps[1:]:
+            theirs = 0.5 * theirs + 0.5 * step
+        assert len(steps) == 5
+        assert (ours - theirs).abs().max() <= TOLERANCE
+        assert (ours - steps[-1]).abs().max() > 1e-3
+        assert torch.equal(self.train(sets)["score.bias"], steps[-1])
+
+
 class TestRefusals:
     def test_loss_that_is_not_a_number(self, sets) -> None:
         recipe = replace(BOOK, learning_rate=1e30, epochs=1, eval_freq=50)
@@ -249,7 +135,7 @@ class TestRefusals:
         with pytest.raises(InputError, match=expected):
             fit(model, sets, recipe, progress=False)
 
-    def test_less_than_one_batch(self, sets) -> None:
+    def test_less_than_one_batch(self, sets, encoded_set) -> None:
         few = {**sets, "train": encoded_set(7, 1)}
         expected = "^7 training messages do not fill one batch of 8$"
         with pytest.raises(InputError, match=expected):

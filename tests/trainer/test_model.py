@@ -16,7 +16,6 @@ from trainer.model import (
     init_weights,
     model_config,
 )
-from trainer.vocabulary import build_token_map
 
 TOLERANCE = 1e-6
 MESSAGES = [[5211, 345, 423, 640], [11], [], [1, 2, 3, 4, 5, 6, 7, 8, 9], [50255] * 7]
@@ -104,10 +103,11 @@ def test_last_position_reads_the_last_pad(tiny_model) -> None:
 @pytest.mark.parametrize("pooling", ["last_token", "last_position"])
 def test_remapped_vocabulary_is_a_lookup(tiny_model, pooling: str) -> None:
     """The small model on BPE ids is the same small model, unmapped, on row numbers."""
-    token_map, rows = build_token_map(MESSAGES, min_count=1)
-    ours = tiny_model(pooling, vocab_size=rows, remapped=True)
+    token_map = torch.arange(VOCAB_SIZE) % 9 + 1
+    token_map[PAD_ID] = 0
+    ours = tiny_model(pooling, vocab_size=10, remapped=True)
     ours.transformer.token_map.copy_(token_map)
-    theirs = tiny_model(pooling, vocab_size=rows, pad_id=1)
+    theirs = tiny_model(pooling, vocab_size=10, pad_id=0)
     ids = pad_messages([*MESSAGES, [11, 49999, 640]], 10)
     assert "transformer.token_map" in ours.state_dict()
     assert "transformer.token_map" not in theirs.state_dict()
@@ -142,8 +142,9 @@ def test_parameter_counts(size: str, count: int) -> None:
 
 
 def test_config_round_trip_and_changes() -> None:
-    config = model_config("starter", classes=5, pooling="last_position")
-    assert (config.emb_dim, config.layers, config.heads) == (128, 2, 4)
+    config = model_config("gpt2-medium", classes=5, pooling="last_position")
+    assert (config.emb_dim, config.layers, config.heads) == (1024, 24, 16)
+    assert (config.classes, config.pooling, config.context_length) == (5, "last_position", 1024)
     assert config.vocab_size == VOCAB_SIZE
     assert ModelConfig.from_dict(config.to_dict()) == config
 

@@ -9,7 +9,8 @@ from trainer.recipe import FROM_RANDOM, RECIPES, TRAINABLE, Recipe, get_recipe
 
 
 def test_book_is_the_notebook() -> None:
-    assert RECIPES["book"].to_dict() == {
+    book = RECIPES["book"].to_dict()
+    expected = {
         "name": "book",
         "pooling": "last_position",
         "trainable": "last_block",
@@ -26,11 +27,15 @@ def test_book_is_the_notebook() -> None:
         "warmup_fraction": 0.0,
         "clip_norm": None,
         "drop_rate": 0.0,
+        "average_decay": None,
         "token_drop_rate": 0.0,
+        "stand_in_rate": 0.0,
         "eval_freq": 50,
         "eval_iter": 5,
         "seed": 123,
     }
+    assert {key: book[key] for key in expected} == expected
+    assert set(book) - set(expected) == {"min_token_count"}  # of the starter's vocabulary
 
 
 def test_default_differs_in_pooling_only() -> None:

@@ -17,6 +17,7 @@ from trainer.data import Columns
 from trainer.recipe import RECIPES, get_recipe
 from trainer.run import RunOptions, encode_parts, make_model, resolve_weights, train
 from trainer.run_folder import hash_file, read_config, read_model
+from trainer.vocabulary import build_vocabulary
 from trainer.weight_files import WeightFiles
 
 STARTER = (
@@ -238,9 +239,11 @@ class TestEncodeParts:
             self.encode(tokenizer, max_length=1025)
 
     def test_starter_gets_a_vocabulary_of_its_own(self, tokenizer) -> None:
-        sets, _ = self.encode(tokenizer)
-        model = make_model(self.WEIGHTS, RECIPES["book"], sets["train"], classes=2)
+        vocabulary = build_vocabulary([[2435], [2435]], tokenizer, min_count=2)
+        model = make_model(self.WEIGHTS, RECIPES["book"], vocabulary, classes=3)
         assert model.config.remapped
-        assert model.config.vocab_size == 3  # shared row, pad, "time" of both messages
-        assert model.transformer.token_map[tokenizer.encode("time")].tolist() == [2]
-        assert model.config.pooling == "last_position"
+        assert model.transformer.wte.num_embeddings == vocabulary.rows
+        assert torch.equal(model.transformer.token_map, vocabulary.token_map)
+        assert (model.config.pooling, model.config.classes) == ("last_position", 3)
+        plain = make_model(self.WEIGHTS, RECIPES["default"], None, classes=2)
+        assert (plain.config.remapped, plain.config.vocab_size) == (False, 50257)

@@ -156,7 +156,7 @@ class TestPth:
         marker, path = tmp_path / "marker", tmp_path / "evil.pth"
         torch.save({**model.state_dict(), "score.bias": Marker(marker)}, path)
         self.refused(model, path, "UnpicklingError")
-        path.write_bytes(pickle.dumps(Marker(marker)))
+        path.write_bytes(pickle.dumps(Marker(marker), protocol=2))
         self.refused(model, path, "UnpicklingError")
         assert not marker.exists()
         pickle.loads(path.read_bytes())

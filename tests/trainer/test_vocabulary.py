@@ -1,40 +1,60 @@
 """The starter's small vocabulary."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.model import PAD_ID, VOCAB_SIZE
-from trainer.vocabulary import PAD_ROW, UNKNOWN_ROW, build_token_map
+from trainer.vocabulary import PAD_ROW, build_vocabulary, token_shape
 
 
-def test_rows_of_an_example() -> None:
-    messages = [[7, 7, 7], [3, 9], [3, 50255], [], [50255, PAD_ID]]
-    token_map, rows = build_token_map(messages, min_count=2)
-    assert token_map.shape == (VOCAB_SIZE,)
-    assert token_map.dtype == torch.int64
-    assert rows == 4
-    assert token_map[[3, 50255, PAD_ID]].tolist() == [2, 3, PAD_ROW]
-    # 7 stands three times, but in one message.
-    assert token_map[[7, 9, 0]].tolist() == [UNKNOWN_ROW] * 3
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [
+        (" 150", " 3 digits"),
+        ("08001", "5 digits"),
+        ("0800123", "5 digits"),
+        ("WIN", "long upper"),
+        (" to", " short lower"),
+        ("Hello", "long title"),
+        ("iPhone", "long any case"),
+        (" £", " other"),
+        ("3rd", "mixed"),
+        ("  \n", "white space"),
+    ],
+)
+def test_token_shape(text: str, shape: str) -> None:
+    assert token_shape(text) == shape
 
 
-def test_no_messages_leave_the_two_shared_rows() -> None:
-    token_map, rows = build_token_map([], min_count=1)
-    assert rows == 2
-    assert token_map.unique().tolist() == [UNKNOWN_ROW, PAD_ROW]
+def test_rare_tokens_share_a_row_by_shape(tokenizer) -> None:
+    win, prize, call = (tokenizer.encode(text)[0] for text in (" win", " prize", " call"))
+    numbers = [tokenizer.encode(text)[0] for text in (" 80", " 87", " 2")]
+    messages = [[win, prize], [win, call], [win], [numbers[0]]]
+    vocabulary = build_vocabulary(messages, tokenizer, min_count=2)
+    row = vocabulary.token_map
+    assert row[win] != row[prize]  # kept, and rare
+    assert row[prize] == row[call]
+    assert row[numbers[0]] == row[numbers[1]] != row[numbers[2]]
+    assert row[PAD_ID] == PAD_ROW
+    assert (row == row[win]).sum() == 1
+    # The stand-in of a kept token is shown as the rare ones of its shape are.
+    assert row[vocabulary.stand_ins[win]] == row[prize]
+    assert vocabulary.stand_ins[PAD_ID] == PAD_ID
 
 
-messages = st.lists(st.lists(st.integers(0, VOCAB_SIZE - 1), max_size=6), max_size=6)
-
-
-@settings(max_examples=25)  # each makes a map of the whole vocabulary
-@given(messages=messages, min_count=st.integers(1, 3))
-def test_every_kept_token_has_a_row_of_its_own(messages: list[list[int]], min_count: int) -> None:
-    token_map, rows = build_token_map(messages, min_count)
+@settings(max_examples=10, deadline=None)  # each makes a map of the whole vocabulary
+@given(
+    messages=st.lists(st.lists(st.integers(0, VOCAB_SIZE - 1), max_size=6), max_size=6),
+    min_count=st.integers(1, 3),
+)
+def test_every_kept_token_has_a_row_of_its_own(tokenizer, messages, min_count: int) -> None:
+    vocabulary = build_vocabulary(messages, tokenizer, min_count)
     tokens = {token for message in messages for token in message} - {PAD_ID}
-    kept = {token for token in tokens if sum(token in message for message in messages) >= min_count}
-    assert rows == 2 + len(kept)
-    assert sorted(token_map[token].item() for token in kept) == list(range(2, rows))
-    assert token_map[PAD_ID] == PAD_ROW
-    assert (token_map == UNKNOWN_ROW).sum() == VOCAB_SIZE - len(kept) - 1
+    kept = [t for t in tokens if sum(t in message for message in messages) >= min_count]
+    rows = vocabulary.token_map[torch.tensor(kept, dtype=torch.int64)]
+    counts = torch.bincount(vocabulary.token_map, minlength=vocabulary.rows)
+    assert counts[rows].tolist() == [1] * len(kept)
+    assert counts[PAD_ROW] == 1
+    assert vocabulary.token_map.max() < vocabulary.rows

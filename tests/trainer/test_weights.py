@@ -156,7 +156,7 @@ def test_config_is_inferred_from_the_shapes():
 
 
 def test_config_of_an_unpublished_depth_takes_the_published_heads():
-    small = replace(TINY, emb_dim=128, heads=4)
+    small = replace(TINY, emb_dim=64, heads=4)
     assert infer_config(published_tensors(small)) == replace(small, pad_id=50256)
 
 
@@ -166,7 +166,7 @@ def test_config_of_an_unpublished_depth_takes_the_published_heads():
         (
             {},
             None,
-            "checkpoint has emb_dim 16, which is no known size (128, 768, 1024, 1280, 1600);"
+            "checkpoint has emb_dim 16, which is no known size (64, 768, 1024, 1280, 1600);"
             " give its number of heads",
         ),
         ({}, 3, "checkpoint has emb_dim 16, which 3 heads do not divide"),

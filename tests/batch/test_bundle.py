@@ -1,0 +1,217 @@
+"""The bundle's manifest and files: what is accepted, and each refusal by its whole text."""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from batch.bundle import GOLDEN, MANIFEST, TOKENIZER, VERIFY, FileEntry, file_entries, open_bundle
+from batch.classifier import Classifier
+from batch.errors import BundleError
+
+FILES = ("model.onnx", TOKENIZER, GOLDEN, VERIFY)
+
+
+@pytest.fixture
+def copy(bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the stub bundle to damage."""
+    return Path(shutil.copytree(bundle, tmp_path / "copy"))
+
+
+def edit_manifest(folder: Path, **changes) -> Path:
+    """Set keys of ``bundle.json``, or remove those that are None."""
+    path = folder / MANIFEST
+    values = json.loads(path.read_text(encoding="utf-8")) | changes
+    kept = {key: value for key, value in values.items() if value is not None}
+    path.write_text(json.dumps(kept), encoding="utf-8")
+    return path
+
+
+def refusal(action, *args, **options) -> str:
+    with pytest.raises(BundleError) as error:
+        action(*args, **options)
+    return str(error.value)
+
+
+def test_opens(bundle):
+    opened = open_bundle(str(bundle))
+    assert opened.manifest.labels == ["ham", "spam"]
+    assert sorted(opened.manifest.files) == sorted(FILES)
+    assert opened.digest == hashlib.sha256((bundle / MANIFEST).read_bytes()).hexdigest()
+    assert opened.read("model.onnx") == (bundle / "model.onnx").read_bytes()
+    assert opened.read_json(GOLDEN)["messages"][0]["ids"] == [5211, 345, 423, 640]
+
+
+def test_entries_are_of_all_files_but_the_manifest(bundle):
+    entries = file_entries(bundle)
+    assert sorted(entries) == sorted(FILES)
+    data = (bundle / VERIFY).read_bytes()
+    assert entries[VERIFY].size == len(data)
+    assert entries[VERIFY].sha256 == hashlib.sha256(data).hexdigest()
+
+
+def test_no_folder(tmp_path):
+    for path in (tmp_path / "none", tmp_path / "file"):
+        (tmp_path / "file").write_bytes(b"")
+        wanted = f"{path}: no such bundle; make one with: make train export"
+        assert refusal(open_bundle, path) == wanted
+
+
+def test_no_manifest(tmp_path):
+    wanted = f"{tmp_path / MANIFEST}: cannot be read: No such file or directory"
+    assert refusal(open_bundle, tmp_path) == wanted
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe{}", b"{}}"])
+def test_a_manifest_that_is_not_json(copy, data):
+    (copy / MANIFEST).write_bytes(data)
+    assert refusal(open_bundle, copy) == f"{copy / MANIFEST}: not JSON"
+
+
+@pytest.mark.parametrize("data", [b"{}", b"[]", b'"spam-batch bundle"', b'{"format": "x"}'])
+def test_a_manifest_of_something_else(copy, data):
+    (copy / MANIFEST).write_bytes(data)
+    assert refusal(open_bundle, copy) == f"{copy / MANIFEST}: not a spam-batch bundle"
+
+
+@pytest.mark.parametrize(("version", "shown"), [(2, "2"), (0, "0"), ("1", "'1'"), (None, "None")])
+def test_a_newer_format(copy, version, shown):
+    path = edit_manifest(copy, format_version=version)
+    wanted = f"{path}: format version {shown}, this spam-batch reads 1"
+    assert refusal(open_bundle, copy) == wanted
+
+
+@pytest.mark.parametrize("key", ["files", "labels", "threshold", "pad_id", "variants"])
+def test_a_missing_key(copy, key):
+    path = edit_manifest(copy, **{key: None})
+    assert refusal(open_bundle, copy) == f"{path}: the key {key!r} is missing"
+
+
+def test_an_unknown_key(copy):
+    path = edit_manifest(copy, colour="red")
+    assert refusal(open_bundle, copy) == f"{path}: the key 'colour' is not known"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *[("labels", value) for value in (["ham"], ["ham", "ham"], ["ham", ""], ["ham", 1])],
+        *[("labels", value) for value in ("ab", 5)],
+        *[("positive_label", value) for value in ("Spam", 1)],
+        *[("threshold", value) for value in (-0.1, 1.5, float("nan"), "high")],
+        *[("temperature", value) for value in (0, -1.0, float("nan"))],
+        *[("max_length", value) for value in (0, -1, 3.5, "120")],
+        ("fixed_length", 1),
+        *[("variants", value) for value in ({}, {"fp32": "absent.onnx"}, ["fp32"])],
+        ("files", []),
+        ("pad_id", "50256"),
+        ("training", []),
+    ],
+)
+def test_a_bad_value(copy, key, value):
+    path = edit_manifest(copy, **{key: value})
+    assert refusal(open_bundle, copy) == f"{path}: {key} is {value!r}, which is not valid"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        (
+            "files",
+            {"x": {"size": 1}},
+            "FileEntry.__init__() missing 1 required positional argument: 'sha256'",
+        ),
+        ("labels", ["ham", ["spam"]], "unhashable type: 'list'"),
+        ("variants", {"fp32": ["model.onnx"]}, "unhashable type: 'list'"),
+    ],
+)
+def test_a_value_with_another_inside(copy, key, value, problem):
+    path = edit_manifest(copy, **{key: value})
+    assert refusal(open_bundle, copy) == f"{path}: {problem}"
+
+
+def test_a_size_that_is_no_number(copy):
+    files = json.loads((copy / MANIFEST).read_text(encoding="utf-8"))["files"]
+    files[VERIFY]["size"] = "12"
+    path = edit_manifest(copy, files=files)
+    entries = {name: FileEntry(**entry) for name, entry in files.items()}
+    assert refusal(open_bundle, copy) == f"{path}: files is {entries!r}, which is not valid"
+
+
+def test_a_bundle_without_a_tokenizer(make_bundle):
+    folder = make_bundle(files={TOKENIZER: None})
+    wanted = f"{folder / MANIFEST}: files is {file_entries(folder)!r}, which is not valid"
+    assert refusal(open_bundle, folder) == wanted
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../x", "/etc/passwd", "a/b", "..", ".", "", "..\\x", "x\0y", "bundle.json", "a/../../b"],
+)
+def test_a_name_that_leaves_the_folder(copy, name):
+    files = json.loads((copy / MANIFEST).read_text(encoding="utf-8"))["files"]
+    path = edit_manifest(copy, files=files | {name: {"sha256": "0", "size": 0}})
+    wanted = f"{path}: {name!r} is not the name of a file inside the bundle"
+    assert refusal(open_bundle, copy) == wanted
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_one_changed_byte_in_any_file_is_refused(copy, name):
+    data = bytearray((copy / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / name).write_bytes(data)
+    said = open_bundle(copy).manifest.files[name].sha256
+    found = hashlib.sha256(data).hexdigest()
+    wanted = f"{copy / name}: SHA-256 is {found}, bundle.json says {said}"
+    assert refusal(Classifier.load, copy, "cpu", 1) == wanted
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_shortened_file_is_refused(copy, name):
+    size = (copy / name).stat().st_size
+    os.truncate(copy / name, 10)
+    wanted = f"{copy / name}: has 10 bytes, bundle.json says {size:,}"
+    assert refusal(Classifier.load, copy, "cpu", 1) == wanted
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_link_or_a_missing_file_is_refused(copy, name, tmp_path):
+    wanted = f"{copy / name}: missing, or not a regular file"
+    (copy / name).rename(tmp_path / "elsewhere")
+    assert refusal(Classifier.load, copy, "cpu", 1) == wanted
+    (copy / name).symlink_to(tmp_path / "elsewhere")  # the right bytes, but outside
+    assert refusal(Classifier.load, copy, "cpu", 1) == wanted
+    (copy / name).unlink()
+    (copy / name).mkdir()
+    assert refusal(Classifier.load, copy, "cpu", 1) == wanted
+
+
+def test_a_fifo_is_refused_and_not_waited_for(copy):
+    (copy / VERIFY).unlink()
+    os.mkfifo(copy / VERIFY)
+    wanted = f"{copy / VERIFY}: missing, or not a regular file"
+    assert refusal(open_bundle(copy).read, VERIFY) == wanted
+
+
+def test_a_file_that_cannot_be_read(copy, monkeypatch):
+    def fail(_):
+        raise OSError(5, "Input/output error")
+
+    opened = open_bundle(copy)
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    wanted = f"{copy / VERIFY}: cannot be read: Input/output error"
+    assert refusal(opened.read, VERIFY) == wanted
+
+
+def test_an_unlisted_file_is_not_read(copy):
+    (copy / "extra").write_bytes(b"")
+    wanted = f"{copy}: bundle.json does not list extra"
+    assert refusal(open_bundle(copy).read, "extra") == wanted
+
+
+def test_a_file_that_is_not_json(make_bundle):
+    folder = make_bundle(files={GOLDEN: b"{"})
+    assert refusal(open_bundle(folder).read_json, GOLDEN) == f"{folder / GOLDEN}: not JSON"

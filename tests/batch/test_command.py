@@ -1,0 +1,190 @@
+"""Errors become one sentence and an exit status; no user meets a traceback."""
+
+import errno
+import logging
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from batch.command import Cli, fail, show_log
+from batch.errors import (
+    BundleError,
+    InputError,
+    InternalError,
+    LockedError,
+    MissingInputError,
+    OutputError,
+    SpamBatchError,
+    StorageError,
+    UnavailableError,
+    UsageError,
+)
+
+EXIT_CODES = {
+    SpamBatchError: 70,
+    UsageError: 2,
+    InputError: 65,
+    MissingInputError: 66,
+    UnavailableError: 69,
+    InternalError: 70,
+    OutputError: 73,
+    StorageError: 74,
+    LockedError: 75,
+    BundleError: 78,
+}
+
+
+@pytest.fixture
+def run():
+    """Runs a command line whose one command does what is given; returns click's result."""
+
+    def run_action(action):
+        group = Cli(name="spam-batch")
+        group.command("act")(action)
+        return CliRunner().invoke(group, ["act"])
+
+    return run_action
+
+
+@pytest.fixture
+def run_raising(run):
+    def run_error(error: BaseException):
+        def action():
+            raise error
+
+        return run(action)
+
+    return run_error
+
+
+def test_every_error_of_ours_has_its_status(run_raising):
+    assert {SpamBatchError, *SpamBatchError.__subclasses__()} == set(EXIT_CODES)
+    for kind, exit_code in EXIT_CODES.items():
+        result = run_raising(kind("what is wrong; what to type"))
+        assert result.stderr == "spam-batch: error: what is wrong; what to type\n"
+        assert (result.exit_code, result.stdout) == (exit_code, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "exit_code"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "Input/output error", 74),
+        (OSError(errno.ENOENT, "No such file", "in.csv"), "in.csv: No such file", 74),
+        (OSError("all by hand"), "all by hand", 74),
+        (MemoryError(), "out of memory", 70),
+        (ZeroDivisionError("division"), "a fault of ours: ZeroDivisionError: division", 70),
+        (KeyError("text"), "a fault of ours: KeyError: 'text'", 70),
+        (AssertionError(), "a fault of ours: AssertionError: ", 70),
+        (click.Abort(), "interrupted", 130),
+    ],
+)
+def test_other_errors(run_raising, error, message, exit_code):
+    result = run_raising(error)
+    assert result.stderr == f"spam-batch: error: {message}\n"
+    assert (result.exit_code, result.stdout) == (exit_code, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "exit_code"),
+    [
+        (KeyboardInterrupt(), "interrupted", 130),
+        (EOFError("cut short"), "a fault of ours: EOFError: cut short", 70),
+    ],
+)
+def test_errors_before_which_click_ends_the_terminals_line(run_raising, error, message, exit_code):
+    result = run_raising(error)
+    assert result.stderr == f"\nspam-batch: error: {message}\n"
+    assert (result.exit_code, result.stdout) == (exit_code, "")
+
+
+def test_an_interrupt_before_the_command(monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(click.Group, "main", interrupt)
+    result = CliRunner().invoke(Cli(name="spam-batch"), [])
+    assert (result.exit_code, result.stderr) == (130, "spam-batch: error: interrupted\n")
+
+
+def test_wrong_usage(run_raising, run):
+    result = run_raising(click.UsageError("--x and --y contradict each other"))
+    assert result.exit_code == 2
+    assert result.stderr.endswith("\nError: --x and --y contradict each other\n")
+    result = CliRunner().invoke(Cli(name="spam-batch"), ["nothing"])
+    assert result.exit_code == 2
+    assert result.stderr.endswith("\nError: No such command 'nothing'.\n")
+
+
+def test_a_command_that_ends_well(run):
+    result = run(lambda: click.echo("data"))
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "data\n", "")
+
+
+@pytest.mark.parametrize("exit_code", [0, 3])
+def test_a_status_that_the_command_chose(run, exit_code):
+    result = run(lambda: click.get_current_context().exit(exit_code))
+    assert (result.exit_code, result.stdout, result.stderr) == (exit_code, "", "")
+
+
+def test_fail_when_standard_error_is_full(monkeypatch):
+    def no_space(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(click, "echo", no_space)
+    with pytest.raises(SystemExit) as stop:
+        fail("spam-batch", "what is wrong", 65)
+    assert stop.value.code == 65
+
+
+@pytest.fixture
+def logger():
+    found = logging.getLogger("batch.test_command")
+    yield found
+    found.handlers, found.level, found.propagate = [], logging.NOTSET, True
+
+
+@pytest.mark.parametrize(
+    ("quiet", "lines"), [(False, "read\nslow\nbroken\n"), (True, "slow\nbroken\n")]
+)
+def test_the_log_goes_to_standard_error(logger, capsys, quiet, lines):
+    show_log(logger.name, quiet)
+    show_log(logger.name, quiet)  # twice is not two handlers
+    logger.debug("detail")
+    logger.info("read")
+    logger.warning("slow")
+    logger.error("broken")
+    assert capsys.readouterr() == ("", lines)
+
+
+SCRIPT = """
+import logging, os, sys, click
+from batch.command import Cli, show_log
+from tqdm import tqdm
+group = Cli(name="spam-batch")
+@group.command()
+def act():
+    show_log("talk")
+    opened = os.open(os.devnull, os.O_RDONLY)
+    logging.getLogger("talk").info("talk")
+    for _ in tqdm([1]):
+        pass
+    click.echo("data" if sys.stdout else "", nl=False)
+    sys.exit(opened)
+group(["act"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("closed", "data"),
+    [("2>&-", b"data"), ("<&-", b"data"), ("<&- 2>&-", b"data"), ("<&- >&- 2>&-", b"")],
+)
+def test_closed_streams(closed, data):
+    """What is said lands nowhere else, and no file that is opened gets a stream's number."""
+    command = ["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, SCRIPT]
+    done = subprocess.run(command, capture_output=True, timeout=120)
+    assert done.stdout == data
+    assert done.returncode >= 3
+    assert b"Traceback" not in done.stderr

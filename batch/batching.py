@@ -6,7 +6,7 @@ import numpy as np
 
 # Widths are multiples of this. The CPU's matrix kernels work on four rows at a
 # time and sum a rest of three in another order, so a message's last bits would
-# depend on how many tokens stand in its batch (docs/measurements.md).
+# depend on how many tokens stand in its batch.
 WIDTH_STEP = 4
 
 

@@ -63,7 +63,7 @@ def find_text_column(name: str, names: list[str], wanted: str | None, dialect: D
     Raises:
         InputError: it is not there, or there twice; the sentence lists the columns.
     """
-    listed = ", ".join(show(column) for column in names)
+    listed = list_columns(names)
     if wanted is not None:
         found = [index for index, column in enumerate(names) if column == wanted]
         if len(found) == 1:
@@ -90,6 +90,12 @@ def find_text_column(name: str, names: list[str], wanted: str | None, dialect: D
 def show(value: str) -> str:
     """A name from the input for a message: quoted, control characters escaped, at most 60 long."""
     return repr(value if len(value) <= 60 else value[:57] + "...")
+
+
+def list_columns(names: list[str]) -> str:
+    """Column names for a message. A long one is not shown: it may be a message itself."""
+    shown = [show(name) if len(name) <= 40 else f"({len(name)} characters)" for name in names[:30]]
+    return ", ".join([*shown, f"and {len(names) - 30} more"] if names[30:] else shown)
 
 
 def encode_field(value: str, dialect: Dialect) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from batch.errors import InputError, MissingInputError, UsageError
+from batch.table import list_columns
 from trainer.recipe import Recipe
 
 LABEL_NAMES = ("label", "class", "category", "target", "v1")
@@ -65,6 +66,12 @@ def read_labelled(path: Path, columns: Columns = Columns()) -> pd.DataFrame:
         raise InputError(f"{path}: {frame.shape[1]} fields where label and text are expected")
     if frame.empty:
         raise InputError(f"{path}: there is no record after the header")
+    first = frame.iloc[:, 0]
+    if not has_header and first.nunique() > 2 and (first == header[0]).sum() == 1:
+        raise InputError(
+            f"{path}: no other record has the first one's label; if it is a header, name its "
+            "columns with --label-column and --text-column"
+        )
     frame = frame.iloc[:, [label, text]].set_axis(["label", "text"], axis=1)
     check_labels(frame, path)
     return frame
@@ -99,13 +106,13 @@ def _find_column(header: list[str], wanted: str | None, names: tuple[str, ...], 
         if header.count(wanted) == 1:
             return header.index(wanted)
         problem = "appears twice" if wanted in header else "is not there"
-        raise InputError(f"the {what} column {wanted!r} {problem}; columns: {', '.join(header)}")
+        raise InputError(f"the {what} column {wanted!r} {problem}; columns: {list_columns(header)}")
     lowered = [name.strip().lower() for name in header]
     for name in names:
         if lowered.count(name) == 1:
             return lowered.index(name)
     raise InputError(
-        f"no {what} column found; columns: {', '.join(header)}; name it with --{what}-column"
+        f"no {what} column found; columns: {list_columns(header)}; name it with --{what}-column"
     )
 
 

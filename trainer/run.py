@@ -26,7 +26,7 @@ from trainer.model import SIZES, GPT2Classifier, ModelConfig, count_parameters, 
 from trainer.openai_checkpoint import read_openai_checkpoint
 from trainer.plots import write_plots
 from trainer.recipe import Recipe, get_recipe
-from trainer.run_folder import RunConfig, package_versions, write_run
+from trainer.run_folder import RunConfig, begin_run, package_versions, write_run
 from trainer.vocabulary import Vocabulary, build_vocabulary
 from trainer.weight_files import fetch_weights
 from trainer.weights import read_safetensors
@@ -190,6 +190,7 @@ def train(options: RunOptions) -> dict:
         device=str(device),
         versions=package_versions("torch", "tiktoken", "pandas", "numpy", "safetensors"),
     )
+    begin_run(options.out)
     write_split(options.out, parts)
     write_plots(options.out, history, recipe.epochs)
     write_run(options.out, config, model, metrics, bpe_file.path)

@@ -61,10 +61,18 @@ def write_json(path: Path, values: dict) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+def begin_run(folder: Path) -> None:
+    """Make ``folder`` no run until :func:`write_run` is through.
+
+    A kill in between then never leaves an old run's settings beside new weights.
+    """
+    (folder / CONFIG).unlink(missing_ok=True)
+
+
 def write_run(
     folder: Path, config: RunConfig, model: GPT2Classifier, metrics: dict, tokenizer: Path
 ) -> None:
-    """Write weights, ``config.json``, ``metrics.json`` and a copy of the tokenizer."""
+    """Write weights, ``metrics.json``, a copy of the tokenizer, and ``config.json`` last."""
     state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     save_file(state, folder / WEIGHTS)
     shutil.copyfile(tokenizer, folder / TOKENIZER)

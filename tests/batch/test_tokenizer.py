@@ -7,7 +7,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batch.errors import BundleError
-from batch.tokenizer import LONGEST_TOKEN, PAD_ID, Tokenizer, read_ranks, split_long_gaps
+from batch.tokenizer import (
+    LONGEST_TOKEN,
+    PAD_ID,
+    Tokenizer,
+    read_ranks,
+    split_long_gaps,
+    sufficient_prefix,
+)
 
 # What merges, splits or looks like white space in one definition of it and not in another.
 AWKWARD = (
@@ -77,7 +84,14 @@ def test_the_longest_token_is_as_long_as_the_cut_assumes(bpe_file):
 @example(("-" * 64 * 20 + "\n \nword" * 50, 4))
 def test_the_first_ids_do_not_depend_on_the_rest(tokenizer, drawn):
     text, tokens = drawn
-    assert tokenizer.encode(text, tokens) == tokenizer.encode(text)[:tokens]
+    whole = tokenizer.encode(text)
+    assert tokenizer.encode(text, tokens) == whole[:tokens]
+    # All ids of what is encoded are the text's, and not only those that are asked for.
+    prefix = sufficient_prefix(text, tokens)
+    ids = tokenizer.encode(prefix)
+    assert text.startswith(prefix)
+    assert ids == whole[: len(ids)]
+    assert len(ids) >= tokens
 
 
 @given(st.lists(PIECES, max_size=6).map("".join), st.integers(0, 8))

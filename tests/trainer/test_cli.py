@@ -141,7 +141,7 @@ class TestFit:
             (
                 ["--text-column", "body"],
                 65,
-                "the text column 'body' is not there; columns: id, message, category",
+                "the text column 'body' is not there; columns: 'id', 'message', 'category'",
             ),
             (["--delimiter", "ab"], 2, "--delimiter 'ab' must be one character, and no quote"),
             (

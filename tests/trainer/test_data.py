@@ -126,19 +126,21 @@ class TestRefusals:
             (b"label,text\n", "{path}: there is no record after the header"),
             (
                 b"id,queue,body\n1,a,b\n",
-                "no label column found; columns: id, queue, body; name it with --label-column",
+                "no label column found; columns: 'id', 'queue', 'body'; "
+                "name it with --label-column",
             ),
             (
                 b"text,queue\na,b\n",
-                "no label column found; columns: text, queue; name it with --label-column",
+                "no label column found; columns: 'text', 'queue'; name it with --label-column",
             ),
             (
                 b"label,review\na,b\n",
-                "no text column found; columns: label, review; name it with --text-column",
+                "no text column found; columns: 'label', 'review'; name it with --text-column",
             ),
             (
                 b"label,label,text\na,b,c\n",
-                "no label column found; columns: label, label, text; name it with --label-column",
+                "no label column found; columns: 'label', 'label', 'text'; "
+                "name it with --label-column",
             ),
             (
                 b"label,text\nham,a\n ,b\n,c\n",
@@ -187,11 +189,11 @@ class TestRefusals:
         [
             (
                 Columns(label="queue"),
-                "the label column 'queue' is not there; columns: label, text, label",
+                "the label column 'queue' is not there; columns: 'label', 'text', 'label'",
             ),
             (
                 Columns(label="label"),
-                "the label column 'label' appears twice; columns: label, text, label",
+                "the label column 'label' appears twice; columns: 'label', 'text', 'label'",
             ),
             (
                 Columns(label="text"),
@@ -281,3 +283,25 @@ def test_split_files_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: 
 )
 def test_default_positive_label(labels: list[str], positive: str | None) -> None:
     assert default_positive_label(labels) == positive
+
+
+def test_a_header_of_unknown_names_is_not_taken_for_a_message(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("sentiment,review\ngood,fine\nbad,poor\ngood,nice\nbad,awful\n")
+    with pytest.raises(InputError) as caught:
+        read_labelled(path)
+    assert str(caught.value) == (
+        f"{path}: no other record has the first one's label; if it is a header, name its "
+        "columns with --label-column and --text-column"
+    )
+
+
+def test_a_message_in_the_first_line_is_not_shown(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("ham,see you,at the bridge at seven and bring the usual things please\n")
+    with pytest.raises(InputError) as caught:
+        read_labelled(path)
+    assert str(caught.value) == (
+        "no label column found; columns: 'ham', 'see you', "
+        "(56 characters); name it with --label-column"
+    )

@@ -15,6 +15,7 @@ from trainer.model import GPT2Classifier
 from trainer.recipe import RECIPES
 from trainer.run_folder import (
     RunConfig,
+    begin_run,
     hash_file,
     load_state_dict,
     package_versions,
@@ -180,3 +181,14 @@ class TestPth:
 def test_config_is_plain_json(model: GPT2Classifier) -> None:
     values = asdict(config_of(model))
     assert RunConfig(**json.loads(json.dumps(values))) == config_of(model)
+
+
+def test_a_run_that_is_being_written_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    begin_run(tmp_path)
+    with pytest.raises(MissingInputError) as caught:
+        read_config(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path} is not a run folder (it has no config.json); make one with: spam-train fit"
+    )
+    begin_run(tmp_path)  # nothing to do is no error

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from batch.classifier import Classifier, Predictions
 from batch.dialect import Dialect
-from batch.errors import InputError, MissingInputError
+from batch.errors import InputError, MissingInputError, StorageError
 from batch.output import STANDARD_OUTPUT, check_not_input, open_output, resolve_target
 from batch.records import Record, RecordReader
 from batch.table import Header, encode_field, read_header
@@ -144,14 +144,14 @@ def _read_window(source: str, reader: RecordReader, window: int) -> list[Record]
 
     Raises:
         InputError: one is bad: file, line, byte and reason.
-        MissingInputError: the input can no longer be read.
+        StorageError: the input can no longer be read.
     """
     with _reading(source):
         records = reader.read_records(window)
     for record in records:
         if record.problem:
             raise InputError(
-                f"{source}: line {record.line}, byte {record.offset}: the record {record.problem}"
+                f"{source}: line {record.line}, byte offset {record.offset}: {record.problem}"
             )
     return records
 
@@ -163,7 +163,7 @@ def _reading(source: str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise MissingInputError(f"{source}: reading stopped: {reason}") from None
+        raise StorageError(f"{source}: reading stopped: {reason}") from None
 
 
 def _size_of(stream: BinaryIO) -> int | None:

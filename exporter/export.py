@@ -23,7 +23,7 @@ from batch.bundle import (
 from batch.errors import OutputError, SpamBatchError
 from batch.inference import InferenceSession
 from batch.tokenizer import Tokenizer
-from exporter.graph import export_onnx, is_fixed_length
+from exporter.graph import OPSET, export_onnx, is_fixed_length
 from exporter.verify import (
     BATCH_SIZES,
     FP32_TOLERANCE,
@@ -88,7 +88,7 @@ def export(run: Path, out: Path, device: str = "auto", progress: bool = True) ->
     scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
     try:
         write_model_files(model, tokenizer, config, run, scratch)
-        log.info("Exported %s at opset of %s", config.model["size"], scratch / "model.onnx")
+        log.info("Traced %s to ONNX, opset %d", config.model["size"], OPSET)
         comparisons, report = verify_model(
             model, tokenizer, texts, config.max_length, scratch / "model.onnx", device, progress
         )

@@ -13,7 +13,7 @@ from batch.batching import WIDTH_STEP
 from batch.classifier import Classifier
 from batch.classify import Summary, classify_file, open_input
 from batch.dialect import Dialect
-from batch.errors import InputError, InternalError, MissingInputError, OutputError
+from batch.errors import InputError, InternalError, MissingInputError, OutputError, StorageError
 from batch.records import RecordReader
 
 OLD = b"the old file\n"
@@ -180,15 +180,15 @@ def test_a_column_of_ours_is_there_already(refuse, column):
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        (b"20,a,b,c\n", "line 23, byte 369: the record has 4 fields, expected 3"),
-        (b"20\n", "line 23, byte 369: the record has 1 field, expected 3"),
+        (b"20,a,b,c\n", "line 23, byte offset 369: has 4 fields, expected 3"),
+        (b"20\n", "line 23, byte offset 369: has 1 field, expected 3"),
         (
             b'20,"a\n',
-            "line 23, byte 369: the record quote opened at byte 4 of line 23 is never closed",
+            "line 23, byte offset 369: quote opened at byte 4 of line 23 is never closed",
         ),
         (
             b'20,"a" b,c\n',
-            "line 23, byte 369: the record quote opened at byte 4 of line 23 is closed at byte 6 "
+            "line 23, byte offset 369: quote opened at byte 4 of line 23 is closed at byte 6 "
             "of line 23, where text follows it, expected ',' or the end of the line",
         ),
     ],
@@ -234,7 +234,7 @@ class Breaking(io.BytesIO):
 @pytest.mark.parametrize("data", [b"", b"id,te", b"id,text\n1,a\n"])
 def test_an_input_that_cannot_be_read_to_its_end(refuse, classifier, monkeypatch, data):
     monkeypatch.setattr("batch.classify.open_input", lambda _: Breaking(data))
-    message = refuse(b"", MissingInputError, lambda: classifier)
+    message = refuse(b"", StorageError, lambda: classifier)
     assert message == "in.csv: reading stopped: Input/output error"
 
 
@@ -244,7 +244,7 @@ def test_an_input_without_bytes_yet(refuse, monkeypatch):
             return None
 
     monkeypatch.setattr("batch.classify.open_input", lambda _: Waiting())
-    assert refuse(b"", MissingInputError) == (
+    assert refuse(b"", StorageError) == (
         "in.csv: reading stopped: the input has no bytes yet and would not wait for them"
     )
 

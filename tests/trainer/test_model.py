@@ -150,7 +150,7 @@ def test_config_round_trip_and_changes() -> None:
 
 
 def test_initial_weights_are_gpt2s() -> None:
-    model = GPT2Classifier(model_config("starter"))
+    model = GPT2Classifier(model_config("starter", emb_dim=128, layers=2))
     init_weights(model.transformer, 2, torch.Generator().manual_seed(0))
     trunk = model.transformer
     for parameter, std in (

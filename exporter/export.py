@@ -23,7 +23,7 @@ from batch.bundle import (
 from batch.errors import OutputError, SpamBatchError
 from batch.inference import InferenceSession
 from batch.tokenizer import Tokenizer
-from exporter.graph import OPSET, export_onnx, is_fixed_length
+from exporter.graph import OPSET, export_onnx
 from exporter.verify import (
     BATCH_SIZES,
     FP32_TOLERANCE,
@@ -141,7 +141,7 @@ def verify_model(
     session = InferenceSession(data, device)
     pad_id = model.config.pad_id
     sequences = [tokenizer.encode(text, max_length) for text in texts]
-    fixed = max_length if is_fixed_length(model.config.pooling) else None
+    fixed = max_length if model.config.is_fixed_length else None
     theirs = torch_logits(model, sequences, max_length)
     comparisons = []
     for batch_size in tqdm(
@@ -196,10 +196,10 @@ def write_manifest(folder: Path, config: RunConfig, run: Path) -> None:
     manifest = Manifest(
         labels=config.labels,
         positive_label=config.positive_label,
-        threshold=0.5,
-        temperature=1.0,
+        threshold=metrics["threshold"]["value"],
+        temperature=metrics["calibration"]["temperature"],
         max_length=config.max_length,
-        fixed_length=is_fixed_length(config.model["pooling"]),
+        fixed_length=config.model_config.is_fixed_length,
         pooling=config.model["pooling"],
         pad_id=config.model["pad_id"],
         model=config.model["size"],

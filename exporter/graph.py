@@ -17,25 +17,16 @@ OPSET = 20  # the first with Gelu as one operator
 INPUT, OUTPUT = "input_ids", "logits"
 
 
-def is_fixed_length(pooling: str) -> bool:
-    """Whether the graph is valid at the padded training length only.
-
-    With ``last_token`` what stands to the right of a message cannot change its
-    logits, so every length up to ``max_length`` will do.
-    """
-    return pooling != "last_token"
-
-
 def export_onnx(model: GPT2Classifier, max_length: int, path: Path) -> None:
     """Trace ``model`` and write ``path``; its input is ``(B, T)`` int64, output ``(B, K)`` float32.
 
-    The batch axis is free. The sequence axis is free for ``last_token``, else it
-    is ``max_length``. The file is checked by onnx before this returns.
+    The batch axis is free. The sequence axis is ``max_length`` where the model
+    is tied to its padding, else it is free. The file is checked by onnx before this returns.
 
     Raises:
         InternalError: torch or onnx could not make a valid graph.
     """
-    fixed = is_fixed_length(model.config.pooling)
+    fixed = model.config.is_fixed_length
     width = max_length if fixed else min(max(2, max_length), model.config.context_length)
     ids = torch.full((3, width), PAD_ID)  # sizes above 1, which tracing would take as constants
     ids[0] = 0

@@ -7,6 +7,7 @@ import click
 
 from batch import __version__
 from batch.command import Cli, show_log
+from trainer.options import checked_changes, recipe_options
 
 log = logging.getLogger("trainer")
 
@@ -94,43 +95,45 @@ def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None
     "--device", type=click.Choice(["auto", "cuda", "mps", "cpu"]), default="auto",
     show_default=True,
 )  # fmt: skip
-@click.option("--seed", type=int, help="Seed of head, order and dropout.  [default: 123]")
-@click.option("--epochs", type=click.IntRange(1), help="Passes over the training set.")
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True))
-@click.option("--batch-size", type=click.IntRange(1), help="Messages a step.")
-@click.option(
-    "--max-length", type=click.IntRange(1), help="Tokens; default: the longest in training."
-)
-@click.option("--balance/--no-balance", default=None, help="Cut classes to equal size.")
+@recipe_options
 @click.option("--pth", type=click.Path(path_type=Path), help="Also write a .pth state dict here.")
+@click.option("--trunk-cache/--no-trunk-cache", default=True,
+    help="Keep what the frozen blocks give for each message.")  # fmt: skip
+@click.option("--restart", is_flag=True, help="Leave a killed run's checkpoint aside.")
+@click.option("--max-ham-blocked", metavar="SHARE",
+    help="Choose the threshold on validation so that at most this share of the other class "
+    "gets the positive label: 0.2% or 0.002.")  # fmt: skip
+@click.option("--config", type=click.Path(path_type=Path), help="Repeat the run of a config.json.")
 @click.option("--quiet", is_flag=True, help="No progress, warnings only.")
 def fit(
     out, recipe, size, weights, data, bpe, text_column, label_column, delimiter, positive_label,
-    cache, device, seed, epochs, learning_rate, batch_size, max_length, balance, pth, quiet,
+    cache, device, pth, trunk_cache, restart, max_ham_blocked, config, quiet, **changes,
 ) -> None:  # fmt: skip
-    """Train a classifier and write a run folder.
+    """Train a classifier and write a run folder. A killed run goes on where it was.
 
     \b
     Example:
       spam-train fit --recipe book --weights gpt2 --out runs/book
       spam-train fit --data tickets.csv --text-column body --label-column queue
+      spam-train fit --split grouped --no-balance --max-ham-blocked 0.2%
+      spam-train fit --config runs/spam/config.json --out runs/again
     """
     show_log("trainer", quiet)
+    from trainer.calibration import parse_share
     from trainer.data import Columns
-    from trainer.run import RunOptions, train
+    from trainer.run import RunOptions, options_of_config, train
     from trainer.run_folder import read_config, read_model, save_state_dict
 
-    changes = {
-        "seed": seed, "epochs": epochs, "learning_rate": learning_rate, "balance": balance,
-        "batch_size": batch_size, "max_length": max_length,
-    }  # fmt: skip
-    metrics = train(
-        RunOptions(
-            out=out, recipe=recipe, weights=weights, size=size, cache=cache, data=data, bpe=bpe,
-            columns=Columns(label_column, text_column, delimiter), positive_label=positive_label,
-            device=device, changes=changes, progress=not quiet,
-        )
+    options = RunOptions(
+        out=out, recipe=recipe, weights=weights, size=size, cache=cache, data=data, bpe=bpe,
+        columns=Columns(label_column, text_column, delimiter), positive_label=positive_label,
+        device=device, changes=checked_changes(changes), progress=not quiet,
+        trunk_cache=trunk_cache, restart=restart,
+        max_blocked=None if max_ham_blocked is None else parse_share(max_ham_blocked),
     )  # fmt: skip
+    if config is not None:
+        options = options_of_config(config, options)
+    metrics = train(options)
     if pth is not None:
         save_state_dict(read_model(out, read_config(out)), pth)
     for line in summary_lines(metrics):
@@ -139,11 +142,23 @@ def fit(
 
 
 def summary_lines(metrics: dict) -> list[str]:
-    """What a run gave, in a few lines: accuracy by set, weights, data."""
+    """What a run gave, in a few lines: accuracy by set, scores, weights, data."""
+    from trainer.scores import format_scores
+
     lines = [
         f"{name} accuracy: {100 * value:.2f}% of {metrics['messages'][name]} messages"
         for name, value in metrics["accuracy"].items()
     ]
+    baseline = metrics["baseline"]
+    lines.append(
+        format_scores({"test set": metrics["scores"]["test"], baseline["name"]: baseline["test"]})
+    )
+    calibration, threshold = metrics["calibration"], metrics["threshold"]
+    lines.append(
+        f"temperature {calibration['temperature']:.3f}: calibration error on test "
+        f"{calibration['ece_before']:.4f} before, {calibration['ece_after']:.4f} after; "
+        f"threshold {threshold['value']:.4f}"
+    )
     data = metrics["data"]
     lines.append(f"weights: {metrics['weights']}")
     lines.append(f"data: {data['name']}, {data['rows']:,} rows ({data['origin']})")
@@ -153,6 +168,59 @@ def summary_lines(metrics: dict) -> list[str]:
             "lines; these figures are not those of the published split."
         )
     return lines
+
+
+@main.command()
+@click.option(
+    "--run", type=click.Path(path_type=Path), default=Path("runs/spam"), show_default=True
+)
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Labelled CSV or TSV.")
+@click.option("--text-column", help="Name of the text column.")
+@click.option("--label-column", help="Name of the label column.")
+@click.option("--delimiter", help="One character; default: a tab if the first line has one.")
+def evaluate(run: Path, data: Path, text_column, label_column, delimiter) -> None:
+    """Score a labelled file from another source, without the messages seen in training.
+
+    \b
+    Example:
+      spam-train evaluate --run runs/spam --data other.csv
+    """
+    from trainer.data import Columns
+    from trainer.evaluate import evaluate as evaluate_file
+    from trainer.evaluate import evaluation_lines
+
+    result = evaluate_file(run, data, Columns(label_column, text_column, delimiter))
+    for line in evaluation_lines(result):
+        click.echo(line)
+
+
+@main.command()
+@click.option("--rows", default="all", show_default=True, help="Row numbers, such as 1,16.")
+@click.option("--shape", type=click.Choice(["starter", "gpt2"]), default="gpt2", show_default=True,
+    help="starter: small shapes from random weights, for a machine without a GPU.")  # fmt: skip
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Runs a row.")
+@click.option("--data", type=click.Path(path_type=Path), help="Labelled CSV or TSV of your own.")
+@click.option("--bpe", type=click.Path(path_type=Path), help="gpt2.tiktoken, or a folder with it.")
+@_cache
+@click.option("--device", type=click.Choice(["auto", "cuda", "mps", "cpu"]), default="auto")
+@click.option("--json", "json_out", type=click.Path(path_type=Path), help="Also write it as JSON.")
+@click.option("--quiet", is_flag=True, help="No progress, warnings only.")
+def table(rows, shape, seeds, data, bpe, cache, device, json_out, quiet) -> None:
+    """Run rows of the published table of experiments and print ours beside theirs.
+
+    \b
+    Example:
+      spam-train table --shape starter
+      spam-train table --rows 1,16 --seeds 5
+    """
+    show_log("trainer", quiet)
+    from trainer.run_folder import write_json
+    from trainer.table import format_table, parse_rows, run_table
+
+    result = run_table(parse_rows(rows), shape, seeds, data, bpe, cache, device, not quiet)
+    if json_out is not None:
+        write_json(json_out, result)
+    click.echo(format_table(result))
 
 
 @main.command()
@@ -170,15 +238,22 @@ def classify(text: str, run: Path) -> None:
     import torch
 
     from trainer.dataset import pad_messages
+    from trainer.evaluate import read_decision
     from trainer.run_folder import read_config, read_model, read_tokenizer
+    from trainer.scores import predict
 
     config = read_config(run)
+    temperature, threshold = read_decision(run)
     encoded = [read_tokenizer(run).encode(text, config.max_length)]
     with torch.no_grad():
         logits = read_model(run, config)(pad_messages(encoded, config.max_length))
-    probabilities = torch.softmax(logits, dim=-1)[0]
-    best = int(probabilities.argmax())
-    click.echo(f"{config.labels[best]}\t{probabilities[best]:.6f}")
+    probabilities = torch.softmax(logits.double() / temperature, dim=-1).numpy()
+    positive = None
+    if config.positive_label is not None:
+        positive = config.labels.index(config.positive_label)
+    best = int(predict(probabilities, positive, threshold)[0])
+    shown = probabilities[0].max() if positive is None else probabilities[0, positive]
+    click.echo(f"{config.labels[best]}\t{shown:.6f}")
 
 
 @main.command()
@@ -200,8 +275,8 @@ def sample(prompt: str, new_tokens: int, weights: str, size: str | None, cache: 
     from batch.tokenizer import Tokenizer
     from trainer.assets import fetch_bpe
     from trainer.generate import generate_greedy
+    from trainer.initial_weights import resolve_weights
     from trainer.model import GPT2Trunk, init_weights, model_config
-    from trainer.run import resolve_weights
     from trainer.weights import load_trunk
 
     show_log("trainer")

@@ -1,5 +1,6 @@
 """Messages as padded tensors, and loaders that hand out their row numbers."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
@@ -8,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from batch.tokenizer import PAD_ID, Tokenizer
+from trainer.model import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,65 @@ def encode_frame(
     )
 
 
-def make_loader(count: int, batch_size: int, train: bool) -> DataLoader:
+def make_loader(
+    count: int, batch_size: int, train: bool, lengths: Tensor | None = None
+) -> DataLoader:
     """Batches of row numbers, ``(batch_size,)`` int64.
 
     The loader draws from torch's global generator just as the notebook's does,
     so the same seed gives the same order; only the numbers travel, and the
     tensors stay where they are. The training loader shuffles and drops the
-    last short batch.
+    last short batch. With ``lengths`` ``(count,)`` it makes batches of like length.
     """
+    if train and lengths is not None:
+        return DataLoader(range(count), batch_sampler=LengthGroupedSampler(lengths, batch_size))
     return DataLoader(
         range(count), batch_size=batch_size, shuffle=train, drop_last=train, num_workers=0
     )
+
+
+class LengthGroupedSampler:
+    """Shuffles, sorts stretches of 50 batches by length, and shuffles the batches."""
+
+    STRETCH = 50  # batches
+
+    def __init__(self, lengths: Tensor, batch_size: int):
+        self.lengths = lengths.cpu()
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return len(self.lengths) // self.batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rows = torch.randperm(len(self.lengths))[: len(self) * self.batch_size]
+        stretches = rows.split(self.STRETCH * self.batch_size)
+        ordered = [part[self.lengths[part].argsort(stable=True)] for part in stretches]
+        batches = torch.cat(ordered).split(self.batch_size)
+        return iter([batches[number].tolist() for number in torch.randperm(len(batches))])
+
+
+def trim(ids: Tensor, lengths: Tensor, config: ModelConfig) -> Tensor:
+    """Cut what no message of the batch needs: ``(B, T)``, ``(B,)`` -> ``(B, <= T)``.
+
+    Nothing to the right of the pooled token can change its logits, so this is
+    exact; where the padding is part of the input it stays.
+    """
+    if config.is_fixed_length:
+        return ids
+    if config.pooling == "first_position":
+        return ids[:, :1]
+    return ids[:, : max(1, int(lengths.max()))]
+
+
+def drop_tokens(ids: Tensor, lengths: Tensor, rate: float) -> tuple[Tensor, Tensor]:
+    """Delete each token with probability ``rate``; at least one of a message stays.
+
+    ``(B, T)``, ``(B,)`` -> ``(B, T)`` padded again on the right, ``(B,)``.
+    """
+    position = torch.arange(ids.shape[1], device=ids.device)[None, :]
+    real = position < lengths[:, None]
+    draw = torch.rand(ids.shape, device=ids.device).masked_fill(~real, -1.0)
+    keep = real & ((draw >= rate) | (draw == draw.max(dim=1, keepdim=True).values))
+    order = torch.argsort((~keep).to(torch.int8), dim=1, stable=True)
+    kept = keep.sum(dim=1)
+    return ids.gather(1, order).masked_fill(position >= kept[:, None], PAD_ID), kept

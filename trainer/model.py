@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 VOCAB_SIZE = 50257
 PAD_ID = 50256  # <|endoftext|>; encoding a message never yields it
-POOLINGS = ("last_token", "last_position")
+POOLINGS = ("last_token", "last_position", "first_position", "mean")
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,21 @@ class ModelConfig:
     heads: int
     classes: int = 2
     pooling: str = "last_token"
+    causal: bool = True  # whether a position sees only what stands left of it
     vocab_size: int = VOCAB_SIZE  # rows of the token embedding
     remapped: bool = False  # BPE ids pass through token_map before the embedding
     context_length: int = 1024  # tokens
     drop_rate: float = 0.0
     pad_id: int = PAD_ID
+
+    @property
+    def is_fixed_length(self) -> bool:
+        """Whether logits depend on the padding, so that one padded length only is valid.
+
+        They do where pads are pooled or seen: the last position is one, the mean is
+        over all positions, and without a causal mask every position sees them.
+        """
+        return not self.causal or self.pooling in ("last_position", "mean")
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -64,10 +74,11 @@ def model_config(size: str, **changes) -> ModelConfig:
 
 
 class Attention(nn.Module):
-    """Causal self-attention over ``(B, T, C)``."""
+    """Self-attention over ``(B, T, C)``, causal unless the config says otherwise."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
+        self.causal = config.causal
         self.heads = config.heads
         self.drop_rate = config.drop_rate
         self.c_attn = nn.Linear(config.emb_dim, 3 * config.emb_dim)
@@ -77,7 +88,7 @@ class Attention(nn.Module):
         B, T, C = x.shape
         q, k, v = self.c_attn(x).view(B, T, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)
         drop = self.drop_rate if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=drop)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal, dropout_p=drop)
         return self.c_proj(y.transpose(1, 2).reshape(B, T, C))
 
     def forward_pooled(self, x: Tensor, position: Tensor) -> Tensor:
@@ -92,11 +103,12 @@ class Attention(nn.Module):
         b_q, b_kv = self.c_attn.bias.split((C, 2 * C))
         q = F.linear(take_position(x, position), w_q, b_q).view(B, self.heads, 1, D)
         k, v = F.linear(x, w_kv, b_kv).view(B, T, 2, self.heads, D).permute(2, 0, 3, 1, 4)
-        visible = torch.arange(T, device=x.device)[None, :] <= position[:, None]
+        visible = None
+        if self.causal:
+            visible = torch.arange(T, device=x.device)[None, :] <= position[:, None]
+            visible = visible[:, None, None, :]
         drop = self.drop_rate if self.training else 0.0
-        y = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=visible[:, None, None, :], dropout_p=drop
-        )
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, dropout_p=drop)
         return self.c_proj(y.reshape(B, C))
 
 
@@ -150,27 +162,35 @@ class GPT2Trunk(nn.Module):
             ids = self.token_map[ids]
         return self.drop(self.wte(ids) + self.wpe(positions))
 
+    def run_blocks(self, x: Tensor, start: int, stop: int) -> Tensor:
+        """Blocks ``start`` to ``stop - 1`` at every position: ``(B, T, C)`` -> ``(B, T, C)``."""
+        for block in self.h[start:stop]:
+            x = block(x)
+        return x
+
     def forward(self, ids: Tensor) -> Tensor:
         """Final hidden states at every position: ``(B, T)`` -> ``(B, T, C)``."""
-        x = self.embed(ids)
-        for block in self.h:
-            x = block(x)
-        return self.ln_f(x)
+        return self.ln_f(self.run_blocks(self.embed(ids), 0, len(self.h)))
+
+    def pool_from(self, x: Tensor, start: int, position: Tensor) -> Tensor:
+        """Final hidden state at one position a message, from what enters block ``start``.
+
+        ``(B, T, C)``, ``(B,)`` -> ``(B, C)``. The last block is computed at that position only.
+        """
+        x = self.run_blocks(x, start, len(self.h) - 1)
+        return self.ln_f(self.h[-1].forward_pooled(x, position))
 
     def forward_pooled(self, ids: Tensor, position: Tensor) -> Tensor:
         """Final hidden state at one position a message: ``(B, T)`` -> ``(B, C)``."""
-        x = self.embed(ids)
-        for block in self.h[:-1]:
-            x = block(x)
-        return self.ln_f(self.h[-1].forward_pooled(x, position))
+        return self.pool_from(self.embed(ids), 0, position)
 
 
 class GPT2Classifier(nn.Module):
     """Token ids to the logits of the classes.
 
     Input ``(B, T)`` int64, padded on the right with ``config.pad_id``; output
-    ``(B, K)``. With pooling ``last_token`` the logits do not depend on T; with
-    ``last_position`` they do, and T must be the length trained with.
+    ``(B, K)``. Unless ``config.is_fixed_length`` the logits do not depend on T;
+    otherwise T must be the length trained with.
     """
 
     def __init__(self, config: ModelConfig):
@@ -180,21 +200,36 @@ class GPT2Classifier(nn.Module):
         self.score = nn.Linear(config.emb_dim, config.classes)
 
     def pooled_position(self, ids: Tensor) -> Tensor:
-        """Index of the position that classifies, ``(B,)`` int64.
+        """Index of the position that classifies, ``(B,)`` int64; the last for ``mean``.
 
         ``last_token`` counts the ids that are not padding rather than searching
         for a pad. A message without a token is read at its first pad.
         """
         if self.config.pooling == "last_token":
             return ((ids != self.config.pad_id).sum(dim=1) - 1).clamp(min=0)
-        return torch.full((ids.shape[0],), ids.shape[1] - 1, device=ids.device)
+        position = 0 if self.config.pooling == "first_position" else ids.shape[1] - 1
+        return torch.full((ids.shape[0],), position, device=ids.device)
+
+    def pool_from(self, x: Tensor, start: int, position: Tensor) -> Tensor:
+        """The vector that the head reads, from what enters block ``start``.
+
+        ``(B, T, C)``, ``(B,)`` -> ``(B, C)``.
+        """
+        trunk = self.transformer
+        if self.config.pooling == "mean":
+            return trunk.ln_f(trunk.run_blocks(x, start, len(trunk.h))).mean(dim=1)
+        return trunk.pool_from(x, start, position)
 
     def forward(self, ids: Tensor) -> Tensor:
-        return self.score(self.transformer.forward_pooled(ids, self.pooled_position(ids)))
+        x = self.transformer.embed(ids)
+        return self.score(self.pool_from(x, 0, self.pooled_position(ids)))
 
     def forward_plain(self, ids: Tensor) -> Tensor:
-        """The same logits with nothing saved: every position, then pool."""
-        return self.score(take_position(self.transformer(ids), self.pooled_position(ids)))
+        """The same logits with nothing saved: every position, the head on each, then pool."""
+        logits = self.score(self.transformer(ids))
+        if self.config.pooling == "mean":
+            return logits.mean(dim=1)
+        return take_position(logits, self.pooled_position(ids))
 
 
 def take_position(x: Tensor, position: Tensor) -> Tensor:

@@ -8,7 +8,9 @@ and takes the optimizer settings of :data:`FROM_RANDOM` instead.
 
 from dataclasses import asdict, dataclass, replace
 
-TRAINABLE = ("head", "last_block", "all")
+SPLITS_BY_NAME = ("book", "grouped")
+SCHEDULES = ("constant", "cosine")
+TRAINABLE = ("head", "last_block", "last_two_blocks", "all", "lora")
 
 
 @dataclass(frozen=True)
@@ -18,12 +20,19 @@ class Recipe:
     name: str
     pooling: str
     trainable: str = "last_block"  # which parameters learn
+    lora_rank: int = 16
+    lora_alpha: float = 16.0
+    causal: bool = True  # False: every position sees all others, padding too
+    split: str = "book"  # or "grouped": near copies stay on one side, no quote guessing
     balance: bool = True  # every class cut down to the smallest
     train_fraction: float = 0.7
     validation_fraction: float = 0.1  # the rest is the test set
     split_seed: int = 123  # pandas random_state of balancing and shuffling
-    max_length: int | None = None  # tokens; None: the longest training message
+    max_length: int | str | None = None  # tokens; None: longest training message; "model": context
     batch_size: int = 8  # messages
+    accumulate: int = 1  # batches whose gradients make one step of the optimizer
+    group_by_length: bool = False  # batches of messages of like length, in random order
+    ignore_index: int = -100  # a target that the loss leaves out
     epochs: int = 5
     learning_rate: float = 5e-5
     weight_decay: float = 0.1
@@ -37,6 +46,9 @@ class Recipe:
     min_token_count: int = 2  # messages that must hold a token for a row of its own; starter
     eval_freq: int = 50  # steps between two evaluations of the loss
     eval_iter: int = 5  # batches that such an evaluation looks at
+    keep: str = "last"  # or "best": the weights of the epoch with the least validation loss
+    patience: int | None = None  # epochs without a better one after which training stops
+    bf16: bool = False  # autocast, on CUDA
     seed: int = 123
 
     def to_dict(self) -> dict:

@@ -1,94 +1,52 @@
 """One training run from files to run folder."""
 
 import contextlib
+import hashlib
+import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import pandas as pd
 import torch
-from torch import Tensor
 
-from batch.errors import OutputError, UnavailableError, UsageError
+from batch.errors import InputError, OutputError, UsageError
 from batch.tokenizer import Tokenizer
 from trainer.assets import fetch_bpe, fetch_data
+from trainer.build import build_model, merge_lora, select_device
+from trainer.cache import build_caches
 from trainer.data import (
     Columns,
-    balance,
     default_positive_label,
-    read_labelled,
-    split,
     write_split,
 )
 from trainer.dataset import EncodedSet, encode_frame
-from trainer.fit import build_model, fit, select_device
-from trainer.model import SIZES, GPT2Classifier, ModelConfig, count_parameters, model_config
-from trainer.openai_checkpoint import read_openai_checkpoint
+from trainer.fit import History, fit
+from trainer.initial_weights import Weights, resolve_weights
+from trainer.model import GPT2Classifier, ModelConfig, count_parameters
+from trainer.outcome import judge
 from trainer.plots import write_plots
 from trainer.recipe import Recipe, get_recipe
-from trainer.run_folder import RunConfig, begin_run, package_versions, write_run
+from trainer.report import write_report
+from trainer.run_folder import (
+    CHECKPOINT,
+    CONFIG,
+    PREDICTIONS,
+    RunConfig,
+    begin_run,
+    check_folder,
+    package_versions,
+    read_config,
+    write_run,
+)
+from trainer.splits import make_split, read_messages
 from trainer.vocabulary import Vocabulary, build_vocabulary
-from trainer.weight_files import fetch_weights
-from trainer.weights import read_safetensors
 
 log = logging.getLogger("trainer")
 
-SMALL_EMB_DIM = 256
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Where a trunk starts: published tensors, or None for random ones."""
-
-    size: str
-    kind: str  # openai, huggingface, random
-    origin: str
-    statement: str  # one sentence for logs, config.json, bundle.json and summaries
-    sha256: dict[str, str]
-    tensors: dict[str, Tensor] | None
-
-    def describe(self) -> dict:
-        return {key: getattr(self, key) for key in ("kind", "origin", "sha256", "statement")}
-
-
-def resolve_weights(spec: str, size: str | None, cache: Path) -> Weights:
-    """Turn ``--weights`` and ``--model`` into tensors or the decision for random ones.
-
-    ``spec`` is ``auto`` (GPT-2 small if it can be had, else the starter), ``gpt2``
-    (any published source), ``openai``, ``huggingface``, ``random``, or a path.
-
-    Raises:
-        UnavailableError: the source cannot be had, and ``spec`` is not ``auto``.
-        UsageError: the starter was asked for with published weights.
-    """
-    if spec == "random" or (size == "starter" and spec == "auto"):
-        return _random_weights(size or "starter")
-    if size == "starter":
-        raise UsageError("no weights are published for the starter; use --weights random")
-    if spec == "auto" and size is None:
-        try:
-            return _published_weights("gpt2-small", None, None, cache)
-        except UnavailableError as error:
-            log.info("%s", error)
-            weights = _random_weights("starter")
-            log.warning("WARNING: GPT-2's weights cannot be had here. %s", weights.statement)
-            return weights
-    kind = spec if spec in ("openai", "huggingface") else None
-    source = None if kind or spec in ("auto", "gpt2") else Path(spec)
-    return _published_weights(size or "gpt2-small", kind, source, cache)
-
-
-def _random_weights(size: str) -> Weights:
-    name = "The starter, a small model of GPT-2's architecture" if size == "starter" else size
-    statement = f"{name}, trained from random weights on this data alone; not pretrained GPT-2."
-    return Weights(size, "random", "random", statement, {}, None)
-
-
-def _published_weights(size: str, kind: str | None, source: Path | None, cache: Path) -> Weights:
-    files = fetch_weights(cache, size, kind, source)
-    read = read_openai_checkpoint if files.kind == "openai" else read_safetensors
-    statement = f"{size}, pretrained by OpenAI ({files.origin}), finetuned on this data."
-    return Weights(size, files.kind, files.origin, statement, files.sha256, read(files.path))
+SMALL_EMB_DIM = 256  # channels
+CACHE_BYTES = 4 << 30  # of memory for the frozen trunk's output; above, it goes to disk
 
 
 @dataclass(frozen=True)
@@ -107,6 +65,59 @@ class RunOptions:
     device: str = "auto"
     changes: dict | None = None  # fields of Recipe
     progress: bool = True
+    trunk_cache: bool = True  # keep the frozen trunk's output
+    restart: bool = False  # leave a checkpoint aside
+    max_blocked: float | None = None  # share of the other class that may get the positive label
+    expected: dict | None = None  # hashes that data and weights must have
+
+    def arguments(self) -> dict:
+        """What ``config.json`` keeps to repeat the run."""
+        return {
+            "recipe": self.recipe,
+            "weights": self.weights,
+            "size": self.size,
+            "data": str(self.data.resolve()) if self.data else None,
+            "columns": asdict(self.columns),
+            "positive_label": self.positive_label,
+            "max_blocked": self.max_blocked,
+        }
+
+
+def options_of_config(path: Path, options: RunOptions) -> RunOptions:
+    """The options that repeat the run whose ``config.json`` this is, into ``options.out``.
+
+    Raises:
+        InputError: the file is not of a run that can be repeated.
+    """
+    config = read_config(path.parent if path.name == CONFIG else path)
+    asked = config.arguments
+    if not asked:
+        raise InputError(f"{path}: does not say what was asked for, so it cannot be repeated")
+    random = config.weights["kind"] == "random"
+    return replace(
+        options,
+        recipe=asked["recipe"],
+        # What auto came to, not auto: it may come to something else here.
+        weights="random" if random else asked["weights"],
+        size=config.model["size"],
+        data=Path(asked["data"]) if asked["data"] else options.data,
+        columns=Columns(**asked["columns"]),
+        positive_label=asked["positive_label"],
+        max_blocked=asked["max_blocked"],
+        changes={key: value for key, value in config.recipe.items() if key != "name"},
+        expected={"data": config.data["sha256"], "weights": config.weights["sha256"]},
+    )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained classifier with what it was trained on."""
+
+    model: GPT2Classifier
+    history: History
+    accuracy: dict[str, float]  # by set, as the notebook takes it
+    sets: dict[str, EncodedSet]
+    max_length: int  # tokens
 
 
 def train(options: RunOptions) -> dict:
@@ -122,23 +133,90 @@ def train(options: RunOptions) -> dict:
             "WARNING: an incomplete copy of the SMS Spam Collection: %s lines of 5,574.",
             f"{data_file.lines:,}",
         )
-    weights = resolve_weights(options.weights, options.size, options.cache)
-    recipe = get_recipe(
-        options.recipe, from_random=weights.tensors is None, **(options.changes or {})
-    )
+    changes = options.changes or {}
+    recipe = get_recipe(options.recipe, **changes)  # what it says of data holds for any weights
     device = select_device(options.device)
-    log.info("Recipe: %s. Device: %s. Weights: %s", recipe.name, device, weights.statement)
-
-    frame = read_labelled(data_file.path, options.columns)
+    frame = read_messages(data_file.path, options.columns, recipe)
     labels = sorted(frame["label"].unique())
     counts = frame["label"].value_counts()
     log.info("%d messages: %s", len(frame), ", ".join(f"{counts[n]} {n}" for n in labels))
     positive = options.positive_label or default_positive_label(labels)
     if positive not in (None, *labels):
         raise UsageError(f"--positive-label {positive!r} is not among: {', '.join(labels)}")
-    parts = split(balance(frame, recipe.split_seed) if recipe.balance else frame, recipe)
+    parts = make_split(frame, recipe)
+    check_folder(options.out, options.data)
+    weights = resolve_weights(options.weights, options.size, options.cache)
+    _check_expected(options.expected, data_file.sha256, weights)
+    recipe = get_recipe(options.recipe, from_random=weights.tensors is None, **changes)
+    log.info("Recipe: %s. Device: %s. Weights: %s", recipe.name, device, weights.statement)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)  # now, not after an hour of training
+    except OSError as error:
+        raise OutputError(f"cannot create {options.out}: {error.strerror}") from None
+    checkpoint = options.out / CHECKPOINT
+    if options.restart:
+        checkpoint.unlink(missing_ok=True)
+    trained = train_model(
+        parts, labels, Tokenizer.load(bpe_file.path), weights, recipe, device,
+        trunk_cache=options.trunk_cache, progress=options.progress, checkpoint=checkpoint,
+        identity=_identity(data_file.sha256, weights, recipe, labels, device),
+    )  # fmt: skip
 
-    tokenizer = Tokenizer.load(bpe_file.path)
+    data = {
+        "name": data_file.name,
+        "origin": data_file.origin,
+        "sha256": data_file.sha256,
+        "lines": data_file.lines,
+        "is_partial": data_file.is_partial,
+        "rows": len(frame),
+    }
+    outcome = judge(trained.model, trained.sets, parts, labels, positive, options.max_blocked)
+    metrics = {
+        **outcome.metrics,
+        "accuracy": trained.accuracy,
+        "messages": {name: len(part) for name, part in trained.sets.items()},
+        "truncated": {name: part.truncated for name, part in trained.sets.items()},
+        "weights": weights.statement,
+        "data": data,
+        "history": trained.history.to_dict(),
+    }
+    config = RunConfig(
+        model=trained.model.config.to_dict(),
+        recipe=recipe.to_dict(),
+        labels=labels,
+        positive_label=positive,
+        max_length=trained.max_length,
+        weights=weights.describe(),
+        data=data,
+        tokenizer_sha256=bpe_file.sha256,
+        device=str(device),
+        versions=package_versions("torch", "tiktoken", "pandas", "numpy", "safetensors"),
+        arguments=options.arguments(),
+    )
+    begin_run(options.out)
+    write_split(options.out, parts)
+    outcome.predictions.to_csv(options.out / PREDICTIONS, index=False)
+    write_plots(options.out, trained.history, trained.history.epochs)
+    write_run(options.out, config, trained.model, metrics, bpe_file.path)
+    write_report(options.out)
+    checkpoint.unlink(missing_ok=True)
+    return metrics
+
+
+def train_model(
+    parts: dict[str, pd.DataFrame],
+    labels: list[str],
+    tokenizer: Tokenizer,
+    weights: Weights,
+    recipe: Recipe,
+    device: torch.device,
+    *,
+    trunk_cache: bool = True,
+    progress: bool = True,
+    checkpoint: Path | None = None,
+    identity: str = "",
+) -> Trained:
+    """Encode the three sets, build the model, and train it."""
     sets, max_length = encode_parts(parts, labels, tokenizer, recipe, weights)
     log.info(
         "Split: %s; max_length %d tokens",
@@ -154,47 +232,38 @@ def train(options: RunOptions) -> dict:
         f"{count_parameters(model):,}", f"{count_parameters(model, trainable_only=True):,}",
     )  # fmt: skip
     sets = {name: data.to(device) for name, data in sets.items()}
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)  # now, not after an hour of training
-    except OSError as error:
-        raise OutputError(f"cannot create {options.out}: {error.strerror}") from None
     stand_ins = vocabulary.stand_ins.to(device) if vocabulary else None
     with _threads_for(model.config):
-        history, accuracy = fit(model, sets, recipe, options.progress, stand_ins)
+        folder = checkpoint.parent if checkpoint else None
+        caches = build_caches(model, sets, recipe, CACHE_BYTES, folder) if trunk_cache else {}
+        history, accuracy = fit(
+            model, sets, recipe, progress, stand_ins, caches, checkpoint, identity
+        )
+    merge_lora(model)
+    return Trained(model.requires_grad_(False).eval(), history, accuracy, sets, max_length)
 
-    data = {
-        "name": data_file.name,
-        "origin": data_file.origin,
-        "sha256": data_file.sha256,
-        "lines": data_file.lines,
-        "is_partial": data_file.is_partial,
-        "rows": len(frame),
-    }
-    metrics = {
-        "accuracy": accuracy,
-        "messages": {name: len(part) for name, part in sets.items()},
-        "truncated": {name: part.truncated for name, part in sets.items()},
-        "weights": weights.statement,
-        "data": data,
-        "history": history.to_dict(),
-    }
-    config = RunConfig(
-        model=model.config.to_dict(),
-        recipe=recipe.to_dict(),
-        labels=labels,
-        positive_label=positive,
-        max_length=max_length,
-        weights=weights.describe(),
-        data=data,
-        tokenizer_sha256=bpe_file.sha256,
-        device=str(device),
-        versions=package_versions("torch", "tiktoken", "pandas", "numpy", "safetensors"),
-    )
-    begin_run(options.out)
-    write_split(options.out, parts)
-    write_plots(options.out, history, recipe.epochs)
-    write_run(options.out, config, model, metrics, bpe_file.path)
-    return metrics
+
+def _check_expected(expected: dict | None, data_sha256: str, weights: Weights) -> None:
+    """Refuse to repeat a run on other data or weights.
+
+    Raises:
+        InputError: naming which, and both hashes.
+    """
+    if expected is None:
+        return
+    for what, found, wanted in (
+        ("data", data_sha256, expected["data"]),
+        ("weights", weights.sha256, expected["weights"]),
+    ):
+        if found != wanted:
+            raise InputError(f"the {what} are not those of the run: {found} instead of {wanted}")
+
+
+def _identity(data_sha256, weights: Weights, recipe: Recipe, labels, device) -> str:
+    """A hash of all that decides the weights, so that no checkpoint of another run is taken."""
+    values = [data_sha256, weights.describe(), weights.size, recipe.to_dict(), labels, str(device)]
+    text = json.dumps([*values, torch.__version__], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @contextlib.contextmanager
@@ -221,8 +290,9 @@ def encode_parts(
     Raises:
         UsageError: that length is more than the model's context.
     """
-    limit = SIZES[weights.size].context_length
-    train_set = encode_frame(parts["train"], labels, tokenizer, recipe.max_length)
+    limit = weights.config.context_length
+    wanted = limit if recipe.max_length == "model" else recipe.max_length
+    train_set = encode_frame(parts["train"], labels, tokenizer, wanted)
     max_length = train_set.ids.shape[1]
     if max_length > limit:
         if recipe.max_length is not None:
@@ -241,8 +311,12 @@ def make_model(
     weights: Weights, recipe: Recipe, vocabulary: Vocabulary | None, classes: int
 ) -> GPT2Classifier:
     """The classifier before training, with the starter's own vocabulary if there is one."""
-    config: ModelConfig = model_config(
-        weights.size, classes=classes, pooling=recipe.pooling, drop_rate=recipe.drop_rate
+    config = replace(
+        weights.config,
+        classes=classes,
+        pooling=recipe.pooling,
+        causal=recipe.causal,
+        drop_rate=recipe.drop_rate,
     )
     if vocabulary is None:
         return build_model(config, recipe, weights.tensors)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -14,13 +14,15 @@ from safetensors.torch import load_file, save_file
 
 from batch import __version__
 from batch.bundle import TOKENIZER
-from batch.errors import InputError, MissingInputError
+from batch.errors import InputError, MissingInputError, OutputError
 from batch.tokenizer import Tokenizer
 from trainer.model import GPT2Classifier, ModelConfig
 
 CONFIG = "config.json"
 METRICS = "metrics.json"
 WEIGHTS = "model.safetensors"
+CHECKPOINT = "checkpoint.pt"
+PREDICTIONS = "predictions.csv"
 RUN_FORMAT = 1
 
 
@@ -38,6 +40,7 @@ class RunConfig:
     tokenizer_sha256: str
     device: str
     versions: dict[str, str]
+    arguments: dict = field(default_factory=dict)  # what was asked for, to repeat the run
     format: int = RUN_FORMAT
 
     @property
@@ -61,6 +64,27 @@ def write_json(path: Path, values: dict) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+def check_folder(folder: Path, data: Path | None) -> None:
+    """Refuse to write a run where other files would be lost.
+
+    Raises:
+        OutputError: the folder holds something that is no run, or the data itself.
+    """
+    if data is not None and data.resolve().parent == folder.resolve():
+        raise OutputError(f"{data} lies in the run folder {folder}; give another --out")
+    if not folder.exists() or (folder / CHECKPOINT).is_file():
+        return
+    if not folder.is_dir():
+        raise OutputError(f"{folder} is not a folder")
+    try:
+        read_config(folder)
+    except (MissingInputError, InputError):
+        if any(folder.iterdir()):
+            raise OutputError(
+                f"{folder} exists and is not a run folder; it was left as it is"
+            ) from None
+
+
 def begin_run(folder: Path) -> None:
     """Make ``folder`` no run until :func:`write_run` is through.
 
@@ -73,9 +97,10 @@ def write_run(
     folder: Path, config: RunConfig, model: GPT2Classifier, metrics: dict, tokenizer: Path
 ) -> None:
     """Write weights, ``metrics.json``, a copy of the tokenizer, and ``config.json`` last."""
+    shutil.copyfile(tokenizer, folder / TOKENIZER)
     state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     save_file(state, folder / WEIGHTS)
-    shutil.copyfile(tokenizer, folder / TOKENIZER)
+    (folder / WEIGHTS).chmod((folder / TOKENIZER).stat().st_mode)  # save_file makes it private
     write_json(folder / METRICS, metrics)
     write_json(folder / CONFIG, asdict(config))
 

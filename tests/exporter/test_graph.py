@@ -12,7 +12,7 @@ import torch
 from batch.errors import InternalError
 from batch.inference import InferenceSession
 from exporter import graph
-from exporter.graph import export_onnx, is_fixed_length
+from exporter.graph import export_onnx
 from trainer.model import PAD_ID, GPT2Classifier
 from trainer.run_folder import read_config, read_model
 
@@ -59,7 +59,7 @@ def graph_of_bundle(exported):
 @pytest.mark.parametrize("width", [1, 2, 7, 16, 20, 64])
 def test_any_size(graph_of_bundle, rows: int, width: int) -> None:
     model, _, session = graph_of_bundle
-    if is_fixed_length(model.config.pooling) and width != 16:
+    if model.config.is_fixed_length and width != 16:
         with pytest.raises(InternalError, match=r"^onnxruntime failed on a batch: .*input_ids"):
             session.run(random_ids(rows, width))
     else:
@@ -117,8 +117,3 @@ def test_failure_is_one_sentence(tiny_model, tmp_path: Path, monkeypatch) -> Non
     expected = r"^the export failed: RuntimeError: no such operator$"
     with pytest.raises(InternalError, match=expected):
         export_onnx(tiny_model(), 8, tmp_path / "model.onnx")
-
-
-def test_is_fixed_length() -> None:
-    assert is_fixed_length("last_position")
-    assert not is_fixed_length("last_token")

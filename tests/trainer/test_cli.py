@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from batch.errors import UnavailableError
-from trainer import run, sources
+from trainer import initial_weights, run, sources
 from trainer.cli import main, summary_lines
 from trainer.generate import generate_greedy
 from trainer.model import SIZES
@@ -39,7 +39,7 @@ def unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*asked: object) -> None:
         raise UnavailableError("no source of the weights works")
 
-    monkeypatch.setattr(run, "fetch_weights", fail)
+    monkeypatch.setattr(initial_weights, "fetch_weights", fail)
 
 
 @pytest.fixture(scope="module")

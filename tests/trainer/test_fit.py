@@ -11,18 +11,11 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from batch.errors import InputError
 from batch.tokenizer import PAD_ID
-from trainer.dataset import make_loader, pad_messages
-from trainer.fit import (
-    accuracy_over,
-    build_model,
-    drop_tokens,
-    fit,
-    learning_rate_factor,
-    loss_over,
-    select_device,
-    trim,
-)
-from trainer.model import ModelConfig
+from trainer.accuracy import accuracy_over, loss_over
+from trainer.build import build_model, select_device
+from trainer.dataset import drop_tokens, make_loader, pad_messages, trim
+from trainer.fit import fit, learning_rate_factor
+from trainer.model import ModelConfig, model_config
 from trainer.recipe import RECIPES
 from trainer.weights import is_conv1d
 
@@ -184,9 +177,13 @@ def test_evaluation_weighs_batches_as_the_notebook_does(sets, tiny_model) -> Non
 
 def test_trim() -> None:
     ids = torch.arange(12).view(2, 6)
-    assert trim(ids, torch.tensor([1, 4]), "last_token").shape == (2, 4)
-    assert trim(ids, torch.tensor([0, 0]), "last_token").shape == (2, 1)
-    assert trim(ids, torch.tensor([1, 4]), "last_position") is ids
+    assert trim(ids, torch.tensor([1, 4]), model_config("starter")).shape == (2, 4)
+    assert trim(ids, torch.tensor([0, 0]), model_config("starter")).shape == (2, 1)
+    assert trim(ids, torch.tensor([1, 4]), model_config("starter", causal=False)) is ids
+    first = model_config("starter", pooling="first_position")
+    assert trim(ids, torch.tensor([1, 4]), first).shape == (2, 1)
+    for pooling in ("last_position", "mean"):
+        assert trim(ids, torch.tensor([1, 4]), model_config("starter", pooling=pooling)) is ids
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.3, 0.9, 1.0])

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
+from trainer.build import build_model
 from trainer.dataset import EncodedSet
-from trainer.fit import build_model, fit
+from trainer.fit import fit
 from trainer.model import GPT2Classifier, ModelConfig
 from trainer.recipe import RECIPES, Recipe
 

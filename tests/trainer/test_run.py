@@ -12,10 +12,11 @@ from safetensors.torch import save_file
 
 from batch.errors import UnavailableError, UsageError
 from batch.tokenizer import PAD_ID
-from trainer import run
+from trainer import initial_weights, run
 from trainer.data import Columns
+from trainer.initial_weights import resolve_weights
 from trainer.recipe import RECIPES, get_recipe
-from trainer.run import RunOptions, encode_parts, make_model, resolve_weights, train
+from trainer.run import RunOptions, encode_parts, make_model, train
 from trainer.run_folder import hash_file, read_config, read_model
 from trainer.vocabulary import build_vocabulary
 from trainer.weight_files import WeightFiles
@@ -35,7 +36,7 @@ def no_sources(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
         asked.append((size, kind, source))
         raise UnavailableError("no source of the weights works")
 
-    monkeypatch.setattr(run, "fetch_weights", fail)
+    monkeypatch.setattr(initial_weights, "fetch_weights", fail)
     return asked
 
 
@@ -197,7 +198,7 @@ class TestResolveWeights:
         path = tmp_path / "model.safetensors"
         save_file({"ln_f.bias": torch.arange(3.0)}, path)
         files = WeightFiles("huggingface", path, "a hub", {"model.safetensors": "abc"})
-        monkeypatch.setattr(run, "fetch_weights", lambda *asked: files)
+        monkeypatch.setattr(initial_weights, "fetch_weights", lambda *asked: files)
         weights = resolve_weights("auto", None, tmp_path)
         assert weights.tensors["ln_f.bias"].tolist() == [0, 1, 2]
         assert weights.describe() == {

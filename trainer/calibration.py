@@ -1,0 +1,132 @@
+"""Probabilities that mean what they say, and a threshold for a budget of false alarms."""
+
+import math
+from decimal import Decimal
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+from batch.errors import InputError, InternalError, UsageError
+
+MIN_TEMPERATURE = 0.05
+MAX_TEMPERATURE = 20.0
+
+
+def negative_log_likelihood(
+    logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0
+) -> float:
+    """Mean over N messages, in nats: ``(N, K)`` float, ``(N,)`` int."""
+    log_probabilities = log_softmax(np.asarray(logits, dtype=np.float64) / temperature, axis=1)
+    return float(-log_probabilities[np.arange(len(labels)), labels].mean())
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The number to divide logits by so that their likelihood is greatest.
+
+    Within [0.05, 20]; never worse than 1 on the messages given, which are the
+    validation set. Where every message is labelled right, likelihood grows
+    without end as the temperature falls: such a set says nothing of how often the
+    model errs, and the temperature is 1, which leaves the model's own
+    probabilities. Labels do not change with the temperature.
+
+    Args:
+        logits: ``(N, K)`` float.
+        labels: ``(N,)`` int, the true class numbers.
+
+    Raises:
+        ValueError: no messages.
+        InternalError: a logit that is not a number.
+
+    Source: Guo et al. 2017, section 4.2.
+    """
+    logits, labels = np.asarray(logits, dtype=np.float64), np.asarray(labels)
+    if not len(labels):
+        raise ValueError("no messages to fit the temperature on")
+    is_bad = ~np.isfinite(logits).all(axis=1)
+    if is_bad.any():
+        raise InternalError(f"a logit of validation message {is_bad.argmax() + 1} is not a number")
+    if is_separated(logits, labels):
+        return 1.0
+    # Convex in 1/T, hence with one minimum in log T too.
+    found = minimize_scalar(
+        lambda log_t: negative_log_likelihood(logits, labels, math.exp(log_t)),
+        bounds=(math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE)),
+        method="bounded",
+        options={"xatol": 1e-6},
+    )
+    if found.fun >= negative_log_likelihood(logits, labels):
+        return 1.0
+    return float(np.clip(math.exp(found.x), MIN_TEMPERATURE, MAX_TEMPERATURE))
+
+
+def is_separated(logits: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether no other class's logit reaches the true one's, in any of the N messages."""
+    rows = np.arange(len(labels))
+    others = np.array(logits, dtype=np.float64)
+    others[rows, labels] = -np.inf
+    return bool((logits[rows, labels] > others.max(axis=1)).all())
+
+
+def parse_share(text: str) -> float:
+    """A share between 0 and 1, of a percentage or a plain number.
+
+    >>> parse_share("0.2%"), parse_share("0.002")
+    (0.002, 0.002)
+
+    Raises:
+        UsageError: neither, or not from 0 to 1.
+    """
+    try:
+        # Decimal: 0.7 / 100 as a float is not 0.007.
+        number = Decimal(text.strip().removesuffix("%"))
+        share = number.scaleb(-2) if text.strip().endswith("%") else number
+        if 0 <= share <= 1:
+            return float(share)
+    except ArithmeticError:  # no number at all, or nan
+        pass
+    raise UsageError(f"{text!r} is no share from 0 to 1; write it as 0.2% or as 0.002")
+
+
+def choose_threshold(
+    scores: np.ndarray, is_positive: np.ndarray, max_negative_share: float
+) -> float:
+    """The lowest cut at which at most that share of the negatives scores as much or more.
+
+    The budget in messages is rounded down: of 75 negatives, 0.2 % is none. Equal
+    scores fall on one side together, so less than the budget may be used.
+    Every threshold between two neighbouring scores decides these messages alike; the
+    middle is taken, so that rounding on another machine does not move a message
+    across. (Above the highest score the neighbour is 1.) If the budget covers every
+    negative, the threshold is 0 and every message is positive.
+
+    Args:
+        scores: ``(N,)`` float, probabilities of the positive class, of the validation set.
+        is_positive: ``(N,)`` bool, whether a message is of that class.
+        max_negative_share: from 0 to 1.
+
+    Raises:
+        ValueError: a share that is none.
+        InputError: no negative to learn it from; or more of them than allowed score
+            1, so that a threshold would have to be above 1, where nothing is positive.
+    """
+    scores, is_positive = np.asarray(scores, dtype=np.float64), np.asarray(is_positive, dtype=bool)
+    if not 0 <= max_negative_share <= 1:
+        raise ValueError(f"{max_negative_share} is no share from 0 to 1")
+    negatives = np.sort(scores[~is_positive])[::-1]
+    if not len(negatives):
+        raise InputError(
+            "no threshold can be chosen: every validation message is of the positive class"
+        )
+    allowed = math.floor(max_negative_share * len(negatives) + 1e-9)  # 0.29 * 100 is 28.99...
+    if allowed >= len(negatives):
+        return 0.0
+    below = float(negatives[allowed])
+    if below >= 1:
+        count = int((negatives >= 1).sum())
+        raise InputError(
+            f"no threshold blocks at most {100 * max_negative_share:g}% of the validation "
+            f"messages of other classes: {count} of {len(negatives)} score 1; allow more"
+        )
+    above = scores[scores > below].min(initial=1.0)
+    return max((below + above) / 2, math.nextafter(below, 1.0))

@@ -1,0 +1,95 @@
+"""What a trained model is worth: calibration, threshold, scores, and the bar to clear."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from batch.classifier import softmax
+from trainer.accuracy import set_logits
+from trainer.baseline import NAME, baseline_scores
+from trainer.calibration import choose_threshold, fit_temperature
+from trainer.dataset import EncodedSet, make_loader
+from trainer.model import GPT2Classifier
+from trainer.scores import expected_calibration_error, predict, score
+
+HELD_OUT = ("validation", "test")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Figures for ``metrics.json`` and one row a held-out message for ``predictions.csv``."""
+
+    metrics: dict
+    predictions: pd.DataFrame  # set, row, label, predicted, score, tokens
+
+
+def judge(
+    model: GPT2Classifier,
+    sets: dict[str, EncodedSet],
+    parts: dict[str, pd.DataFrame],
+    labels: list[str],
+    positive_label: str | None,
+    max_blocked: float | None = None,
+) -> Outcome:
+    """Score the validation and test sets, the SVM beside.
+
+    The temperature is fitted on validation. So is the threshold, if ``max_blocked``
+    says what share of the other class's messages may get the positive label; else
+    it is 0.5.
+
+    Raises:
+        InputError: no threshold keeps to the share.
+    """
+    positive = labels.index(positive_label) if positive_label in labels else None
+    logits = {name: all_logits(model, sets[name]) for name in HELD_OUT}
+    truth = {name: sets[name].labels.cpu().numpy() for name in HELD_OUT}
+    temperature = fit_temperature(logits["validation"], truth["validation"])
+    raw = {name: softmax(values) for name, values in logits.items()}
+    calibrated = {name: softmax(values / temperature) for name, values in logits.items()}
+    threshold = 0.5
+    if max_blocked is not None and positive is not None:
+        threshold = choose_threshold(
+            calibrated["validation"][:, positive], truth["validation"] == positive, max_blocked
+        )
+    frames = []
+    for name in HELD_OUT:
+        shown = calibrated[name].max(axis=1) if positive is None else calibrated[name][:, positive]
+        predicted = predict(calibrated[name], positive, threshold)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "set": name,
+                    "row": np.arange(len(shown)),
+                    "label": [labels[number] for number in truth[name]],
+                    "predicted": [labels[number] for number in predicted],
+                    "score": shown,
+                    "tokens": sets[name].lengths.cpu().numpy(),
+                }
+            )
+        )
+    metrics = {
+        "scores": {
+            name: score(truth[name], calibrated[name], positive, threshold) for name in HELD_OUT
+        },
+        "calibration": {
+            "temperature": temperature,
+            "ece_before": expected_calibration_error(raw["test"], truth["test"]),
+            "ece_after": expected_calibration_error(calibrated["test"], truth["test"]),
+        },
+        "threshold": {"value": threshold, "budget": max_blocked},
+        "baseline": {
+            "name": NAME,
+            "test": baseline_scores(parts["train"], parts["test"], labels, positive),
+        },
+    }
+    return Outcome(metrics, pd.concat(frames, ignore_index=True))
+
+
+@torch.no_grad()
+def all_logits(model: GPT2Classifier, data: EncodedSet) -> np.ndarray:
+    """Logits ``(N, K)`` float64 of a set, in its order."""
+    model.eval()
+    batches = [set_logits(model, data, rows) for rows in make_loader(len(data), 32, train=False)]
+    return torch.cat(batches).double().cpu().numpy()

@@ -1,0 +1,218 @@
+"""What a set of labelled messages says about a classifier, and how surely.
+
+N messages, K classes. A figure that has no meaning, such as the precision of a
+class that was never predicted, is None and never 0.
+"""
+
+import math
+
+import numpy as np
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
+
+from batch.errors import InternalError
+
+Z_95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
+MISSING = "–"
+
+
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """The 95 % Wilson score interval of a proportion ``successes / n``.
+
+    Without a message nothing is known, and the interval is (0, 1).
+    Source: Wilson 1927; Newcombe 1998 (Statistics in Medicine 17, 857-872), method 3.
+
+    >>> wilson(292, 300)
+    (0.9482710570494102, 0.9864269301913529)
+
+    Raises:
+        ValueError: not ``0 <= successes <= n``.
+    """
+    if not 0 <= successes <= n:
+        raise ValueError(f"{successes} successes of {n}")
+    if n == 0:
+        return 0.0, 1.0
+    share, square = successes / n, Z_95**2
+    middle = (share + square / (2 * n)) / (1 + square / n)
+    half = Z_95 / (1 + square / n) * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
+    low = 0.0 if successes == 0 else middle - half  # exact, where rounding would miss
+    high = 1.0 if successes == n else middle + half
+    return low, high
+
+
+def predict(probabilities: np.ndarray, positive: int | None, threshold: float) -> np.ndarray:
+    """Class numbers ``(N,)`` of probabilities ``(N, K)``; the rule of ``Classifier.decide``.
+
+    With two classes and a positive one, that one is predicted from ``threshold``
+    on; else the most probable class, the first of equals.
+    """
+    if positive is not None and probabilities.shape[1] == 2:
+        return np.where(probabilities[:, positive] >= threshold, positive, 1 - positive)
+    return probabilities.argmax(axis=1)
+
+
+def score(
+    labels: np.ndarray, probabilities: np.ndarray, positive: int | None, threshold: float
+) -> dict:
+    """Every figure of one set; JSON as it is.
+
+    Args:
+        labels: ``(N,)`` int, the true class numbers.
+        probabilities: ``(N, K)`` float.
+        positive: the class that precision, recall, F1, false positive rate and AUC are
+            about. None, or more than two classes: the mean over the classes (macro).
+        threshold: see :func:`predict`.
+
+    Returns:
+        ``messages``, ``accuracy``, ``precision``, ``recall``, ``f1``,
+        ``false_positive_rate``, ``auc``, ``recall_per_class`` (K), ``confusion``
+        (K x K counts; a row is a true class, a column a predicted one), and
+        ``intervals``: [low, high] under the same names, for those that are
+        proportions of messages. A macro mean, F1 and AUC are none, so they have no
+        interval. Undefined figures and their intervals are None.
+
+    Raises:
+        ValueError: no messages, or shapes that do not fit.
+        InternalError: a probability that is not a number.
+    """
+    predicted = predict(np.asarray(probabilities), positive, threshold)
+    return score_predictions(labels, predicted, probabilities, positive)
+
+
+def score_predictions(
+    labels: np.ndarray, predicted: np.ndarray, ranking: np.ndarray, positive: int | None
+) -> dict:
+    """:func:`score` for a classifier without probabilities.
+
+    ``ranking`` ``(N, K)`` is any number that grows with the belief in a class; only
+    the AUC looks at it. ``predicted`` ``(N,)`` are class numbers.
+    """
+    labels, predicted, ranking = map(np.asarray, (labels, predicted, ranking))
+    if not len(labels):
+        raise ValueError("no messages to score")
+    if ranking.ndim != 2 or not len(labels) == len(predicted) == len(ranking):
+        raise ValueError(
+            f"labels {labels.shape}, predictions {predicted.shape} and scores {ranking.shape} "
+            "do not fit"
+        )
+    is_bad = ~np.isfinite(ranking).all(axis=1)
+    if is_bad.any():
+        raise InternalError(f"the score of message {is_bad.argmax() + 1} is not a number")
+
+    classes = range(ranking.shape[1])
+    confusion = confusion_matrix(labels, predicted, labels=classes)
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        labels, predicted, labels=classes, zero_division=np.nan
+    )
+    false_positives = confusion.sum(axis=0) - confusion.diagonal()
+    negatives = len(labels) - confusion.sum(axis=1)
+    per_class = {
+        "precision": precision,
+        "recall": recall,
+        "f1": f1,
+        "false_positive_rate": [_ratio(false_positives[k], negatives[k]) for k in classes],
+        "auc": [_area(labels == k, ranking[:, k]) for k in classes],
+    }
+    hits = int(confusion.trace())
+    intervals = {
+        "accuracy": _interval(hits, len(labels)),
+        "recall_per_class": [_interval(confusion[k, k], confusion[k].sum()) for k in classes],
+    }
+    if positive is not None and len(classes) == 2:
+        figures = {name: _or_none(values[positive]) for name, values in per_class.items()}
+        right = confusion[positive, positive]
+        intervals |= {
+            "precision": _interval(right, confusion[:, positive].sum()),
+            "recall": _interval(right, confusion[positive].sum()),
+            "false_positive_rate": _interval(false_positives[positive], negatives[positive]),
+        }
+    else:
+        figures = {name: _mean_of_defined(values) for name, values in per_class.items()}
+    return {
+        "messages": len(labels),
+        "accuracy": hits / len(labels),
+        **figures,
+        "recall_per_class": [_or_none(value) for value in recall],
+        "confusion": confusion.tolist(),
+        "intervals": intervals,
+    }
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else math.nan
+
+
+def _area(is_positive: np.ndarray, ranking: np.ndarray) -> float:
+    if is_positive.all() or not is_positive.any():
+        return math.nan
+    return roc_auc_score(is_positive, ranking)
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _mean_of_defined(values) -> float | None:
+    defined = [value for value in values if not math.isnan(value)]
+    return float(np.mean(defined)) if defined else None
+
+
+def _interval(successes: int, n: int) -> list[float] | None:
+    return list(wilson(int(successes), int(n))) if n else None
+
+
+def expected_calibration_error(
+    probabilities: np.ndarray, labels: np.ndarray, bins: int = 15
+) -> float:
+    """How far confidence and accuracy are apart, from 0 (calibrated) to 1.
+
+    Messages are put by the probability of their most probable class into ``bins``
+    intervals of equal width, closed on the right; the differences between mean
+    confidence and accuracy are averaged, each interval weighing as its messages.
+    ``(N, K)`` float, ``(N,)`` int. Source: Guo et al. 2017, equation 3.
+
+    Raises:
+        ValueError: no messages.
+    """
+    probabilities, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
+    if not len(labels):
+        raise ValueError("no messages to score")
+    confidence = probabilities.max(axis=1)
+    is_right = probabilities.argmax(axis=1) == labels
+    number = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gaps = np.bincount(number, weights=confidence - is_right, minlength=bins)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def format_scores(scores: dict[str, dict]) -> str:
+    """An aligned Markdown table, one row a name; of :func:`score`'s dicts."""
+    header = [
+        "model", "messages", "accuracy [95 %]", "precision", "recall", "F1", "FPR", "AUC",
+    ]  # fmt: skip
+    rows = [header]
+    for name, figures in scores.items():
+        low, high = figures["intervals"]["accuracy"]
+        rows.append(
+            [
+                name.replace("|", "\\|"),
+                f"{figures['messages']:,}",
+                f"{_percent(figures['accuracy'])} [{100 * low:.2f}, {100 * high:.2f}]",
+                *(_percent(figures[key]) for key in ("precision", "recall", "f1")),
+                _percent(figures["false_positive_rate"]),
+                MISSING if figures["auc"] is None else f"{figures['auc']:.4f}",
+            ]
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [_format_row(row, widths) for row in rows]
+    rule = [f"{'-' * (width - 1)}:" for width in widths[1:]]
+    lines.insert(1, _format_row(["-" * widths[0], *rule], widths))
+    return "\n".join(lines)
+
+
+def _percent(value: float | None) -> str:
+    return MISSING if value is None else f"{100 * value:.2f}%"
+
+
+def _format_row(cells: list[str], widths: list[int]) -> str:
+    first = cells[0].ljust(widths[0])
+    rest = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
+    return f"| {' | '.join([first, *rest])} |"

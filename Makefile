@@ -9,6 +9,9 @@ RECIPE ?= default
 MODEL ?=
 WEIGHTS ?= auto
 DATA ?=
+TEXT_COLUMN ?=
+LABEL_COLUMN ?=
+BPE ?=
 RUN ?= runs/spam
 BUNDLE ?= models/spam
 IN ?= examples/inbox.csv
@@ -21,10 +24,10 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install train export classify test check bench clean
+.PHONY: help install train export classify test check bench bench-train clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -45,9 +48,11 @@ $(VENV)/.has-dev: $(VENV)/.has-run
 
 install: $(VENV)/.has-run ## Install into .venv, once
 
-train: $(VENV)/.has-run $(if $(OPENAI),$(VENV)/.has-openai) ## Train into RUN= (RECIPE=, MODEL=, WEIGHTS=, DATA=)
+train: $(VENV)/.has-run $(if $(OPENAI),$(VENV)/.has-openai) ## Train into RUN= (RECIPE=, MODEL=, WEIGHTS=, DATA=, TEXT_COLUMN=, LABEL_COLUMN=, BPE=)
 	$(BIN)/spam-train fit --out '$(RUN)' --recipe '$(RECIPE)' --weights '$(WEIGHTS)' \
-	  $(if $(MODEL),--model '$(MODEL)') $(if $(DATA),--data '$(DATA)')
+	  $(if $(MODEL),--model '$(MODEL)') $(if $(DATA),--data '$(DATA)') $(if $(BPE),--bpe '$(BPE)') \
+	  $(if $(TEXT_COLUMN),--text-column '$(TEXT_COLUMN)') \
+	  $(if $(LABEL_COLUMN),--label-column '$(LABEL_COLUMN)')
 
 export: $(VENV)/.has-run ## Export RUN= to BUNDLE= and check it against PyTorch
 	$(BIN)/spam-export bundle --run '$(RUN)' --out '$(BUNDLE)'
@@ -65,6 +70,9 @@ check: $(VENV)/.has-dev ## Lint
 
 bench: $(VENV)/.has-run ## Measure BUNDLE= against the notebook's loop on RUN=
 	$(BIN)/python benchmarks/throughput.py --run '$(RUN)' --bundle '$(BUNDLE)'
+
+bench-train: $(VENV)/.has-run ## Time training against the notebook's plain loop on DATA=
+	$(BIN)/python benchmarks/training.py $(if $(DATA),--data '$(DATA)') $(if $(BPE),--bpe '$(BPE)')
 
 clean: ## Remove .venv and build files; data, runs and models stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

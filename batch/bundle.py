@@ -18,6 +18,7 @@ MANIFEST = "bundle.json"
 TOKENIZER = "gpt2.tiktoken"
 GOLDEN = "golden.json"
 VERIFY = "verify.json"
+RUN_CONFIG = "config.json"  # what a run folder has instead of a manifest
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,13 @@ def open_bundle(folder: Path | str) -> Bundle:
     try:
         data = path.read_bytes()
         values = json.loads(data)
+    except FileNotFoundError:
+        if (folder / RUN_CONFIG).is_file():
+            raise BundleError(
+                f"{folder} is a run folder, not a bundle; "
+                f"make one with: spam-export bundle --run {folder}"
+            ) from None
+        raise BundleError(f"{folder} has no {MANIFEST}, so it is not a bundle") from None
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError:

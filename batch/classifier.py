@@ -73,14 +73,22 @@ class Classifier:
         return classifier
 
     def replay_golden(self) -> None:
-        """Compare ids and logits with those that PyTorch gave at export.
+        """Compare labels, ids and logits with those at export, when PyTorch gave them.
 
         Raises:
             BundleError: they differ, with the message's number.
         """
-        golden = self.bundle.read_json(GOLDEN).get("messages")
+        values = self.bundle.read_json(GOLDEN)
+        golden, labels = values.get("messages"), values.get("labels")
         if not golden:
             raise BundleError(f"{self.bundle.folder}: {GOLDEN} has no messages to check with")
+        if labels is None:
+            raise BundleError(f"{self.bundle.folder}: {GOLDEN} has no labels to check with")
+        if labels != self.manifest.labels:
+            raise BundleError(
+                f"{self.bundle.folder}: the labels are {self.manifest.labels}, "
+                f"but {labels} were exported"
+            )
         ids = [self.encode(message["text"])[0] for message in golden]
         for number, (message, found) in enumerate(zip(golden, ids, strict=True)):
             if found != message["ids"]:

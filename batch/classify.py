@@ -29,6 +29,7 @@ WINDOW = 4096
 class Summary:
     """What a run did; ``records == sum(labels.values())`` when it is complete."""
 
+    text_column: str  # its name
     records: int = 0
     labels: Counter = field(default_factory=Counter)
     truncated: int = 0
@@ -40,16 +41,18 @@ class Summary:
         rate = self.records / self.seconds if self.seconds else 0.0
         session = classifier.session
         lines = [
-            f"{self.records:,} records in, {sum(self.labels.values()):,} rows out: {counts}",
-            f"{rate:,.0f} rows a second on {session.device} ({session.threads} threads), "
+            f"{_count(self.records, 'record')} in, "
+            f"{_count(sum(self.labels.values()), 'row')} out: {counts}",
+            f"text column: {self.text_column}",
+            f"{rate:,.0f} rows a second on {session.device} ({_count(session.threads, 'thread')}), "
             f"{self.seconds:.1f} s; {classifier.manifest.model}",
             f"weights: {classifier.manifest.weights}",
         ]
         if self.truncated:
             limit = classifier.manifest.max_length
-            lines.append(f"{self.truncated:,} messages were cut to {limit} tokens")
+            lines.append(f"{_count(self.truncated, 'message')} cut to {limit} tokens")
         if self.blank_lines:
-            lines.append(f"{self.blank_lines:,} blank lines were skipped")
+            lines.append(f"{_count(self.blank_lines, 'blank line')} skipped")
         if session.note:
             lines.append(f"WARNING: {session.note}")
         partial = classifier.manifest.training.get("data", {}).get("is_partial")
@@ -57,6 +60,10 @@ class Summary:
             lines.append("WARNING: the model was trained on an incomplete copy of its data")
         lines.append(f"written: {'standard output' if out == STANDARD_OUTPUT else out}")
         return lines
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def open_input(name: str) -> BinaryIO:
@@ -109,16 +116,16 @@ def classify_file(
         with open_output(out) as file:
             rows = RowWriter(header, dialect, columns, classifier.manifest.labels)
             file.write(bom + rows.header())
-            summary = _label_records(
-                source, reader, stream, rows, file, classifier, progress, window
+            summary = Summary(header.names[header.text_column].strip())
+            _label_records(
+                source, reader, stream, rows, file, classifier, progress, window, summary
             )
     return summary, classifier
 
 
 def _label_records(
-    source, reader, stream, rows: "RowWriter", file: BinaryIO, classifier, progress, window
-) -> Summary:
-    summary = Summary()
+    source, reader, stream, rows: "RowWriter", file: BinaryIO, classifier, progress, window, summary
+) -> None:
     start = time.monotonic()
     with tqdm(
         total=_size_of(stream), unit="B", unit_scale=True, disable=None if progress else True
@@ -136,7 +143,6 @@ def _label_records(
             bar.set_postfix_str(f"{summary.records / (time.monotonic() - start):,.0f} rows/s")
     summary.blank_lines = reader.blank_lines
     summary.seconds = time.monotonic() - start
-    return summary
 
 
 def _read_window(source: str, reader: RecordReader, window: int) -> list[Record]:

@@ -3,25 +3,52 @@
 import contextlib
 import logging
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 
 import click
 
 from batch.errors import SpamBatchError
+
+# What pyproject.toml's extras bring, by the name that is imported.
+EXTRA_MODULES = {
+    "train": ("torch", "pandas", "requests", "urllib3", "safetensors", "matplotlib", "sklearn"),
+    "export": ("torch", "onnx", "onnxscript", "safetensors", "pandas"),
+}
+EXTRA_OF = {"spam-train": "train", "spam-export": "export"}
+
+
+class Stopped(BaseException):
+    """A signal asked the process to end; no ``except Exception`` may take it for a fault."""
+
+    def __init__(self, number: int):
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.exit_code = 128 + number
 
 
 class Cli(click.Group):
     """A click group whose user never meets a traceback.
 
     Exit status: the error's own (batch/errors.py), 2 for wrong usage, 74 for an
-    I/O error, 130 for an interrupt, 70 for a fault of ours.
+    I/O error, 78 for a package that is not installed, 70 for a fault of ours; and
+    for a signal 128 and its number: 129, 130, 141, 143.
     """
 
     def main(self, args=None, prog_name=None, **extra):
         prog_name = prog_name or self.name
         _open_missing_streams()
         try:
-            sys.exit(super().main(args, prog_name, standalone_mode=False, **extra))
+            with _raising_signals():
+                sys.exit(super().main(args, prog_name, standalone_mode=False, **extra))
+        except SystemExit as stop:
+            if not isinstance(stop.__context__, BrokenPipeError):  # click's own reading of it is 1
+                raise
+            _drop_unread()
+            sys.exit(128 + signal.SIGPIPE)
+        except Stopped as stop:
+            fail(prog_name, str(stop), stop.exit_code)
         except click.Abort as stop:
             if isinstance(stop.__cause__, EOFError):  # click's own reading of it is Ctrl-D
                 fail(prog_name, f"a fault of ours: EOFError: {stop.__cause__}", 70)
@@ -38,8 +65,56 @@ class Cli(click.Group):
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             fail(prog_name, f"{where}{error.strerror or error}", 74)
+        except ModuleNotFoundError as error:
+            extra_name = _find_extra(prog_name, error.name)
+            if extra_name is None:
+                fail(prog_name, f"a fault of ours: ModuleNotFoundError: {error}", 70)
+            install = f"pip install 'spam-batch[{extra_name}]'"
+            fail(prog_name, f"{error.name} is not installed; type: {install}", 78)
         except Exception as error:
             fail(prog_name, f"a fault of ours: {type(error).__name__}: {error}", 70)
+
+
+@contextlib.contextmanager
+def _raising_signals() -> Iterator[None]:
+    """Make SIGTERM and SIGHUP unwind the stack, so that every clean-up runs.
+
+    One that is ignored (nohup), or that the caller handles, stays as it is.
+    """
+    numbers = []
+    if threading.current_thread() is threading.main_thread():
+        asked = (signal.SIGTERM, signal.SIGHUP)
+        numbers = [number for number in asked if signal.getsignal(number) == signal.SIG_DFL]
+
+    def stop(number, _) -> None:
+        for other in numbers:  # timeout(1) sends it twice; the second would end the clean-up
+            signal.signal(other, signal.SIG_IGN)
+        raise Stopped(number)
+
+    try:
+        for number in numbers:
+            signal.signal(number, stop)
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _find_extra(prog_name: str | None, module: str | None) -> str | None:
+    """The extra to install for ``module``: the command's own if it has it, else any."""
+    own = EXTRA_OF.get(prog_name)
+    having = [extra for extra, modules in EXTRA_MODULES.items() if module in modules]
+    return own if own in having else next(iter(having), None)
+
+
+def _drop_unread() -> None:
+    """Send what no reader took to /dev/null, or Python's last flush would complain of it."""
+    for stream in (sys.__stdout__, sys.__stderr__):
+        try:
+            if stream is not None:
+                stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _open_missing_streams() -> None:

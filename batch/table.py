@@ -52,7 +52,10 @@ def read_header(
     column = find_text_column(name, names, wanted, reader.dialect)
     for ours in columns:
         if ours in names:
-            raise InputError(f"{name}: there is a column {ours!r} already; it would stand twice")
+            raise InputError(
+                f"{name}: there is a column {ours!r} already; it would stand twice; "
+                "choose other columns with --columns, or rename it"
+            )
     reader.expect(len(names), column)
     return Header(record, names, column)
 

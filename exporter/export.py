@@ -120,7 +120,7 @@ def write_model_files(
         {"text": text, "ids": ids, "logits": [float(value) for value in row]}
         for text, ids, row in zip(texts, sequences, logits, strict=True)
     ]
-    write_json(folder / GOLDEN, {"messages": messages})
+    write_json(folder / GOLDEN, {"labels": config.labels, "messages": messages})
 
 
 def verify_model(
@@ -237,9 +237,14 @@ def replace_folder(new: Path, target: Path) -> None:
     check_target(target)
     os.chmod(new, 0o777 & ~_umask())
     old = new.with_suffix(".old")
-    if target.exists():
-        os.rename(target, old)
-    os.rename(new, target)
+    try:
+        if target.exists():
+            os.rename(target, old)
+        os.rename(new, target)
+    except BaseException:
+        if old.exists() and not target.exists():
+            os.rename(old, target)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
+import onnxscript  # noqa: F401  torch's exporter needs it; its lack is said before any work
 import torch
 
 from batch.errors import InternalError

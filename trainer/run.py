@@ -256,7 +256,7 @@ def _check_expected(expected: dict | None, data_sha256: str, weights: Weights) -
         ("weights", weights.sha256, expected["weights"]),
     ):
         if found != wanted:
-            raise InputError(f"the {what} are not those of the run: {found} instead of {wanted}")
+            raise InputError(f"the {what} of this run differ from those of the first: {found} instead of {wanted}")
 
 
 def _identity(data_sha256, weights: Weights, recipe: Recipe, labels, device) -> str:

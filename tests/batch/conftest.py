@@ -105,10 +105,11 @@ def make_bundle(bpe_file: Path, tokenizer: Tokenizer, tmp_path_factory) -> Calla
             {"text": text, "ids": ids, "logits": _stub_logits(ids, weights)}
             for text, ids in zip(GOLDEN_TEXTS, tokenizer.encode_all(GOLDEN_TEXTS), strict=True)
         ]
+        labels = manifest.get("labels", ["ham", "spam"])
         contents = {
             "model.onnx": _make_graph(weights, width),
             TOKENIZER: bpe_file.read_bytes(),
-            GOLDEN: json.dumps({"messages": golden}).encode(),
+            GOLDEN: json.dumps({"labels": labels, "messages": golden}).encode(),
         }
         contents |= files or {}
         for name, data in contents.items():
@@ -119,7 +120,7 @@ def make_bundle(bpe_file: Path, tokenizer: Tokenizer, tmp_path_factory) -> Calla
             report = {"variants": {"fp32": {"passed": True, "sha256": model.sha256}}}
             (folder / VERIFY).write_text(json.dumps(report), encoding="utf-8")
         values = {
-            "labels": ["ham", "spam"],
+            "labels": labels,
             "positive_label": "spam",
             "threshold": 0.5,
             "temperature": 1.0,

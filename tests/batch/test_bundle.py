@@ -61,8 +61,23 @@ def test_no_folder(tmp_path):
 
 
 def test_no_manifest(tmp_path):
-    wanted = f"{tmp_path / MANIFEST}: cannot be read: No such file or directory"
-    assert refusal(open_bundle, tmp_path) == wanted
+    assert refusal(open_bundle, tmp_path) == f"{tmp_path} has no bundle.json, so it is not a bundle"
+
+
+def test_a_run_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.makedirs("runs/spam")
+    Path("runs/spam/config.json").write_bytes(b"{}")
+    assert refusal(open_bundle, "runs/spam") == (
+        "runs/spam is a run folder, not a bundle; make one with: spam-export bundle --run runs/spam"
+    )
+
+
+def test_a_manifest_that_cannot_be_read(copy):
+    (copy / MANIFEST).unlink()
+    (copy / MANIFEST).mkdir()
+    wanted = f"{copy / MANIFEST}: cannot be read: Is a directory"
+    assert refusal(open_bundle, copy) == wanted
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe{}", b"{}}"])

@@ -1,13 +1,14 @@
 """A loaded bundle: one text, one score, in any company; and what keeps a bundle from loading."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.bundle import GOLDEN, VERIFY
+from batch.bundle import GOLDEN, MANIFEST, VERIFY
 from batch.classifier import GOLDEN_TOLERANCE, Classifier, softmax
 from batch.errors import BundleError, InternalError
 
@@ -151,7 +152,7 @@ def test_a_bundle_that_was_not_verified(make_bundle, report, problem):
 def golden(*messages: tuple[str, list[int], list[float]]) -> dict[str, bytes]:
     keys = ("text", "ids", "logits")
     rows = [dict(zip(keys, message, strict=True)) for message in messages]
-    return {GOLDEN: json.dumps({"messages": rows}).encode()}
+    return {GOLDEN: json.dumps({"labels": ["ham", "spam"], "messages": rows}).encode()}
 
 
 def test_golden_ids_that_differ(make_bundle, stub_logits):
@@ -185,6 +186,21 @@ def test_golden_logits_may_differ_by_rounding(make_bundle, stub_logits):
 def test_golden_without_messages(make_bundle, data):
     folder = make_bundle(files={GOLDEN: data})
     assert refusal(folder) == f"{folder}: golden.json has no messages to check with"
+
+
+def test_golden_without_labels(make_bundle):
+    golden = {"messages": [{"text": "", "ids": [], "logits": [0.0, 0.0]}]}
+    folder = make_bundle(files={GOLDEN: json.dumps(golden).encode()})
+    assert refusal(folder) == f"{folder}: golden.json has no labels to check with"
+
+
+def test_labels_that_were_exchanged_after_the_export(make_bundle, tmp_path):
+    folder = shutil.copytree(make_bundle(), tmp_path / "copy")
+    values = json.loads((folder / MANIFEST).read_bytes()) | {"labels": ["spam", "ham"]}
+    (folder / MANIFEST).write_text(json.dumps(values), encoding="utf-8")
+    assert refusal(folder) == (
+        f"{folder}: the labels are ['spam', 'ham'], but ['ham', 'spam'] were exported"
+    )
 
 
 def test_no_golden(make_bundle):

@@ -172,7 +172,8 @@ def test_an_empty_file(refuse):
 
 @pytest.mark.parametrize("column", ["label", "score"])
 def test_a_column_of_ours_is_there_already(refuse, column):
-    wanted = f"in.csv: there is a column {column!r} already; it would stand twice"
+    wanted = f"in.csv: there is a column {column!r} already; it would stand twice; "
+    wanted += "choose other columns with --columns, or rename it"
     assert refuse(b"id,text,%s\n1,a,b\n" % column.encode()) == wanted
 
 
@@ -283,23 +284,38 @@ def test_the_output_is_checked_before_anything_is_read(tmp_path):
 
 
 def test_the_summary(classifier, make_bundle, monkeypatch):
-    summary = Summary(1234, Counter(ham=1230, spam=4), 2, 1, 2.0)
+    summary = Summary("message", 1234, Counter(ham=1230, spam=4), 2, 1, 2.0)
     assert summary.lines(classifier, "out.csv") == [
         "1,234 records in, 1,234 rows out: 1,230 ham, 4 spam",
-        "617 rows a second on cpu (1 threads), 2.0 s; stub",
+        "text column: message",
+        "617 rows a second on cpu (1 thread), 2.0 s; stub",
         "weights: none, the graph is a sum",
-        "2 messages were cut to 32 tokens",
-        "1 blank lines were skipped",
+        "2 messages cut to 32 tokens",
+        "1 blank line skipped",
         "written: out.csv",
     ]
     partial_data = make_bundle(training={"data": {"is_partial": True}})
     other = Classifier.load(partial_data, "cpu", 1)
     monkeypatch.setattr(other.session, "note", "no GPU; running on the CPU")
-    assert Summary().lines(other, "-") == [
+    assert Summary("text").lines(other, "-") == [
         "0 records in, 0 rows out: 0 ham, 0 spam",
-        "0 rows a second on cpu (1 threads), 0.0 s; stub",
+        "text column: text",
+        "0 rows a second on cpu (1 thread), 0.0 s; stub",
         "weights: none, the graph is a sum",
         "WARNING: no GPU; running on the CPU",
         "WARNING: the model was trained on an incomplete copy of its data",
         "written: standard output",
+    ]
+
+
+def test_the_summary_of_one_record(label, classifier):
+    _, summary = label(b"id, Message \n1,Do you have time\n")
+    assert summary.lines(classifier, "-")[:2] == [
+        "1 record in, 1 row out: 1 ham, 0 spam",
+        "text column: Message",
+    ]
+    one = Summary("text", 1, Counter(spam=1), truncated=1, blank_lines=2)
+    assert one.lines(classifier, "-")[4:6] == [
+        "1 message cut to 32 tokens",
+        "2 blank lines skipped",
     ]

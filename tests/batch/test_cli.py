@@ -1,5 +1,6 @@
 """``spam-batch`` as it is typed: files, pipes, help, and what is said when it goes wrong."""
 
+import contextlib
 import math
 import os
 import signal
@@ -36,8 +37,9 @@ def test_labels_a_file(invoke, tmp_path, bundle):
     assert (tmp_path / "out.csv").read_bytes() == LABELLED
     lines = result.stderr.splitlines()
     assert lines[0] == "2 records in, 2 rows out: 1 ham, 1 spam"
-    assert lines[1].endswith(" s; stub") and " rows a second on cpu (1 threads), " in lines[1]
-    assert lines[2:] == ["weights: none, the graph is a sum", "written: out.csv"]
+    assert lines[1] == "text column: text"
+    assert lines[2].endswith(" s; stub") and " rows a second on cpu (1 thread), " in lines[2]
+    assert lines[3:] == ["weights: none, the graph is a sum", "written: out.csv"]
 
 
 def test_the_scores_of_this_file_are_the_graphs(stub_score, tokenizer):
@@ -202,7 +204,7 @@ def test_a_reader_that_goes_away(bundle):
         )  # fmt: skip
     finally:
         os.close(writing)
-    assert (done.returncode, done.stderr) == (1, b"")
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_standard_output_is_full(bundle):
@@ -218,21 +220,71 @@ def test_standard_output_is_full(bundle):
     assert done.returncode == 74
 
 
-def test_an_interrupt_leaves_the_old_file(bundle, tmp_path):
-    (tmp_path / "out.csv").write_bytes(b"old\n")
-    command = [sys.executable, "-m", "batch", "classify", "-", "--out", str(tmp_path / "out.csv")]
+@pytest.mark.parametrize("reads", [1, 70_000])
+def test_a_reader_that_has_enough(bundle, reads):
+    """``| head -1``: quiet, whether the pipe breaks at the first rows or at later ones."""
+    command = [sys.executable, "-X", "dev", "-m", "batch", "classify", "-", "--out", "-", "--quiet"]
     with subprocess.Popen(
-        [*command, "--bundle", str(bundle)], stdin=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        process.stdin.write(TABLE * 8000)  # more than one read of it asks for
+        [*command, "--bundle", str(bundle), "--threads", "1"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        process.stdin.write(b"text\n")
+        process.stdin.write(b"message\n" * 20_000)
         process.stdin.flush()
-        for _ in range(3000):
-            if len(os.listdir(tmp_path)) == 2:  # the new file is begun
-                break
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=120)
-    assert said == b"\nspam-batch: error: interrupted\n"
-    assert process.returncode == 130
+        assert process.stdout.read(reads).startswith(b"t")
+        process.stdout.close()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(b"message\n" * 20_000)
+            process.stdin.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (141, b"")
+
+
+@pytest.mark.parametrize(
+    ("number", "said", "exit_code"),
+    [
+        (signal.SIGINT, "\nspam-batch: error: interrupted\n", 130),
+        (signal.SIGTERM, "spam-batch: error: stopped by SIGTERM\n", 143),
+        (signal.SIGHUP, "spam-batch: error: stopped by SIGHUP\n", 129),
+    ],
+)
+def test_a_signal_leaves_the_old_file(begun, tmp_path, number, said, exit_code):
+    process = begun()
+    process.send_signal(number)
+    _, found = process.communicate(timeout=120)
+    assert (found.decode(), process.returncode) == (said, exit_code)
     assert os.listdir(tmp_path) == ["out.csv"]
     assert (tmp_path / "out.csv").read_bytes() == b"old\n"
+
+
+def test_a_signal_that_was_ignored_stays_ignored(begun, tmp_path):
+    process = begun("nohup")
+    process.send_signal(signal.SIGHUP)
+    _, said = process.communicate(timeout=120)  # ends the input
+    assert process.returncode == 0, said
+    assert (tmp_path / "out.csv").read_bytes().count(b"\n") == 3 * 8000
+    assert os.listdir(tmp_path) == ["out.csv"]
+
+
+@pytest.fixture
+def begun(bundle, tmp_path):
+    """Starts a run over an old file, which waits for more input once its new file is begun."""
+    with contextlib.ExitStack() as stack:
+
+        def begin(*before: str) -> subprocess.Popen:
+            (tmp_path / "out.csv").write_bytes(b"old\n")
+            command = [*before, sys.executable, "-m", "batch", "classify", "-"]
+            command += ["--out", str(tmp_path / "out.csv"), "--bundle", str(bundle)]
+            process = stack.enter_context(
+                subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+            )
+            stack.callback(process.kill)
+            process.stdin.write(TABLE * 8000)  # more than one read of it asks for
+            process.stdin.flush()
+            for _ in range(3000):
+                if len(os.listdir(tmp_path)) == 2:
+                    break
+                time.sleep(0.01)
+            return process
+
+        yield begin

@@ -1,15 +1,20 @@
 """Errors become one sentence and an exit status; no user meets a traceback."""
 
 import errno
+import importlib
 import logging
+import re
+import signal
 import subprocess
 import sys
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from batch.command import Cli, fail, show_log
+from batch.command import EXTRA_MODULES, Cli, fail, show_log
 from batch.errors import (
     BundleError,
     InputError,
@@ -99,6 +104,59 @@ def test_errors_before_which_click_ends_the_terminals_line(run_raising, error, m
     result = run_raising(error)
     assert result.stderr == f"\nspam-batch: error: {message}\n"
     assert (result.exit_code, result.stdout) == (exit_code, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "message", "exit_code"),
+    [
+        *(
+            ("spam-train", module, "pip install 'spam-batch[train]'", 78)
+            for module in ("pandas", "torch", "safetensors", "requests", "matplotlib", "sklearn")
+        ),
+        *(
+            ("spam-export", module, "pip install 'spam-batch[export]'", 78)
+            for module in ("pandas", "torch", "safetensors", "onnx", "onnxscript")
+        ),
+        ("spam-export", "matplotlib", "pip install 'spam-batch[train]'", 78),  # export lacks it
+    ],
+)
+def test_a_package_of_an_extra_is_not_there(monkeypatch, name, module, message, exit_code):
+    monkeypatch.setitem(sys.modules, module, None)
+    group = Cli(name=name)
+    group.command("act")(lambda: importlib.import_module(module))
+    result = CliRunner().invoke(group, ["act"])
+    assert result.stderr == f"{name}: error: {module} is not installed; type: {message}\n"
+    assert (result.exit_code, result.stdout) == (exit_code, "")
+
+
+def test_another_module_that_is_not_there_is_our_fault(run):
+    result = run(lambda: importlib.import_module("pandas_of_ours"))
+    assert result.stderr == (
+        "spam-batch: error: a fault of ours: "
+        "ModuleNotFoundError: No module named 'pandas_of_ours'\n"
+    )
+    assert result.exit_code == 70
+
+
+def test_the_modules_of_the_extras_are_those_of_the_project(root):
+    extras = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    imported_as = {"scikit-learn": "sklearn"}
+    for extra, modules in EXTRA_MODULES.items():
+        packages = extras["project"]["optional-dependencies"][extra]
+        names = [re.split("[>=<]", package)[0] for package in packages]
+        assert [imported_as.get(name, name) for name in names] == list(modules)
+
+
+def test_signals_are_as_before_once_a_command_has_ended(run):
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
+    assert run(lambda: None).exit_code == 0
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)] == before
+
+
+def test_no_signal_is_handled_outside_the_main_thread(run):
+    with ThreadPoolExecutor() as pool:
+        result = pool.submit(run, lambda: click.echo("data")).result()
+    assert (result.exit_code, result.stdout) == (0, "data\n")
 
 
 def test_an_interrupt_before_the_command(monkeypatch):

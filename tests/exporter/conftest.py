@@ -41,6 +41,8 @@ def write_run_folder(bpe_file: Path) -> Callable[..., Path]:
         )
         metrics = {
             "accuracy": {"train": 0.5, "validation": 0.5, "test": 0.25},
+            "threshold": {"value": 0.5},
+            "calibration": {"temperature": 1.0},
             "messages": {name: len(part) for name, part in parts.items()},
             "data": config.data,
         }

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 
@@ -85,7 +86,9 @@ class TestBundle:
 
     def test_golden_messages_are_ours_and_replayed(self, exported) -> None:
         run, bundle, _ = exported
-        golden = json.loads((bundle / "golden.json").read_bytes())["messages"]
+        values = json.loads((bundle / "golden.json").read_bytes())
+        assert values["labels"] == read_config(run).labels
+        golden = values["messages"]
         texts = [message["text"] for message in golden]
         own = set(read_texts(run)) - set(NASTY_TEXTS)
         assert own
@@ -258,6 +261,24 @@ class TestReplaceFolder:
             (tmp_path / "bundle" / name).write_text("old", encoding="utf-8")
         replace_folder(new, tmp_path / "bundle")
         assert self.replaced(tmp_path)
+
+    def test_older_bundle_comes_back_when_the_second_name_fails(
+        self, new: Path, tmp_path: Path, monkeypatch
+    ) -> None:
+        (tmp_path / "bundle").mkdir()
+        (tmp_path / "bundle" / "bundle.json").write_text("old", encoding="utf-8")
+        rename = os.rename
+
+        def stop_at_new(source, target) -> None:
+            if source == new:
+                raise KeyboardInterrupt
+            rename(source, target)
+
+        monkeypatch.setattr(os, "rename", stop_at_new)
+        with pytest.raises(KeyboardInterrupt):
+            replace_folder(new, tmp_path / "bundle")
+        assert (tmp_path / "bundle" / "bundle.json").read_text(encoding="utf-8") == "old"
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["bundle", new.name])
 
     @pytest.mark.parametrize("kind", ["folder", "file"])
     def test_what_is_no_bundle_stays(self, new: Path, tmp_path: Path, exported, kind) -> None:

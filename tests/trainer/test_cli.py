@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -15,6 +16,7 @@ from trainer.cli import main, summary_lines
 from trainer.generate import generate_greedy
 from trainer.model import SIZES
 from trainer.run_folder import hash_file, load_state_dict, read_config, read_model
+from trainer.scores import format_scores, score
 from trainer.weights import is_conv1d
 
 STARTER = (
@@ -65,7 +67,15 @@ class TestFit:
         lines = done.stdout.splitlines()
         for pattern, line in zip(ACCURACIES, lines, strict=False):
             assert re.fullmatch(pattern, line)
-        assert lines[3:] == [
+        assert lines[3].startswith("| model ")
+        assert lines[5].startswith("| test set            |       12 |")
+        assert lines[6].startswith("| TF-IDF + linear SVM |       12 |")
+        assert re.fullmatch(
+            r"temperature \d+\.\d{3}: calibration error on test 0\.\d{4} before, "
+            r"0\.\d{4} after; threshold 0\.5000",
+            lines[7],
+        )
+        assert lines[8:] == [
             f"weights: {STARTER}",
             "data: messages.csv, 60 rows (given: messages.csv)",
             f"run folder: {out}",
@@ -114,7 +124,10 @@ class TestFit:
         result = invoke(main, "fit", "--weights", "gpt2", "--out", out, *given)
         assert result.exit_code == 69
         assert result.stdout == ""
-        assert result.stderr == "spam-train: error: no source of the weights works\n"
+        # The data is looked at first: half a gigabyte is not fetched for a wrong column.
+        assert result.stderr == (
+            "60 messages: 30 ham, 30 spam\nspam-train: error: no source of the weights works\n"
+        )
         assert not out.exists()
 
     def test_partial_data_is_told(
@@ -184,15 +197,23 @@ class TestFit:
 
 def test_summary_names_every_set() -> None:
     data = {"name": "d.csv", "rows": 5572, "origin": "UCI", "is_partial": False}
+    figures = score(np.array([0, 1]), np.eye(2), 1, 0.5)
     metrics = {
         "accuracy": {"train": 0.97212, "test": 1.0},
         "messages": {"train": 1045, "test": 300},
         "weights": "gpt2-small.",
         "data": data,
+        "scores": {"test": figures},
+        "baseline": {"name": "SVM", "test": figures},
+        "calibration": {"temperature": 1.5, "ece_before": 0.02, "ece_after": 0.01},
+        "threshold": {"value": 0.75, "budget": 0.002},
     }
     assert summary_lines(metrics) == [
         "train accuracy: 97.21% of 1045 messages",
         "test accuracy: 100.00% of 300 messages",
+        format_scores({"test set": figures, "SVM": figures}),
+        "temperature 1.500: calibration error on test 0.0200 before, 0.0100 after; "
+        "threshold 0.7500",
         "weights: gpt2-small.",
         "data: d.csv, 5,572 rows (UCI)",
     ]
@@ -206,12 +227,12 @@ class TestClassify:
             ("See you at 17\nfor dinner 😀", "ham"),
         ],
     )
-    def test_labels(self, invoke, run_folder: Path, text: str, label: str) -> None:
+    def test_label_and_probability_of_spam(self, invoke, run_folder, text, label) -> None:
         result = invoke(main, "classify", text, "--run", run_folder)
         assert result.exit_code == 0, result.stderr
         found, probability = result.stdout.rstrip("\n").split("\t")
         assert found == label
-        assert 0.5 <= float(probability) <= 1
+        assert (float(probability) >= 0.5) == (label == "spam")
 
     @pytest.mark.parametrize(
         "text", ["", "<|endoftext|>" * 200, "a" * 100_000, "word " * 20_000, "\n\r\n" * 40, "\0"]

@@ -70,7 +70,7 @@ def one_by_one(run: Path, tokenizer, texts: list[str]) -> torch.Tensor:
 
 @pytest.mark.parametrize("pooling", ["last_token", "last_position"])
 def test_scores(make_run, other: Path, tokenizer, pooling: str) -> None:
-    metrics = {"calibration": {"temperature": 2.0}, "threshold": 0.3}
+    metrics = {"calibration": {"temperature": 2.0}, "threshold": {"value": 0.3}}
     run = make_run(metrics, pooling=pooling)
     result = evaluate(run, other)
     logits = one_by_one(run, tokenizer, [OTHER[row][1] for row in KEPT])
@@ -171,8 +171,9 @@ class TestRefusals:
         [
             ({"calibration": {"temperature": 0}},
              "a temperature of 0 and a threshold of 0.5 are not valid"),
-            ({"threshold": 1.5}, "a temperature of 1 and a threshold of 1.5 are not valid"),
-            ({"threshold": "high"}, "could not convert string to float: 'high'"),
+            ({"threshold": {"value": 1.5}},
+             "a temperature of 1 and a threshold of 1.5 are not valid"),
+            ({"threshold": {"value": "high"}}, "could not convert string to float: 'high'"),
             ({"calibration": 2}, "'int' object has no attribute 'get'"),
         ],
     )  # fmt: skip

@@ -33,9 +33,18 @@ def test_book_is_the_notebook() -> None:
         "eval_freq": 50,
         "eval_iter": 5,
         "seed": 123,
+        "split": "book",
+        "causal": True,
+        "accumulate": 1,
+        "group_by_length": False,
+        "ignore_index": -100,  # cross_entropy's own
+        "keep": "last",
+        "patience": None,
+        "bf16": False,
     }
     assert {key: book[key] for key in expected} == expected
-    assert set(book) - set(expected) == {"min_token_count"}  # of the starter's vocabulary
+    # Of the starter's vocabulary, and of a way to train that the book does not take.
+    assert set(book) - set(expected) == {"min_token_count", "lora_rank", "lora_alpha"}
 
 
 def test_default_differs_in_pooling_only() -> None:

@@ -10,14 +10,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from batch.errors import UnavailableError, UsageError
+from batch.errors import InputError, OutputError, UnavailableError, UsageError
 from batch.tokenizer import PAD_ID
-from trainer import initial_weights, run
+from trainer import initial_weights
 from trainer.data import Columns
 from trainer.initial_weights import resolve_weights
 from trainer.recipe import RECIPES, get_recipe
-from trainer.run import RunOptions, encode_parts, make_model, train
-from trainer.run_folder import hash_file, read_config, read_model
+from trainer.run import RunOptions, encode_parts, make_model, options_of_config, train
+from trainer.run_folder import check_folder, hash_file, read_config, read_model
 from trainer.vocabulary import build_vocabulary
 from trainer.weight_files import WeightFiles
 
@@ -70,6 +70,8 @@ class TestTrain:
             "loss-plot.png",
             "metrics.json",
             "model.safetensors",
+            "predictions.csv",
+            "report.html",
             "test.csv",
             "train.csv",
             "validation.csv",
@@ -248,3 +250,44 @@ class TestEncodeParts:
         assert (model.config.pooling, model.config.classes) == ("last_position", 3)
         plain = make_model(self.WEIGHTS, RECIPES["default"], None, classes=2)
         assert (plain.config.remapped, plain.config.vocab_size) == (False, 50257)
+
+
+class TestFolders:
+    def test_the_data_is_not_overwritten(self, tmp_path: Path) -> None:
+        (tmp_path / "train.csv").write_text("label,text\n")
+        with pytest.raises(OutputError) as caught:
+            check_folder(tmp_path, tmp_path / "train.csv")
+        assert str(caught.value) == (
+            f"{tmp_path / 'train.csv'} lies in the run folder {tmp_path}; give another --out"
+        )
+
+    def test_another_folder_is_left_as_it_is(self, tmp_path: Path) -> None:
+        check_folder(tmp_path, None)  # empty
+        check_folder(tmp_path / "new", None)
+        (tmp_path / "config.json").write_text("{}")
+        with pytest.raises(OutputError) as caught:
+            check_folder(tmp_path, None)
+        assert str(caught.value) == (
+            f"{tmp_path} exists and is not a run folder; it was left as it is"
+        )
+        with pytest.raises(OutputError) as caught:
+            check_folder(tmp_path / "config.json", None)
+        assert str(caught.value) == f"{tmp_path / 'config.json'} is not a folder"
+
+    def test_a_run_can_be_repeated(self, trained, tmp_path: Path, messages_csv, bpe_file) -> None:
+        first, _ = trained
+        options = options_of_config(
+            first / "config.json",
+            RunOptions(out=tmp_path / "again", bpe=bpe_file, cache=tmp_path, progress=False),
+        )
+        train(options)
+        ours, theirs = ((folder / "model.safetensors").read_bytes() for folder in
+                        (tmp_path / "again", first))  # fmt: skip
+        assert ours == theirs
+        changed = replace(options, expected={**options.expected, "data": "0" * 64})
+        with pytest.raises(InputError) as caught:
+            train(replace(changed, out=tmp_path / "third"))
+        assert str(caught.value) == (
+            "the data of this run differ from those of the first: "
+            f"{hash_file(messages_csv)} instead of {'0' * 64}"
+        )

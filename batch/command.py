@@ -25,6 +25,7 @@ class Stopped(BaseException):
 
     def __init__(self, number: int):
         super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.number = number
         self.exit_code = 128 + number
 
 
@@ -36,18 +37,24 @@ class Cli(click.Group):
     for a signal 128 and its number: 129, 130, 141, 143.
     """
 
+    def parse_args(self, ctx, args):
+        with _stopping_at_broken_pipes():  # --help
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx):
+        with _stopping_at_broken_pipes():
+            return super().invoke(ctx)
+
     def main(self, args=None, prog_name=None, **extra):
         prog_name = prog_name or self.name
         _open_missing_streams()
         try:
             with _raising_signals():
                 sys.exit(super().main(args, prog_name, standalone_mode=False, **extra))
-        except SystemExit as stop:
-            if not isinstance(stop.__context__, BrokenPipeError):  # click's own reading of it is 1
-                raise
-            _drop_unread()
-            sys.exit(128 + signal.SIGPIPE)
         except Stopped as stop:
+            if stop.number == signal.SIGPIPE:  # head(1) has what it wants; nothing is wrong
+                _drop_unread()
+                sys.exit(stop.exit_code)
             fail(prog_name, str(stop), stop.exit_code)
         except click.Abort as stop:
             if isinstance(stop.__cause__, EOFError):  # click's own reading of it is Ctrl-D
@@ -73,6 +80,15 @@ class Cli(click.Group):
             fail(prog_name, f"{error.name} is not installed; type: {install}", 78)
         except Exception as error:
             fail(prog_name, f"a fault of ours: {type(error).__name__}: {error}", 70)
+
+
+@contextlib.contextmanager
+def _stopping_at_broken_pipes() -> Iterator[None]:
+    """What SIGPIPE would do, which Python ignores; click would make it exit status 1."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise Stopped(signal.SIGPIPE) from None
 
 
 @contextlib.contextmanager

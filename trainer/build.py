@@ -9,6 +9,7 @@ from torch.nn.utils import parametrize
 from batch.errors import InputError
 from trainer.model import GPT2Classifier, ModelConfig, init_weights
 from trainer.recipe import Recipe
+from trainer.vocabulary import Vocabulary
 from trainer.weights import load_trunk
 
 
@@ -94,8 +95,36 @@ def add_lora(model: nn.Module, rank: int, alpha: float) -> None:
         )
 
 
-def merge_lora(model: nn.Module) -> None:
-    """Make the updates part of the weights, so that the model is a plain one again."""
+class SharedRows(nn.Module):
+    """``(R, C)`` -> ``(R, C)``: each row plus what it shares with others, see Vocabulary."""
+
+    def __init__(self, vocabulary: Vocabulary, channels: int):
+        super().__init__()
+        self.letters = nn.Embedding(int(vocabulary.letters.max()) + 1, channels)
+        self.shapes = nn.Embedding(int(vocabulary.shape.max()) + 1, channels)
+        for table in (self.letters, self.shapes):
+            nn.init.normal_(table.weight, std=0.02)
+        self.register_buffer("letters_of", vocabulary.letters, persistent=False)
+        self.register_buffer("shape_of", vocabulary.shape, persistent=False)
+        self.register_buffer("has_own", vocabulary.has_own[:, None].float(), persistent=False)
+
+    def forward(self, own: Tensor) -> Tensor:
+        return own * self.has_own + self.letters(self.letters_of) + self.shapes(self.shape_of)
+
+
+def share_rows(model: GPT2Classifier, vocabulary: Vocabulary) -> None:
+    """Make the token embedding a sum of own and shared vectors; the own ones start at zero."""
+    embedding = model.transformer.wte
+    with torch.no_grad():
+        embedding.weight.zero_()
+        model.transformer.token_map.copy_(vocabulary.token_map)
+    parametrize.register_parametrization(
+        embedding, "weight", SharedRows(vocabulary, model.config.emb_dim)
+    )
+
+
+def merge_updates(model: nn.Module) -> None:
+    """Write low-rank updates and shared rows out into the weights: a plain model again."""
     for module in model.modules():
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)

@@ -1,5 +1,6 @@
 """What a trained model is worth: calibration, threshold, scores, and the bar to clear."""
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,8 @@ from trainer.calibration import choose_threshold, fit_temperature
 from trainer.dataset import EncodedSet, make_loader
 from trainer.model import GPT2Classifier
 from trainer.scores import expected_calibration_error, predict, score
+
+log = logging.getLogger("trainer")
 
 HELD_OUT = ("validation", "test")
 
@@ -53,6 +56,12 @@ def judge(
         threshold = choose_threshold(
             calibrated["validation"][:, positive], truth["validation"] == positive, max_blocked
         )
+        negatives = int((truth["validation"] != positive).sum())
+        log.info(
+            "Threshold %.4f: at most %d of %d validation messages of other classes above it%s",
+            threshold, int(max_blocked * negatives), negatives,
+            "" if max_blocked * negatives >= 1 else "; so few cannot tell shares this small apart",
+        )  # fmt: skip
     frames = []
     for name in HELD_OUT:
         shown = calibrated[name].max(axis=1) if positive is None else calibrated[name][:, positive]

@@ -14,7 +14,7 @@ import torch
 from batch.errors import InputError, OutputError, UsageError
 from batch.tokenizer import Tokenizer
 from trainer.assets import fetch_bpe, fetch_data
-from trainer.build import build_model, merge_lora, select_device
+from trainer.build import build_model, merge_updates, select_device, share_rows
 from trainer.cache import build_caches
 from trainer.data import (
     Columns,
@@ -143,6 +143,8 @@ def train(options: RunOptions) -> dict:
     positive = options.positive_label or default_positive_label(labels)
     if positive not in (None, *labels):
         raise UsageError(f"--positive-label {positive!r} is not among: {', '.join(labels)}")
+    if options.max_blocked is not None and (len(labels) > 2 or positive is None):
+        raise UsageError("--max-ham-blocked needs two classes, one of them the positive one")
     parts = make_split(frame, recipe)
     check_folder(options.out, options.data)
     weights = resolve_weights(options.weights, options.size, options.cache)
@@ -239,7 +241,7 @@ def train_model(
         history, accuracy = fit(
             model, sets, recipe, progress, stand_ins, caches, checkpoint, identity
         )
-    merge_lora(model)
+    merge_updates(model)
     return Trained(model.requires_grad_(False).eval(), history, accuracy, sets, max_length)
 
 
@@ -256,7 +258,10 @@ def _check_expected(expected: dict | None, data_sha256: str, weights: Weights) -
         ("weights", weights.sha256, expected["weights"]),
     ):
         if found != wanted:
-            raise InputError(f"the {what} of this run differ from those of the first: {found} instead of {wanted}")
+            raise InputError(
+                f"the {what} of this run differ from those of the first: "
+                f"{found} instead of {wanted}"
+            )
 
 
 def _identity(data_sha256, weights: Weights, recipe: Recipe, labels, device) -> str:
@@ -322,6 +327,5 @@ def make_model(
         return build_model(config, recipe, weights.tensors)
     config = replace(config, vocab_size=vocabulary.rows, remapped=True)
     model = build_model(config, recipe, None)
-    with torch.no_grad():
-        model.transformer.token_map.copy_(vocabulary.token_map)
+    share_rows(model, vocabulary)
     return model

@@ -1,10 +1,13 @@
 """A smaller vocabulary for a model that is trained from nothing.
 
 A message set of a thousand texts shows a few thousand of GPT-2's 50,257 tokens.
-Rows of the embedding that no message ever trains would stay random. Here every
-token outside the kept ones shares a trained row with those of its *shape*: three
-digits, a capitalised word, punctuation. Text is still encoded with GPT-2's BPE:
-the map from ids to rows is part of the model.
+Rows of the embedding that no message ever trains would stay random, and " FREE"
+would know nothing of "free". So while the model is trained, a token's row is a
+sum: of its own vector, if enough messages hold it, of one shared by all tokens
+with the same letters (space and case aside), and of one shared by all of its
+*shape*: three digits, a capitalised word, punctuation. Afterwards the sums are
+written out as plain rows. Text is still encoded with GPT-2's BPE: the map from
+ids to rows is part of the model.
 """
 
 from collections import Counter
@@ -15,25 +18,33 @@ import torch
 from torch import Tensor
 
 from batch.tokenizer import Tokenizer
-from trainer.model import PAD_ID, VOCAB_SIZE
+from trainer.model import PAD_ID
 
 PAD_ROW = 0
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Which row of the embedding each BPE id has.
+    """Which row of the embedding each BPE id has, and what R rows are sums of.
 
     Attributes:
         token_map: ``(50257,)`` int64, the row of each id.
-        rows: number of rows.
-        stand_ins: ``(50257,)`` int64, an id whose row is that of the id's shape; training
-            now and then puts it in the id's place, so that the shared rows learn too.
+        has_own: ``(R,)`` bool, whether a vector of its own is part of the row.
+        letters: ``(R,)`` int64, number of the vector shared by letters; 0 for the rare ones.
+        shape: ``(R,)`` int64, number of the vector shared by shape.
+        stand_ins: ``(50257,)`` int64, an id whose row is that of the id's shape alone; training
+            now and then puts it in the id's place, so that a rare token's row learns too.
     """
 
     token_map: Tensor
-    rows: int
+    has_own: Tensor
+    letters: Tensor
+    shape: Tensor
     stand_ins: Tensor
+
+    @property
+    def rows(self) -> int:
+        return len(self.has_own)
 
 
 def token_shape(text: str) -> str:
@@ -59,22 +70,39 @@ def token_shape(text: str) -> str:
 def build_vocabulary(
     messages: Iterable[list[int]], tokenizer: Tokenizer, min_count: int
 ) -> Vocabulary:
-    """Give ids that at least ``min_count`` messages hold a row each, the others one a shape."""
-    counts = Counter(token for message in messages for token in set(message))
-    kept = sorted(t for t, count in counts.items() if count >= min_count and t != PAD_ID)
-    shapes = [token_shape(tokenizer.decode([token])) for token in range(PAD_ID)]
-    shape_rows = {shape: row for row, shape in enumerate(sorted(set(shapes)), PAD_ROW + 1)}
-    token_map = torch.tensor([shape_rows[shape] for shape in shapes] + [PAD_ROW])
-    first_kept = PAD_ROW + 1 + len(shape_rows)
-    token_map[torch.tensor(kept, dtype=torch.int64)] = torch.arange(
-        first_kept, first_kept + len(kept)
-    )
+    """Rows for all BPE ids; a vector is shared or owned if ``min_count`` messages show it."""
+    texts = [tokenizer.decode([token]) for token in range(PAD_ID)]
+    letters = [text.strip().casefold() for text in texts]
+    shapes = [token_shape(text) for text in texts]
+    tokens_seen, letters_seen = Counter(), Counter()
+    for message in messages:
+        distinct = {token for token in message if token != PAD_ID}
+        tokens_seen.update(distinct)
+        letters_seen.update({letters[token] for token in distinct})
 
-    rare: dict[str, int] = {}  # for each shape, the first id that is not kept
-    is_kept = set(kept)
-    for token, shape in enumerate(shapes):
-        if token not in is_kept:
-            rare.setdefault(shape, token)
-    stand_ins = torch.tensor([rare.get(shape, t) for t, shape in enumerate(shapes)] + [PAD_ID])
-    assert token_map.shape == stand_ins.shape == (VOCAB_SIZE,)
-    return Vocabulary(token_map, first_kept + len(kept), stand_ins)
+    letter_numbers, shape_numbers = {"": 0}, {"padding": 0}
+    # What a row is a sum of: own token or None, number of letters, number of shape.
+    rows: dict[tuple[int | None, int, int], int] = {(PAD_ID, 0, 0): PAD_ROW}
+    token_map = []
+    for token in range(PAD_ID):
+        shared = letters[token] if letters_seen[letters[token]] >= min_count else ""
+        key = (
+            token if tokens_seen[token] >= min_count else None,
+            letter_numbers.setdefault(shared, len(letter_numbers)),
+            shape_numbers.setdefault(shapes[token], len(shape_numbers)),
+        )
+        token_map.append(rows.setdefault(key, len(rows)))
+
+    by_row = dict(zip(token_map, range(PAD_ID), strict=True))  # an id for each row
+    stand_ins = []
+    for token in range(PAD_ID):
+        row = rows.get((None, 0, shape_numbers[shapes[token]]))
+        stand_ins.append(token if row is None else by_row[row])
+    own, letter, shape = zip(*rows, strict=True)
+    return Vocabulary(
+        token_map=torch.tensor([*token_map, PAD_ROW]),
+        has_own=torch.tensor([token is not None for token in own]),
+        letters=torch.tensor(letter),
+        shape=torch.tensor(shape),
+        stand_ins=torch.tensor([*stand_ins, PAD_ID]),
+    )

@@ -220,6 +220,16 @@ def test_standard_output_is_full(bundle):
     assert done.returncode == 74
 
 
+@pytest.mark.parametrize("args", [["--help"], ["classify", "--help"], ["--version"]])
+def test_help_that_nobody_reads(args):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-X", "dev", "-m", "batch", *args]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, timeout=120)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 @pytest.mark.parametrize("reads", [1, 70_000])
 def test_a_reader_that_has_enough(bundle, reads):
     """``| head -1``: quiet, whether the pipe breaks at the first rows or at later ones."""

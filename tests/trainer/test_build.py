@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from trainer.build import build_model, merge_lora
+from trainer.build import build_model, merge_updates
 from trainer.model import count_parameters, model_config
 from trainer.recipe import RECIPES, get_recipe
 
@@ -55,7 +55,7 @@ def test_merged_lora_gives_the_same_logits(alpha: float) -> None:
         optimizer.step()
     theirs = model.eval()(ids).detach()
     assert (theirs - before).abs().max() > 1e-3
-    merge_lora(model)
+    merge_updates(model)
     assert not any(parametrize.is_parametrized(module) for module in model.modules())
     assert (model(ids) - theirs).abs().max() < 1e-5
     plain = build_model(CONFIG, get_recipe("default"), None)

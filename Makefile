@@ -51,8 +51,7 @@ install: $(VENV)/.has-run ## Install into .venv, once
 train: $(VENV)/.has-run $(if $(OPENAI),$(VENV)/.has-openai) ## Train into RUN= (RECIPE=, MODEL=, WEIGHTS=, DATA=, TEXT_COLUMN=, LABEL_COLUMN=, BPE=)
 	$(BIN)/spam-train fit --out '$(RUN)' --recipe '$(RECIPE)' --weights '$(WEIGHTS)' \
 	  $(if $(MODEL),--model '$(MODEL)') $(if $(DATA),--data '$(DATA)') $(if $(BPE),--bpe '$(BPE)') \
-	  $(if $(TEXT_COLUMN),--text-column '$(TEXT_COLUMN)') \
-	  $(if $(LABEL_COLUMN),--label-column '$(LABEL_COLUMN)')
+	  $(if $(TEXT_COLUMN),--text-column '$(TEXT_COLUMN)') $(if $(LABEL_COLUMN),--label-column '$(LABEL_COLUMN)')
 
 export: $(VENV)/.has-run ## Export RUN= to BUNDLE= and check it against PyTorch
 	$(BIN)/spam-export bundle --run '$(RUN)' --out '$(BUNDLE)'

@@ -230,22 +230,17 @@ def test_help_that_nobody_reads(args):
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-@pytest.mark.parametrize("reads", [1, 70_000])
-def test_a_reader_that_has_enough(bundle, reads):
+@pytest.mark.parametrize("size", [1, 100_000])
+def test_a_reader_that_has_enough(bundle, tmp_path, size):
     """``| head -1``: quiet, whether the pipe breaks at the first rows or at later ones."""
-    command = [sys.executable, "-X", "dev", "-m", "batch", "classify", "-", "--out", "-", "--quiet"]
+    (tmp_path / "in.csv").write_bytes(b"text\n" + b"message\n" * 20_000)
+    command = [sys.executable, "-X", "dev", "-m", "batch", "classify", "in.csv", "--out", "-"]
     with subprocess.Popen(
-        [*command, "--bundle", str(bundle), "--threads", "1"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [*command, "--bundle", str(bundle), "--threads", "1", "--quiet"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
-        process.stdin.write(b"text\n")
-        process.stdin.write(b"message\n" * 20_000)
-        process.stdin.flush()
-        assert process.stdout.read(reads).startswith(b"t")
+        assert len(process.stdout.read(size)) == size
         process.stdout.close()
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(b"message\n" * 20_000)
-            process.stdin.close()
         said = process.stderr.read()
     assert (process.returncode, said) == (141, b"")
 

@@ -108,7 +108,8 @@ def test_the_name_asked_for_wins():
         (
             b"text,score\n",
             None,
-            "in.csv: there is a column 'score' already; it would stand twice",
+            "in.csv: there is a column 'score' already; it would stand twice; "
+            "choose other columns with --columns, or rename it",
         ),
     ],
 )

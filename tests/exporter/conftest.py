@@ -13,7 +13,7 @@ from trainer.run_folder import RunConfig, hash_file, package_versions, write_run
 
 LABELS = ["ham", "spam", "zebra"]
 TEXTS = ["You won a car! Text us", "See you at lunch", "", "NA", "a\r\nb", "ok " * 30, "time"]
-RECIPE_OF = {"last_position": "book", "last_token": "default"}
+RECIPE_OF = {"last_token": "default"}  # book otherwise
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +29,7 @@ def write_run_folder(bpe_file: Path) -> Callable[..., Path]:
         data = {"name": "made up", "origin": "test", "sha256": "0" * 64, "rows": 7, "lines": 7}
         config = RunConfig(
             model=model.config.to_dict(),
-            recipe=RECIPES[RECIPE_OF[model.config.pooling]].to_dict(),
+            recipe=RECIPES[RECIPE_OF.get(model.config.pooling, "book")].to_dict(),
             labels=labels,
             positive_label="spam" if len(labels) == 2 else None,
             max_length=max_length,

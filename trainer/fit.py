@@ -105,7 +105,7 @@ class _Loop:
             self.trainable,
             lr=recipe.learning_rate,
             weight_decay=recipe.weight_decay,
-            fused=device.type == "cuda",
+            fused=device.type in ("cuda", "cpu"),
         )
         self.per_epoch = math.ceil(len(self.loaders["train"]) / recipe.accumulate)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(

@@ -147,7 +147,9 @@ def main() -> None:
     tokenizer = Tokenizer.load(args.bpe)
     frame = read_labelled(args.data)
     labels = sorted(frame["label"].unique())
-    print(f"{args.size}, random weights, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(
+        f"{args.size}, random weights, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
     for name in args.recipes.split(","):
         recipe = get_recipe(name)
         parts = split(balance(frame, recipe.split_seed), recipe)
@@ -167,8 +169,8 @@ def main() -> None:
         fit(model, sets, recipe, True, None, build_caches(model, sets, recipe, 8 << 30))
         ours = time.perf_counter() - start
         print(
-            f"{name}: plain loop {theirs:.0f} s ({steps} steps of {step:.2f} s, {batches} batches of "
-            f"{batch:.2f} s), ours {ours:.0f} s, ratio {theirs / ours:.1f}",
+            f"{name}: plain loop {theirs:.0f} s ({steps} steps of {step:.2f} s, {batches} batches "
+            f"of {batch:.2f} s), ours {ours:.0f} s, ratio {theirs / ours:.1f}",
             flush=True,
         )
 

@@ -94,21 +94,28 @@ class Attention(nn.Module):
     def forward_pooled(self, x: Tensor, position: Tensor) -> Tensor:
         """Attention of one position a message: ``(B, T, C)``, ``(B,)`` -> ``(B, C)``.
 
-        Keys and values are needed at every position, the query at one only.
-        What stands to the right of ``position`` is masked.
+        What stands to the right of ``position`` is masked. Neither keys nor values
+        are formed: with one query a message its product with the keys' weights, and
+        the weighted sum of what enters, give the same (up to rounding).
         """
         B, T, C = x.shape
-        D = C // self.heads
-        w_q, w_kv = self.c_attn.weight.split((C, 2 * C))
-        b_q, b_kv = self.c_attn.bias.split((C, 2 * C))
-        q = F.linear(take_position(x, position), w_q, b_q).view(B, self.heads, 1, D)
-        k, v = F.linear(x, w_kv, b_kv).view(B, T, 2, self.heads, D).permute(2, 0, 3, 1, 4)
-        visible = None
+        H, D = self.heads, C // self.heads
+        w_q, w_k, w_v = self.c_attn.weight.split(C)
+        b_q, _, b_v = self.c_attn.bias.split(C)  # the keys' bias moves all scores alike
+        q = F.linear(take_position(x, position), w_q, b_q).view(B, H, D)
+        # q . (W_k x) = (q W_k) . x, and sum(a W_v x) = W_v sum(a x): the two large
+        # products are made once a message instead of once a token.
+        u = torch.matmul(q.transpose(0, 1), w_k.view(H, D, C)).transpose(0, 1)
+        scores = torch.matmul(u, x.transpose(1, 2)) / math.sqrt(D)  # (B, H, T)
         if self.causal:
-            visible = torch.arange(T, device=x.device)[None, :] <= position[:, None]
-            visible = visible[:, None, None, :]
-        drop = self.drop_rate if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, dropout_p=drop)
+            hidden = torch.arange(T, device=x.device)[None, :] > position[:, None]
+            scores = scores.masked_fill(hidden[:, None, :], float("-inf"))
+        a = F.softmax(scores, dim=-1)
+        if self.training and self.drop_rate:
+            a = F.dropout(a, self.drop_rate)
+        mixed = torch.matmul(a, x).transpose(0, 1)  # (H, B, C)
+        y = torch.matmul(mixed, w_v.view(H, D, C).transpose(1, 2)).transpose(0, 1)
+        y = y + b_v.view(H, D) * a.sum(dim=-1, keepdim=True)  # 1 where nothing is dropped
         return self.c_proj(y.reshape(B, C))
 
 

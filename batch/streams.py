@@ -1,0 +1,296 @@
+"""Input and output streams: compression by content on the way in, by name on the way out.
+
+A compressed stream that ends early or is damaged is an error, never an end. What is no
+text at all (a workbook, a zip archive, UTF-16 that nobody spoke of) is refused with what to
+type instead.
+
+Output is compressed in members, one for each piece that is written. A decompressor joins
+them, and an output that is cut where a piece ends goes on from there with the same bytes.
+"""
+
+import bz2
+import lzma
+import sys
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from batch.encoding import (
+    UTF_8,
+    Encoding,
+    Transcoder,
+    detect_encoding,
+    find_byte_order,
+    read_some,
+)
+from batch.errors import InputError
+
+READ_SIZE = 1 << 16  # compressed bytes asked of a file at a time
+HEAD_SIZE = 4096  # bytes looked at to tell what a stream is
+XZ_MEMORY = 256 << 20  # bytes that its dictionary may take; xz -9 needs 64 MiB
+
+
+def _load_zstd():
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+    return zstd
+
+
+class _GzipDecompressor:
+    """One gzip member, with the attributes of bz2's decompressor."""
+
+    def __init__(self) -> None:
+        self._zlib, self._tail = zlib.decompressobj(31), b""
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        found = self._zlib.decompress(self._tail + data, max_length)
+        self._tail = self._zlib.unconsumed_tail
+        return found
+
+    @property
+    def eof(self) -> bool:
+        return self._zlib.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not (self.eof or self._tail)
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._zlib.unused_data
+
+
+def _gzip(data: bytes) -> bytes:
+    packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # a header without a time and a name
+    return packer.compress(data) + packer.flush()
+
+
+@dataclass(frozen=True)
+class Compression:
+    name: str
+    ending: str  # of a file's name
+    marks: tuple[bytes, ...]  # how a member begins
+    decompressor: Callable
+    compress: Callable[[bytes], bytes]  # one whole member
+
+
+COMPRESSIONS = (
+    Compression("gzip", ".gz", (b"\x1f\x8b\x08",), _GzipDecompressor, _gzip),
+    Compression(
+        "bzip2",
+        ".bz2",
+        # The mark of a first block, or of an empty stream, stands behind the size.
+        tuple(
+            b"BZh%d" % size + block
+            for size in range(1, 10)
+            for block in (b"1AY&SY", b"\x17rE8P\x90")
+        ),
+        bz2.BZ2Decompressor,
+        bz2.compress,
+    ),
+    Compression(
+        "xz",
+        ".xz",
+        (b"\xfd7zXZ\0",),
+        lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, XZ_MEMORY),
+        lambda data: lzma.compress(data, preset=1),  # a tenth of preset 6's memory
+    ),
+    Compression(
+        "zstd",
+        ".zst",
+        # A frame, or one of the sixteen kinds of skippable frame.
+        (b"\x28\xb5\x2f\xfd", *(bytes([0x50 + i]) + b"\x2a\x4d\x18" for i in range(16))),
+        lambda: _load_zstd().ZstdDecompressor(),
+        lambda data: _load_zstd().compress(data),
+    ),
+)
+
+
+def find_compression(head: bytes) -> Compression | None:
+    """The compression of a stream that begins with ``head``."""
+    return next((kind for kind in COMPRESSIONS if head.startswith(kind.marks)), None)
+
+
+def compression_of_name(name: str) -> Compression | None:
+    """The compression that a file of this name should have.
+
+    >>> compression_of_name("labeled.csv.gz").name
+    'gzip'
+    """
+    return next((kind for kind in COMPRESSIONS if name.lower().endswith(kind.ending)), None)
+
+
+class DecompressedStream:
+    """The decompressed bytes of a stream of one or more members, zeros after them apart.
+
+    Raises, in ``read``:
+        InputError: it ends within a member, is damaged, or something else follows it.
+    """
+
+    def __init__(self, name: str, stream: BinaryIO, kind: Compression):
+        self._name, self._stream, self._kind = name, stream, kind
+        self._input = b""  # read, not yet given to the decompressor
+        self._decompressor = kind.decompressor()
+        self.offset = 0  # decompressed bytes returned
+
+    def read(self, n: int) -> bytes:
+        """Up to ``n`` bytes, and ``b""`` only at the end."""
+        while True:
+            if self._decompressor.eof and not self._next_member():
+                return b""
+            chunk, at_end = b"", False
+            if self._decompressor.needs_input:
+                chunk, self._input = self._input or read_some(self._stream, READ_SIZE), b""
+                at_end = not chunk
+            try:
+                found = self._decompressor.decompress(chunk, n)
+            # bz2 says OSError, which here is no fault of the disk.
+            except (zlib.error, OSError, lzma.LZMAError, EOFError, _load_zstd().ZstdError):
+                raise self._refuse("is damaged") from None
+            if found:
+                self.offset += len(found)
+                return found
+            if at_end and not self._decompressor.eof:
+                raise self._refuse("ends too early, the file is cut off")
+
+    def _next_member(self) -> bool:
+        """Begin the next member; False at the end of the stream."""
+        rest = self._decompressor.unused_data + self._input
+        longest = max(map(len, self._kind.marks))
+        while len(rest := rest.lstrip(b"\0")) < longest:
+            chunk = read_some(self._stream, READ_SIZE)
+            if not chunk:
+                break
+            rest += chunk
+        self._input = rest
+        if not rest:
+            return False
+        if not rest.startswith(self._kind.marks):
+            raise self._refuse("is followed by something else")
+        self._decompressor = self._kind.decompressor()
+        return True
+
+    def _refuse(self, problem: str) -> InputError:
+        what = f"the {self._kind.name} data {problem}"
+        return InputError(f"{self._name}: {what}, after {self.offset:,} decompressed bytes")
+
+
+class _Headed:
+    """A stream some of whose first bytes were read already."""
+
+    def __init__(self, head: bytes, stream: BinaryIO):
+        self._head, self._stream = head, stream
+
+    def read(self, n: int) -> bytes:
+        if self._head:
+            found, self._head = self._head[:n], self._head[n:]
+            return found
+        return self._stream.read(n)
+
+
+class InputStream:
+    """The text of a file as a reader wants it: decompressed, and in a superset of ASCII.
+
+    What the file is gets decided at the first ``read`` or ``skip``.
+
+    Args:
+        name: the file's, for messages.
+        file: an open binary file or pipe; its position is its start.
+        encoding: what the text is in.
+
+    Raises, in ``read`` and ``skip``:
+        InputError: it is no text, in another encoding, cut off, or damaged.
+    """
+
+    def __init__(self, name: str, file: BinaryIO, encoding: Encoding = UTF_8):
+        self.name, self.encoding = name, encoding  # the encoding has its byte order once read
+        self.compression: Compression | None = None
+        self._file = file
+        self._stream: BinaryIO | None = None
+
+    def read(self, n: int) -> bytes:
+        """Up to about ``n`` bytes, and ``b""`` only at the end."""
+        if self._stream is None:
+            self._begin()
+        return read_some(self._stream, n)
+
+    def skip(self, offset: int) -> None:
+        """Go on to ``offset`` of what ``read`` gives, at once where the file is as it is read.
+
+        Raises:
+            InputError: the text ends before.
+        """
+        if self._stream is None:
+            self._begin()
+        if not self.compression and not self.encoding.is_transcoded and self._file.seekable():
+            self._file.seek(offset)
+            self._stream = self._file
+            return
+        parts = divmod(offset, READ_SIZE)
+        for size in [READ_SIZE] * parts[0] + [parts[1]]:
+            self._skip_exactly(size, offset)
+
+    def _skip_exactly(self, size: int, offset: int) -> None:
+        while size:
+            found = self._stream.read(size)
+            if not found:
+                raise InputError(f"{self.name}: ends before byte offset {offset:,}")
+            if len(found) > size:
+                self._stream = _Headed(found[size:], self._stream)
+            size -= min(size, len(found))
+
+    def restore(self, data: bytes) -> bytes:
+        """Bytes of whole rows in the file's own encoding."""
+        if not self.encoding.is_transcoded:
+            return data
+        return data.decode("utf-8").encode(self.encoding.name)
+
+    def _begin(self) -> None:
+        head = _read_head(self._file)
+        stream = _Headed(head, self._file)
+        self.compression = find_compression(head)
+        if self.compression:
+            stream = DecompressedStream(self.name, stream, self.compression)
+            head = _read_head(stream)
+            if inner := find_compression(head):
+                raise InputError(
+                    f"{self.name}: holds {inner.name} data within {self.compression.name}; "
+                    "decompress it once first"
+                )
+            stream = _Headed(head, stream)
+        check_is_text(self.name, head, self.encoding)
+        if self.encoding.is_transcoded:
+            self.encoding = find_byte_order(self.name, head, self.encoding)
+            stream = Transcoder(self.name, stream, self.encoding)
+        self._stream = stream
+
+
+def _read_head(stream: BinaryIO) -> bytes:
+    head = b""
+    while len(head) < HEAD_SIZE and (chunk := read_some(stream, HEAD_SIZE - len(head))):
+        head += chunk
+    return head
+
+
+def check_is_text(name: str, head: bytes, encoding: Encoding = UTF_8) -> None:
+    """Look at the start of an input for what can only be a mistake.
+
+    Raises:
+        InputError: it is an archive, a workbook, Parquet, or UTF-16 or UTF-32 unasked.
+    """
+    if head.startswith((b"PK\x03\x04[Content_Types].xml", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")) or (
+        head.startswith(b"PK\x03\x04") and (b"xl/" in head or b"[Content_Types].xml" in head)
+    ):
+        raise InputError(f"{name}: is an Excel workbook; save it as CSV (UTF-8) and give that")
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        raise InputError(
+            f"{name}: is a zip archive; type: unzip -p {name} | spam-batch classify - --out ..."
+        )
+    if head.startswith(b"PAR1"):
+        raise InputError(f"{name}: is a Parquet file; type: --format parquet")
+    found = detect_encoding(head)
+    if found and not encoding.name.startswith(found[:6]):
+        raise InputError(f"{name}: looks like {found}; type: --encoding {found}")

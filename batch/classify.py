@@ -18,7 +18,7 @@ from batch.dialect import Dialect
 from batch.errors import InputError, MissingInputError, StorageError
 from batch.output import STANDARD_OUTPUT, check_not_input, open_output, resolve_target
 from batch.records import Record, RecordReader
-from batch.table import Header, encode_field, read_header
+from batch.table import Header, encode_field, format_values, read_header
 
 # Records that are read, sorted by length, labelled and written together. Large
 # enough that batches of equal length fill, small enough to hold.
@@ -199,14 +199,8 @@ class RowWriter:
         return self._delimiter.join([self._header.record.raw, *names]) + self._line_end
 
     def body(self, records: list[Record], predictions: Predictions) -> bytes:
-        cells = {
-            "label": lambda: [self._labels[label] for label in predictions.labels],
-            "score": lambda: [b"%.6f" % score for score in predictions.scores],
-            "tokens": lambda: [b"%d" % count for count in predictions.tokens],
-            "truncated": lambda: [b"true" if cut else b"false" for cut in predictions.truncated],
-        }
-        chosen = (cells[name]() for name in self._columns)
-        added = map(self._delimiter.join, zip(*chosen, strict=True))
+        values = format_values(self._columns, predictions, self._labels)
+        added = map(self._delimiter.join, values)
         delimiter, line_end = self._delimiter, self._line_end
         return b"".join(
             record.raw + delimiter + cell + (record.line_end or line_end)

@@ -1,7 +1,9 @@
 """The table in a CSV stream: its header, its text column, the columns that we append."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from batch.classifier import Predictions
 from batch.dialect import Dialect
 from batch.errors import InputError, UsageError
 from batch.records import Record, RecordReader
@@ -60,7 +62,9 @@ def read_header(
     return Header(record, names, column)
 
 
-def find_text_column(name: str, names: list[str], wanted: str | None, dialect: Dialect) -> int:
+def find_text_column(
+    name: str, names: list[str], wanted: str | None, dialect: Dialect | None = None
+) -> int:
     """Index of the column that holds the messages: ``wanted``, else the first obvious name.
 
     Raises:
@@ -82,7 +86,8 @@ def find_text_column(name: str, names: list[str], wanted: str | None, dialect: D
         if candidate in lowered:
             return lowered.index(candidate)
     hint = ""
-    others = [mark for mark in "\t;|," if mark in names[0] and mark.encode() != dialect.delimiter]
+    marks = "\t;|,".replace(dialect.delimiter.decode("latin-1"), "") if dialect else ""
+    others = [mark for mark in marks if mark in names[0]]
     if len(names) == 1 and others:
         hint = f"; is the delimiter {show(others[0])}? type: --delimiter {show(others[0])}"
     raise InputError(
@@ -99,6 +104,19 @@ def list_columns(names: list[str]) -> str:
     """Column names for a message. A long one is not shown: it may be a message itself."""
     shown = [show(name) if len(name) <= 40 else f"({len(name)} characters)" for name in names[:30]]
     return ", ".join([*shown, f"and {len(names) - 30} more"] if names[30:] else shown)
+
+
+def format_values(
+    columns: tuple[str, ...], predictions: Predictions, labels: dict[str, bytes]
+) -> Iterator[tuple[bytes, ...]]:
+    """Our values of each row; ``labels`` are as the output's format writes them."""
+    values = {
+        "label": lambda: [labels[label] for label in predictions.labels],
+        "score": lambda: [b"%.6f" % score for score in predictions.scores.tolist()],
+        "tokens": lambda: [b"%d" % count for count in predictions.tokens.tolist()],
+        "truncated": lambda: [b"true" if cut else b"false" for cut in predictions.truncated],
+    }
+    return zip(*(values[name]() for name in columns), strict=True)
 
 
 def encode_field(value: str, dialect: Dialect) -> bytes:

@@ -15,6 +15,7 @@ from batch.errors import SpamBatchError
 # What pyproject.toml's extras bring, by the name that is imported.
 EXTRA_MODULES = {
     "train": ("torch", "pandas", "requests", "urllib3", "safetensors", "matplotlib", "sklearn"),
+    "arrow": ("pyarrow",),
     "export": ("torch", "onnx", "onnxscript", "safetensors", "pandas"),
 }
 EXTRA_OF = {"spam-train": "train", "spam-export": "export"}

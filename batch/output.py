@@ -114,3 +114,9 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def create_file(path: Path, mode: int) -> BinaryIO:
+    """A new file, unbuffered; never one that is there, nor what a link points to."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return open(os.open(path, flags, mode), "r+b", buffering=0)

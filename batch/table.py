@@ -52,14 +52,30 @@ def read_header(
         raise InputError(f"{name}: line {record.line}: the header {record.problem}")
     names = [field.decode("utf-8", "replace") for field in record.fields]
     column = find_text_column(name, names, wanted, reader.dialect)
-    for ours in columns:
-        if ours in names:
-            raise InputError(
-                f"{name}: there is a column {ours!r} already; it would stand twice; "
-                "choose other columns with --columns, or rename it"
-            )
+    check_ours(name, names, names[column], columns)
     reader.expect(len(names), column)
     return Header(record, names, column)
+
+
+def check_ours(
+    name: str, names: list[str], text_name: str, columns: tuple[str, ...], overwrite: bool = False
+) -> None:
+    """Look for columns that are called as those of ours that were asked for.
+
+    Raises:
+        InputError: one would stand twice, or the messages would be overwritten.
+    """
+    for ours in columns:
+        if ours in names and not overwrite:
+            raise InputError(
+                f"{name}: there is a column {ours!r} already; it would stand twice; "
+                "choose others with --columns, or give --overwrite-columns"
+            )
+    if text_name in columns:
+        raise InputError(
+            f"{name}: the text column {text_name!r} would be overwritten; "
+            "choose others with --columns, or rename it"
+        )
 
 
 def find_text_column(

@@ -109,7 +109,7 @@ def test_the_name_asked_for_wins():
             b"text,score\n",
             None,
             "in.csv: there is a column 'score' already; it would stand twice; "
-            "choose other columns with --columns, or rename it",
+            "choose others with --columns, or give --overwrite-columns",
         ),
     ],
 )

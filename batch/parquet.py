@@ -167,7 +167,9 @@ class ParquetTable:
         # Buffered, since pyarrow takes no notice of a short write.
         with open(part, "rb") as lines, io.BufferedWriter(create_file(whole, 0o666)) as file:
             cells = (line.rstrip(b"\n").split(b",") for line in lines)
-            with parquet.ParquetWriter(file, schema, compression=self._find_codec()) as writer:
+            with parquet.ParquetWriter(
+                file, schema, compression=self._find_codec(), write_page_checksum=True
+            ) as writer:
                 for batch in self._label_slices(kept, schema, cells):
                     writer.write_batch(batch)
             file.flush()

@@ -20,7 +20,9 @@ def make(texts, row_group_size=4, **columns) -> bytes:
     table = pa.table({"id": pa.array(range(len(texts)), pa.int32()), "text": texts, **columns})
     table = table.replace_schema_metadata({"made by": "a test"})
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, row_group_size=row_group_size, compression="zstd")
+    pq.write_table(
+        table, buffer, row_group_size=row_group_size, compression="zstd", write_page_checksum=True
+    )
     return buffer.getvalue()
 
 
@@ -204,7 +206,8 @@ def test_what_is_refused(data, options, message):
 def test_a_damaged_page_is_never_published(tmp_path, column):
     data = bytearray(make(["message " * 20] * 50, 50))
     chunk = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(0).column(column)
-    data[chunk.data_page_offset + 40] ^= 0xFF
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    data[start + chunk.total_compressed_size - 1] ^= 0xFF
     with pytest.raises(InputError) as error:
         label(bytes(data), tmp_path, text_column="text")
     assert str(error.value) == "in.parquet: is not Parquet, or is damaged or cut off"

@@ -4,13 +4,17 @@
 hash, the *digest*, stands for the whole.
 """
 
+import errno
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 
 from batch.errors import BundleError
+from batch.onnx_file import has_external_data
 
 FORMAT = "spam-batch bundle"
 FORMAT_VERSION = 1
@@ -18,6 +22,7 @@ MANIFEST = "bundle.json"
 TOKENIZER = "gpt2.tiktoken"
 GOLDEN = "golden.json"
 VERIFY = "verify.json"
+MAX_MANIFEST = 16 * 1024 * 1024  # bytes; ours have some thousand
 RUN_CONFIG = "config.json"  # what a run folder has instead of a manifest
 
 
@@ -69,39 +74,41 @@ class Bundle:
         if entry is None:
             raise BundleError(f"{self.folder}: {MANIFEST} does not list {name}")
         path = self.folder / name
-        if path.is_symlink() or not path.is_file():
-            raise BundleError(f"{path}: missing, or not a regular file")
         try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise BundleError(f"{path}: cannot be read: {error.strerror}") from None
+            data = _read_file(path, entry.size)
+        except FileNotFoundError:
+            raise BundleError(f"{path}: is missing") from None
         if len(data) != entry.size:
-            raise BundleError(f"{path}: has {len(data):,} bytes, {MANIFEST} says {entry.size:,}")
+            size = path.stat().st_size
+            raise BundleError(f"{path}: has {size:,} bytes, {MANIFEST} says {entry.size:,}")
         found = hashlib.sha256(data).hexdigest()
         if found != entry.sha256:
             raise BundleError(f"{path}: SHA-256 is {found}, {MANIFEST} says {entry.sha256}")
+        if name in self.manifest.variants.values():
+            _check_model(path, data)
         return data
 
     def read_json(self, name: str) -> dict:
         """:meth:`read`, parsed."""
         try:
             return json.loads(self.read(name))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise BundleError(f"{self.folder / name}: not JSON") from None
 
 
-def open_bundle(folder: Path | str) -> Bundle:
+def open_bundle(folder: Path | str, expect_digest: str | None = None) -> Bundle:
     """Read and check ``bundle.json``; no other file is opened yet.
 
     Raises:
-        BundleError: no such folder, not a bundle, a newer format, a bad value.
+        BundleError: no such folder, not a bundle, a newer format, a bad value, a file
+            that is not listed, or another digest than ``expect_digest``.
     """
     folder = Path(folder)
     path = folder / MANIFEST
     if not folder.is_dir():
         raise BundleError(f"{folder}: no such bundle; make one with: make train export")
     try:
-        data = path.read_bytes()
+        data = _read_file(path, MAX_MANIFEST)
         values = json.loads(data)
     except FileNotFoundError:
         if (folder / RUN_CONFIG).is_file():
@@ -110,10 +117,11 @@ def open_bundle(folder: Path | str) -> Bundle:
                 f"make one with: spam-export bundle --run {folder}"
             ) from None
         raise BundleError(f"{folder} has no {MANIFEST}, so it is not a bundle") from None
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BundleError(f"{path}: not JSON") from None
+    digest = hashlib.sha256(data).hexdigest()
+    if expect_digest is not None and digest != expect_digest.lower():
+        raise BundleError(f"{path}: SHA-256 is {digest}, --expect-digest says {expect_digest}")
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise BundleError(f"{path}: not a {FORMAT}")
     version = values.pop("format_version", None)
@@ -130,7 +138,48 @@ def open_bundle(folder: Path | str) -> Bundle:
         _check_manifest(path, manifest)
     except TypeError as error:
         raise BundleError(f"{path}: {error}") from None
-    return Bundle(folder, manifest, hashlib.sha256(data).hexdigest())
+    _check_unlisted(folder, manifest)
+    return Bundle(folder, manifest, digest)
+
+
+def _read_file(path: Path, limit: int) -> bytes:
+    """The first ``limit + 1`` bytes of a file that is nothing but a file of this folder.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        BundleError: it is a link, a device or the like, or cannot be read.
+    """
+    try:
+        # Neither through a link, nor waiting for the writer of a pipe.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with open(os.open(path, flags), "rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise BundleError(f"{path}: is not a regular file")
+            if found.st_nlink > 1:
+                raise BundleError(f"{path}: has another name elsewhere (a hard link); copy it")
+            return file.read(limit + 1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        reason = "is a link" if error.errno == errno.ELOOP else f"cannot be read: {error.strerror}"
+        raise BundleError(f"{path}: {reason}") from None
+
+
+def _check_model(path: Path, data: bytes) -> None:
+    try:
+        is_whole = not has_external_data(data)
+    except ValueError:
+        raise BundleError(f"{path}: not an ONNX model") from None
+    if not is_whole:
+        raise BundleError(f"{path}: has data in another file, which is not allowed")
+
+
+def _check_unlisted(folder: Path, manifest: Manifest) -> None:
+    """Hidden files apart, which no program of ours reads, there is nothing but what is listed."""
+    for name in sorted(os.listdir(folder)):
+        if name not in manifest.files and name != MANIFEST and not name.startswith("."):
+            raise BundleError(f"{folder}: {MANIFEST} does not list {name}; remove it")
 
 
 def _check_keys(path: Path, values: dict) -> None:
@@ -164,7 +213,9 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
         "variants": bool(manifest.variants)
         and all(name in manifest.files for name in manifest.variants.values()),
         "files": TOKENIZER in manifest.files
-        and all(isinstance(entry.size, int) for entry in manifest.files.values()),
+        and all(
+            isinstance(entry.size, int) and entry.size >= 0 for entry in manifest.files.values()
+        ),
     }
     for key, is_good in problems.items():
         if not is_good:

@@ -1,208 +1,257 @@
-"""Label a CSV stream: every record comes out once, in order, with its own bytes and ours."""
+"""Label a stream: every record comes out once, in order, with its own bytes and ours."""
 
 import contextlib
-import os
-import stat
-import sys
+import logging
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 from tqdm import tqdm
 
+from batch.bundle import Bundle
+from batch.checkpoint import Origin, Progress
 from batch.classifier import Classifier, Predictions
 from batch.dialect import Dialect
-from batch.errors import InputError, MissingInputError, StorageError
-from batch.output import STANDARD_OUTPUT, check_not_input, open_output, resolve_target
-from batch.records import Record, RecordReader
-from batch.table import Header, encode_field, format_values, read_header
+from batch.errors import BundleError, InternalError, SpamBatchError, UsageError
+from batch.journal import Journal
+from batch.lock import hold_lock
+from batch.output import (
+    STANDARD_OUTPUT,
+    check_not_input,
+    is_stream,
+    open_stream,
+    resolve_target,
+    write_all,
+)
+from batch.records import Record
+from batch.rejects import NO_REJECTS, Allowance, check_rejects_path, encode_rejects, rejects_path
+from batch.rows import CsvTable
+from batch.source import Source, open_source
+from batch.summary import Summary, count
 
 # Records that are read, sorted by length, labelled and written together. Large
 # enough that batches of equal length fill, small enough to hold.
 WINDOW = 4096
+WINDOW_BYTES = 16 * 1024 * 1024  # held at once, before another format of them is made
+LONG_RECORD = 64 * 1024  # bytes on average, from which on records are taken one by one
+COMMIT_SECONDS = 5.0  # between two commit points, or as long as a window takes
+
+log = logging.getLogger("batch")
 
 
-@dataclass
-class Summary:
-    """What a run did; ``records == sum(labels.values())`` when it is complete."""
+@dataclass(frozen=True)
+class Job:
+    """What to label, and how."""
 
-    text_column: str  # its name
-    records: int = 0
-    labels: Counter = field(default_factory=Counter)
-    truncated: int = 0
-    blank_lines: int = 0
-    seconds: float = 0.0
-
-    def lines(self, classifier: Classifier, out: str) -> list[str]:
-        counts = ", ".join(f"{self.labels[name]:,} {name}" for name in classifier.manifest.labels)
-        rate = self.records / self.seconds if self.seconds else 0.0
-        session = classifier.session
-        lines = [
-            f"{_count(self.records, 'record')} in, "
-            f"{_count(sum(self.labels.values()), 'row')} out: {counts}",
-            f"text column: {self.text_column}",
-            f"{rate:,.0f} rows a second on {session.device} ({_count(session.threads, 'thread')}), "
-            f"{self.seconds:.1f} s; {classifier.manifest.model}",
-            f"weights: {classifier.manifest.weights}",
-        ]
-        if self.truncated:
-            limit = classifier.manifest.max_length
-            lines.append(f"{_count(self.truncated, 'message')} cut to {limit} tokens")
-        if self.blank_lines:
-            lines.append(f"{_count(self.blank_lines, 'blank line')} skipped")
-        if session.note:
-            lines.append(f"WARNING: {session.note}")
-        partial = classifier.manifest.training.get("data", {}).get("is_partial")
-        if partial:
-            lines.append("WARNING: the model was trained on an incomplete copy of its data")
-        lines.append(f"written: {'standard output' if out == STANDARD_OUTPUT else out}")
-        return lines
+    source: str  # a path, or - for standard input
+    out: str  # a path, or - for standard output
+    dialect: Dialect
+    text_column: str | None = None  # None: the first obvious name
+    columns: tuple[str, ...] = ("label", "score")
+    allowance: Allowance = NO_REJECTS
+    restart: bool = False  # forget an interrupted run
+    progress: bool = True  # show a bar, on a terminal
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def classify_file(job: Job, bundle: Bundle, load: Callable[[], Classifier]) -> Summary:
+    """Label ``job.source`` into ``job.out``.
 
-
-def open_input(name: str) -> BinaryIO:
-    """Open a file, or standard input for ``-``.
-
-    Raises:
-        MissingInputError: it is missing, a folder, or cannot be read.
-    """
-    if name == STANDARD_OUTPUT:
-        if sys.stdin is None:
-            raise MissingInputError("standard input is closed")
-        return sys.stdin.buffer
-    path = Path(name)
-    if path.is_dir():
-        raise MissingInputError(f"{name} is a folder; give a CSV file")
-    try:
-        return open(path, "rb")
-    except OSError as error:
-        raise MissingInputError(f"cannot read {name}: {error.strerror}") from None
-
-
-def classify_file(
-    source: str,
-    out: str,
-    load_classifier,
-    *,
-    dialect: Dialect,
-    text_column: str | None = None,
-    columns: tuple[str, ...] = ("label", "score"),
-    progress: bool = True,
-    window: int = WINDOW,
-) -> tuple[Summary, Classifier]:
-    """Label the file ``source`` into ``out``; either may be ``-``.
-
-    ``load_classifier`` is called once header and output are known to be good, so
-    that a wrong column costs no model load.
+    ``load`` is called once input and output are known to be good, so that a wrong column
+    costs no model load, and not at all where an interrupted run had labelled everything.
 
     Raises:
         SpamBatchError: with one sentence on what is wrong; nothing is published then.
     """
-    if out != STANDARD_OUTPUT:
-        resolve_target(out)
-        check_not_input(out, [source])
-    with open_input(source) as stream:
-        reader = RecordReader(stream, dialect)
-        bom = reader.bom
-        with _reading(source):
-            header = read_header(source, reader, text_column, columns)
-        classifier = load_classifier()
-        with open_output(out) as file:
-            rows = RowWriter(header, dialect, columns, classifier.manifest.labels)
-            file.write(bom + rows.header())
-            summary = Summary(header.names[header.text_column].strip())
-            _label_records(
-                source, reader, stream, rows, file, classifier, progress, window, summary
-            )
-    return summary, classifier
+    if is_stream(job.out):
+        return _label_to_stream(job, bundle, load)
+    target = resolve_target(job.out)
+    check_not_input(job.out, [job.source])
+    check_not_input(str(rejects_path(target)), [job.source])
+    check_rejects_path(target)
+    with hold_lock(target), open_source(job.source) as source:
+        return _label_to_file(job, source, target, bundle, load)
 
 
-def _label_records(
-    source, reader, stream, rows: "RowWriter", file: BinaryIO, classifier, progress, window, summary
-) -> None:
-    start = time.monotonic()
+def _label_to_stream(job: Job, bundle: Bundle, load) -> Summary:
+    if not job.allowance.is_none:
+        raise UsageError(
+            "--max-rejects: rejects go into a file beside the output, which this output has "
+            "no place for; give a file as --out"
+        )
+    with open_source(job.source) as source:
+        table = _open_table(job, source, bundle)
+        name = "standard output" if job.out == STANDARD_OUTPUT else job.out
+        summary = Summary(bundle.manifest, table.text_name, name, "")
+        classifier = _load(load, bundle, summary)
+        with open_stream(job.out) as file:
+            write_all(file, table.header())
+            for rows, _, progress in _label_windows(job, table, classifier, summary, source.size):
+                write_all(file, rows)
+                summary.progress = progress
+            _check_end(job, source, summary)
+    return summary
+
+
+def _label_to_file(job: Job, source: Source, target: Path, bundle: Bundle, load) -> Summary:
+    table = _open_table(job, source, bundle)
+    origin = source.identity and Origin(source.identity, table.settings, bundle.digest)
+    summary = Summary(bundle.manifest, table.text_name, job.out, str(rejects_path(target)))
+    journal = Journal(target, job.out, origin)
+    with contextlib.closing(journal):
+        try:
+            if journal.resume(job.restart):
+                summary.progress = journal.progress
+                _say_resumed(job, summary.progress)
+            if not summary.progress.is_complete:
+                if journal.was_resumed:
+                    table.go_to(summary.progress.offset, summary.progress.line)
+                classifier = _load(load, bundle, summary)
+                if not journal.was_resumed:
+                    journal.start(table.header(), Progress(table.offset, table.line))
+                    summary.progress = journal.progress
+                _label_rest(job, source, table, classifier, summary, journal)
+            _check_end(job, source, summary)
+            journal.publish(table.finish)
+        except BaseException:
+            journal.stop()
+            raise
+    return summary
+
+
+def _label_rest(job, source, table, classifier, summary: Summary, journal: Journal) -> None:
+    last_commit = time.monotonic()
+    windows = _label_windows(job, table, classifier, summary, source.size)
+    for rows, rejects, progress in windows:
+        journal.add(progress, rows, rejects)
+        summary.progress = journal.progress
+        if time.monotonic() - last_commit >= COMMIT_SECONDS:
+            journal.commit()
+            last_commit = time.monotonic()
+
+
+def _label_windows(
+    job: Job, table: CsvTable, classifier: Classifier, summary: Summary, size: int | None
+) -> Iterator[tuple[bytes, bytes, Progress]]:
+    """Rows, rejects and what is done with them, for each window, and once more at the end."""
+    start, before = time.monotonic(), summary.progress
+    done = before
     with tqdm(
-        total=_size_of(stream), unit="B", unit_scale=True, disable=None if progress else True
-    ) as bar:
-        done = 0
-        while records := _read_window(source, reader, window):
-            texts = [record.text.decode("utf-8", "replace") for record in records]
-            predictions = classifier.classify(texts)
-            file.write(rows.body(records, predictions))
-            summary.records += len(records)
-            summary.labels.update(predictions.labels)
-            summary.truncated += int(predictions.truncated.sum())
-            bar.update(reader.offset - done)
-            done = reader.offset
-            bar.set_postfix_str(f"{summary.records / (time.monotonic() - start):,.0f} rows/s")
-    summary.blank_lines = reader.blank_lines
-    summary.seconds = time.monotonic() - start
-
-
-def _read_window(source: str, reader: RecordReader, window: int) -> list[Record]:
-    """The next records, all of them good.
-
-    Raises:
-        InputError: one is bad: file, line, byte and reason.
-        StorageError: the input can no longer be read.
-    """
-    with _reading(source):
-        records = reader.read_records(window)
-    for record in records:
-        if record.problem:
-            raise InputError(
-                f"{source}: line {record.line}, byte offset {record.offset}: {record.problem}"
+        total=size, initial=done.offset, unit="B", unit_scale=True,
+        disable=None if job.progress else True,
+    ) as bar:  # fmt: skip
+        while records := _read_window(table):
+            bad = [record for record in records if record.problem]
+            job.allowance.check_window(job.source, done.rejects, bad)
+            good = [record for record in records if not record.problem] if bad else records
+            predictions = _classify(job.source, classifier, good)
+            bar.update(table.offset - done.offset)
+            done = replace(
+                done,
+                offset=table.offset,
+                line=table.line,
+                records=done.records + len(records),
+                rejects=done.rejects + len(bad),
+                truncated=done.truncated + int(predictions.truncated.sum()),
+                blank_lines=before.blank_lines + table.blank_lines,
+                labels=dict(Counter(done.labels) + Counter(predictions.labels)),
             )
+            yield table.rows(good, predictions), encode_rejects(bad), done
+            summary.labelled = done.records - before.records
+            summary.seconds = time.monotonic() - start
+            bar.set_postfix_str(f"{summary.labelled / max(summary.seconds, 1e-9):,.0f} rows/s")
+    if done.records != done.rows + done.rejects:
+        raise InternalError(
+            f"{done.records} records were read, but {done.rows} rows and {done.rejects} rejects "
+            "were written"
+        )
+    blank_lines = before.blank_lines + table.blank_lines
+    yield b"", b"", replace(done, blank_lines=blank_lines, is_complete=True)
+
+
+def _read_window(table: CsvTable) -> list[Record]:
+    """The next records; how many depends on nothing but their number and lengths."""
+    records: list[Record] = []
+    held = 0
+    while len(records) < WINDOW and held < WINDOW_BYTES:
+        step = 1 if held > len(records) * LONG_RECORD else 16
+        more = table.read(min(step, WINDOW - len(records)))
+        if not more:
+            break
+        records += more
+        held += sum([len(record.raw) for record in more])
     return records
 
 
-@contextlib.contextmanager
-def _reading(source: str) -> Iterator[None]:
-    """Turn the operating system's errors on the input into one of ours."""
+def _classify(name: str, classifier: Classifier, records: list[Record]) -> Predictions:
+    """Label records; where that fails, find the one that it fails for.
+
+    Raises:
+        InternalError: names the record's line, never its text.
+    """
     try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise StorageError(f"{source}: reading stopped: {reason}") from None
+        return classifier.classify([_text(record) for record in records])
+    except BaseException as error:
+        if not _is_fault(error):
+            raise
+        reason = str(error) if isinstance(error, SpamBatchError) else type(error).__name__
+        culprit = _find_culprit(classifier, records)
+    where = f"line {culprit.line}, byte offset {culprit.offset}" if culprit else "a batch"
+    raise InternalError(f"{name}: the model failed at {where}: {reason}")
 
 
-def _size_of(stream: BinaryIO) -> int | None:
-    """Size of a regular file in bytes; None for a pipe, whose end nobody knows."""
-    try:
-        found = os.fstat(stream.fileno())
-    except (OSError, ValueError):
-        return None
-    return found.st_size if stat.S_ISREG(found.st_mode) else None
+def _find_culprit(classifier: Classifier, records: list[Record]) -> Record | None:
+    """The record that fails by itself too, looked for in halves; None if none does."""
+    while records:
+        half = records[: (len(records) + 1) // 2]
+        try:
+            classifier.classify([_text(record) for record in half])
+        except BaseException as error:
+            if not _is_fault(error):
+                raise
+            if len(records) == 1:
+                return records[0]
+            records = half
+        else:
+            records = records[len(half) :]
+    return None
 
 
-class RowWriter:
-    """Turns records and predictions into output rows: the record's own bytes, then ours."""
+def _text(record: Record) -> str:
+    return record.text.decode("utf-8", "replace")
 
-    def __init__(
-        self, header: Header, dialect: Dialect, columns: tuple[str, ...], labels: list[str]
-    ):
-        self._header = header
-        self._delimiter = dialect.delimiter
-        self._columns = columns
-        self._labels = {label: encode_field(label, dialect) for label in labels}
-        # A last line without an end gets the header's.
-        self._line_end = header.record.line_end or b"\n"
 
-    def header(self) -> bytes:
-        names = [name.encode("ascii") for name in self._columns]
-        return self._delimiter.join([self._header.record.raw, *names]) + self._line_end
+def _is_fault(error: BaseException) -> bool:
+    """False for what asks the run to stop; a panic in tiktoken is no Exception of Python's."""
+    if type(error).__module__ == "pyo3_runtime":
+        return True
+    return isinstance(error, Exception) and not isinstance(error, MemoryError)
 
-    def body(self, records: list[Record], predictions: Predictions) -> bytes:
-        values = format_values(self._columns, predictions, self._labels)
-        added = map(self._delimiter.join, values)
-        delimiter, line_end = self._delimiter, self._line_end
-        return b"".join(
-            record.raw + delimiter + cell + (record.line_end or line_end)
-            for record, cell in zip(records, added, strict=True)
-        )
+
+def _open_table(job: Job, source: Source, bundle: Bundle) -> CsvTable:
+    labels = bundle.manifest.labels
+    return CsvTable(source, job.dialect, job.text_column, job.columns, labels)
+
+
+def _load(load: Callable[[], Classifier], bundle: Bundle, summary: Summary) -> Classifier:
+    classifier = load()
+    if classifier.bundle.digest != bundle.digest:
+        raise BundleError(f"{bundle.folder}: was replaced while it was loaded; run again")
+    summary.session = classifier.session
+    return classifier
+
+
+def _say_resumed(job: Job, done: Progress) -> None:
+    if done.is_complete:
+        log.info("an interrupted run had labelled all of %s; nothing is left to label", job.source)
+    else:
+        records = count(done.records, "record")
+        log.info("going on at line %d of %s: %s were done", done.line, job.source, records)
+
+
+def _check_end(job: Job, source: Source, summary: Summary) -> None:
+    if warning := source.check_unchanged():
+        summary.warnings.append(warning)
+    done = summary.progress
+    job.allowance.check_total(job.source, done.rejects, done.records)

@@ -10,6 +10,8 @@ from batch.command import Cli, show_log
 
 log = logging.getLogger("batch")
 
+REJECTED = 3  # exit status: complete, but some records were rejected
+
 _bundle = click.option(
     "--bundle", default="models/spam", show_default=True, help="Folder made by spam-export."
 )
@@ -19,6 +21,9 @@ _device = click.option(
 )  # fmt: skip
 _threads = click.option(
     "--threads", type=click.IntRange(1), help="Default: the processors this process may use."
+)
+_digest = click.option(
+    "--expect-digest", metavar="SHA256", help="Refuse a bundle whose bundle.json has another one."
 )
 _unverified = click.option(
     "--allow-unverified", is_flag=True, help="Use a bundle that was never verified."
@@ -44,35 +49,48 @@ def main() -> None:
 @click.option("--delimiter", help="One character; default: a comma, a tab for .tsv.")
 @click.option("--columns", default="label,score", show_default=True,
     help="Columns to append, of label, score, tokens, truncated.")  # fmt: skip
+@click.option("--max-rejects", default="0", show_default=True, metavar="N|P%",
+    help="Bad records to set aside, in OUT's .rejects.csv; more stop the run.")  # fmt: skip
+@click.option("--restart", is_flag=True, help="Forget an interrupted run; do not go on with it.")
 @_device
 @_threads
+@_digest
 @_unverified
 @click.option("--quiet", is_flag=True, help="Say nothing unless something is wrong.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text",
+    show_default=True, help="json: one object a line on standard error.")  # fmt: skip
 def classify(
-    input_, out, bundle, text_column, delimiter, columns, device, threads, allow_unverified, quiet
+    input_, out, bundle, text_column, delimiter, columns, max_rejects, restart, device, threads,
+    expect_digest, allow_unverified, quiet, log_format,
 ) -> None:  # fmt: skip
     """Label every record of INPUT, a CSV file with a header; - is standard input.
 
     The output has the input's records in their order and with their own bytes,
     and the new columns behind them. It appears under its name when it is whole.
+    A run that was interrupted goes on when the same command is given again.
 
     \b
     Example:
       spam-batch classify inbox.csv --out labeled.csv
       zcat dump.csv.gz | spam-batch classify - --out - > labeled.csv
     """
-    show_log("batch", quiet)
+    show_log("batch", quiet, log_format)
+    from batch.bundle import open_bundle
     from batch.classifier import Classifier
-    from batch.classify import classify_file
+    from batch.classify import Job, classify_file
+    from batch.rejects import Allowance
     from batch.table import parse_columns
 
-    load = partial(Classifier.load, bundle, device, threads, allow_unverified=allow_unverified)
-    summary, classifier = classify_file(
-        input_, out, load, dialect=_dialect(input_, delimiter), text_column=text_column,
-        columns=parse_columns(columns), progress=not quiet,
+    job = Job(
+        input_, out, _dialect(input_, delimiter), text_column, parse_columns(columns),
+        Allowance.parse(max_rejects), restart, progress=not quiet and log_format == "text",
     )  # fmt: skip
-    for line in summary.lines(classifier, out):
-        log.info("%s", line)
+    load = partial(Classifier.load, bundle, device, threads, allow_unverified=allow_unverified)
+    summary = classify_file(job, open_bundle(bundle, expect_digest), load)
+    for number, line in enumerate(summary.lines()):
+        log.info("%s", line, extra={} if number else {"counts": summary.counts()})
+    if summary.progress.rejects:
+        click.get_current_context().exit(REJECTED)
 
 
 def _dialect(name: str, delimiter: str | None):
@@ -94,16 +112,19 @@ def _dialect(name: str, delimiter: str | None):
 @_bundle
 @_device
 @_threads
+@_digest
 @_unverified
-def text(message: str, bundle: str, device: str, threads: int | None, allow_unverified) -> None:
+def text(message, bundle, device, threads, expect_digest, allow_unverified) -> None:
     """Label one MESSAGE: prints label, a tab, and the score.
 
     \b
     Example:
       spam-batch text "You are a winner, call now to claim your prize"
     """
+    from batch.bundle import open_bundle
     from batch.classifier import Classifier
 
+    open_bundle(bundle, expect_digest)
     classifier = Classifier.load(bundle, device, threads, allow_unverified=allow_unverified)
     result = classifier.classify([message])
     if classifier.session.note:

@@ -1,12 +1,14 @@
 """What the three command lines share: errors become one sentence and an exit status."""
 
 import contextlib
+import json
 import logging
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import click
 
@@ -96,25 +98,32 @@ def _stopping_at_broken_pipes() -> Iterator[None]:
 def _raising_signals() -> Iterator[None]:
     """Make SIGTERM and SIGHUP unwind the stack, so that every clean-up runs.
 
-    One that is ignored (nohup), or that the caller handles, stays as it is.
+    So does SIGINT, once; the second ends the process at once. One that is ignored
+    (nohup), or that the caller handles, stays as it is.
     """
-    numbers = []
+    before = {}
     if threading.current_thread() is threading.main_thread():
-        asked = (signal.SIGTERM, signal.SIGHUP)
-        numbers = [number for number in asked if signal.getsignal(number) == signal.SIG_DFL]
+        asked = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+        before = {number: signal.getsignal(number) for number in asked}
+    ours = (signal.SIG_DFL, signal.default_int_handler)
+    before = {number: handler for number, handler in before.items() if handler in ours}
 
     def stop(number, _) -> None:
-        for other in numbers:  # timeout(1) sends it twice; the second would end the clean-up
-            signal.signal(other, signal.SIG_IGN)
+        if number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
+            raise KeyboardInterrupt
+        for other in before:  # timeout(1) sends it twice; the second would end the clean-up
+            if other != signal.SIGINT:
+                signal.signal(other, signal.SIG_IGN)
         raise Stopped(number)
 
     try:
-        for number in numbers:
+        for number in before:
             signal.signal(number, stop)
         yield
     finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _find_extra(prog_name: str | None, module: str | None) -> str | None:
@@ -145,23 +154,73 @@ def _open_missing_streams() -> None:
 
 def fail(prog_name: str | None, message: str, exit_code: int) -> None:
     """Say ``message`` on standard error and end the process."""
-    with contextlib.suppress(OSError):  # closed or full; the status still tells
-        click.echo(f"{prog_name}: error: {message}", err=True)
+    if _speaks_json():
+        record = logging.LogRecord("batch", logging.ERROR, "", 0, message, None, None)
+        record.exit = exit_code
+        _say(_to_json(record))
+    else:
+        _say(escape_controls(f"{prog_name}: error: {message}"))
     sys.exit(exit_code)
+
+
+def _say(line: str) -> None:
+    """One line on standard error, unless that is closed or full: the exit status still tells."""
+    try:
+        click.echo(line, err=True)
+    except OSError:
+        _mute_stderr()
+
+
+def _mute_stderr() -> None:
+    """Nobody can hear us; and Python's last flush of what is left would change the status."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+def escape_controls(text: str) -> str:
+    """``text`` with what is not printable, of file and column names say, as ``\\x1b`` and so on."""
+    if text.isprintable():
+        return text
+    escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(escaped)
+
+
+def _to_json(record: logging.LogRecord) -> str:
+    """One line: when, how grave, what; at the end of a failed run, its exit status too."""
+    when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+    values = {"time": when, "level": record.levelname.lower(), "message": record.getMessage()}
+    for name in ("exit", "counts"):
+        if hasattr(record, name):
+            values[name] = getattr(record, name)
+    return json.dumps(values)
 
 
 class _StderrHandler(logging.Handler):
     """Lines on standard error that do not cut a progress bar in two."""
 
+    def __init__(self, log_format: str = "text"):
+        super().__init__()
+        self.log_format = log_format
+
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
 
-        tqdm.write(self.format(record), file=sys.stderr)
+        is_json = self.log_format == "json"
+        line = _to_json(record) if is_json else escape_controls(self.format(record))
+        try:
+            tqdm.write(line, file=sys.stderr)
+        except OSError:
+            _mute_stderr()
 
 
-def show_log(name: str, quiet: bool = False) -> None:
+def _speaks_json() -> bool:
+    handlers = logging.getLogger("batch").handlers
+    return any(getattr(handler, "log_format", "") == "json" for handler in handlers)
+
+
+def show_log(name: str, quiet: bool = False, log_format: str = "text") -> None:
     """Send one logger's lines to standard error; only warnings if ``quiet``."""
     logger = logging.getLogger(name)
-    logger.handlers = [_StderrHandler()]
+    logger.handlers = [_StderrHandler(log_format)]
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
     logger.propagate = False

@@ -1,10 +1,12 @@
-"""The output file: at any moment absent, the old complete file, or the new complete one."""
+"""Where the rows go: a target and its neighbours, bytes written to the last, names that last."""
 
 import contextlib
 import os
+import select
+import signal
 import stat
 import sys
-import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -18,7 +20,7 @@ def resolve_target(out: str) -> Path:
     """Where ``--out`` really is: a link's target is what gets replaced, not the link.
 
     Raises:
-        OutputError: it is a folder, or its folder does not exist or cannot be written.
+        OutputError: it is a folder, or its folder does not exist.
     """
     path = Path(out)
     target = Path(os.path.realpath(path))
@@ -27,6 +29,16 @@ def resolve_target(out: str) -> Path:
     if not target.parent.is_dir():
         raise OutputError(f"the folder {target.parent} does not exist; make it first")
     return target
+
+
+def is_stream(out: str) -> bool:
+    """True for ``-`` and what is no regular file: a pipe, a device. Those are written directly."""
+    if out == STANDARD_OUTPUT:
+        return True
+    try:
+        return not stat.S_ISREG(os.stat(out).st_mode)
+    except OSError:
+        return False
 
 
 def check_not_input(out: str, inputs: list[str]) -> None:
@@ -42,56 +54,42 @@ def check_not_input(out: str, inputs: list[str]) -> None:
                 raise OutputError(f"{out} is the input {name}; give another --out")
 
 
-@contextlib.contextmanager
-def open_output(out: str) -> Iterator[BinaryIO]:
-    """Open ``out`` for bytes; it gets its name when the block ends well, and not before.
+def write_all(file: BinaryIO, data: bytes) -> None:
+    """Write to an unbuffered file, which may take less at a time, or nothing for now."""
+    view = memoryview(data)
+    while view:
+        written = file.write(view)
+        if written is None:
+            select.select([], [file], [])  # a non-blocking pipe, full
+        else:
+            view = view[written:]
 
-    ``-`` and anything that is not a regular file (a pipe, ``/dev/null``) is
-    written directly.
+
+@contextlib.contextmanager
+def open_stream(out: str) -> Iterator[BinaryIO]:
+    """Open standard output, a pipe or a device, for :func:`write_all`.
 
     Raises:
-        OutputError: it cannot be created.
+        OutputError: it cannot be opened.
         StorageError: an I/O error on the way, such as a full disk.
     """
     if out == STANDARD_OUTPUT:
         if sys.stdout is None:
             raise OutputError("standard output is closed")
-        with _storage_errors("standard output"):
-            yield sys.stdout.buffer
-            sys.stdout.buffer.flush()
-        return
-    target = resolve_target(out)
-    if target.exists() and not target.is_file():
-        try:
-            file = open(target, "wb")  # noqa: SIM115
-        except OSError as error:
-            raise OutputError(f"cannot write {out}: {error.strerror}") from None
-        with _storage_errors(out), file:
-            yield file
+        with storage_errors("standard output"):
+            sys.stdout.flush()
+            yield getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
         return
     try:
-        descriptor, name = tempfile.mkstemp(
-            prefix=f".{target.name}.", suffix=".part", dir=target.parent
-        )
+        file = open(out, "wb", buffering=0)  # noqa: SIM115
     except OSError as error:
-        raise OutputError(f"cannot create a file in {target.parent}: {error.strerror}") from None
-    try:
-        with _storage_errors(out), open(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fchmod(descriptor, 0o666 & ~_umask())
-            os.fsync(descriptor)
-        with _storage_errors(out):
-            os.replace(name, target)
-            _sync_folder(target.parent)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-        raise
+        raise OutputError(f"cannot write {out}: {error.strerror}") from None
+    with storage_errors(out), file:
+        yield file
 
 
 @contextlib.contextmanager
-def _storage_errors(out: str) -> Iterator[None]:
+def storage_errors(out: str | Path) -> Iterator[None]:
     """Turn the operating system's errors on the output into one of ours."""
     try:
         yield
@@ -101,8 +99,14 @@ def _storage_errors(out: str) -> Iterator[None]:
         raise StorageError(f"writing {out}: {error.strerror}") from None
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the new name itself survive a power cut."""
+def create_file(path: Path, mode: int) -> BinaryIO:
+    """A new file, unbuffered; never one that is there, nor what a link points to."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return open(os.open(path, flags, mode), "r+b", buffering=0)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a new name itself survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -110,13 +114,15 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def create_file(path: Path, mode: int) -> BinaryIO:
-    """A new file, unbuffered; never one that is there, nor what a link points to."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    return open(os.open(path, flags, mode), "r+b", buffering=0)
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ignore the signals that ask a run to stop: what is left takes no time, and is the end."""
+    numbers = []
+    if threading.current_thread() is threading.main_thread():
+        numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler or signal.SIG_DFL)

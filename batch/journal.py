@@ -1,0 +1,255 @@
+"""The output in the making: rows in part files, and a checkpoint of how many of them count.
+
+At a commit point the data is synced first, then the checkpoint is replaced. What a part
+file has beyond its checkpoint was never counted, and is cut off when a run goes on. The
+names come last: rejects, then the output, so that who sees the new output sees its
+rejects too; then the checkpoint goes.
+"""
+
+import contextlib
+import logging
+import os
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from batch.checkpoint import (
+    Checkpoint,
+    Origin,
+    Progress,
+    checkpoint_path,
+    read_checkpoint,
+    temporary_name,
+    write_checkpoint,
+)
+from batch.errors import InputError, OutputError, StorageError
+from batch.output import storage_errors, sync_folder, uninterrupted
+from batch.part import PartFile, is_written
+from batch.rejects import HEADER, rejects_path
+
+log = logging.getLogger("batch")
+
+
+class Journal:
+    """Rows and rejects on their way to ``target``; its lock must be held.
+
+    Args:
+        origin: what a later run must have in common to go on; None if none can.
+
+    Attributes:
+        progress: how far it is; replaced at each :meth:`add`.
+        was_resumed: an interrupted run goes on.
+    """
+
+    def __init__(self, target: Path, out: str, origin: Origin | None):
+        self.target, self.origin = target, origin
+        self.progress = Progress()
+        self.was_resumed = False
+        self._out = out  # as it was typed
+        self._part: PartFile | None = None
+        self._rejects: PartFile | None = None
+        self._committed: Progress | None = None
+        self._is_sound = True  # nothing failed on the way to the disk
+        self._is_finished = False  # the part file is the whole output
+
+    def start(self, header: bytes, progress: Progress) -> None:
+        """Begin a new part file.
+
+        Raises:
+            OutputError: it cannot be created.
+        """
+        self._remove_leftovers(keep=())
+        path = self.target.with_name(temporary_name(self.target))
+        try:
+            self._part = PartFile.create(path, 0o666)
+        except OSError as error:
+            raise OutputError(f"cannot create a file in {path.parent}: {error.strerror}") from None
+        self.add(progress, header, b"")
+
+    def resume(self, restart: bool) -> bool:
+        """Go on from the checkpoint, if there is one; with ``restart``, remove it instead.
+
+        Raises:
+            InputError: the checkpoint or a part file is damaged, or the input has changed.
+            UsageError: an option has changed.
+            BundleError: the bundle or this program has changed.
+        """
+        path = checkpoint_path(self.target)
+        if restart:
+            with storage_errors(path):
+                path.unlink(missing_ok=True)
+        saved = read_checkpoint(self.target)
+        if saved is None:
+            return False
+        part = self.target.with_name(saved.part)
+        is_published = self._is_published(saved, part)
+        begun = f"{self._out}: an interrupted run is kept in {path}"
+        try:
+            if self.origin is None:
+                raise InputError(
+                    f"{begun}, which read {saved.origin.source.path}; go on with that input, or "
+                    "start over with --restart"
+                )
+            saved.origin.check_same(self.origin, begun)
+        except Exception:
+            if not is_published:
+                raise
+            with storage_errors(path):  # that run had ended; only its checkpoint was left
+                path.unlink()
+            return False
+        self.progress = self._committed = saved.progress
+        self.was_resumed = True
+        if is_published:
+            self._is_finished = True
+            return True
+        self._reopen(part, saved.progress)
+        return True
+
+    def _is_published(self, saved: Checkpoint, part: Path) -> bool:
+        done = saved.progress
+        return (
+            done.is_complete
+            and not part.exists()
+            and is_written(self.target, done.bytes, done.crc32)
+        )
+
+    def _reopen(self, part: Path, done: Progress) -> None:
+        rejects = self._rejects_part(part)
+        self._remove_leftovers(keep=(part, rejects) if done.reject_bytes else (part,))
+        self._part = PartFile.reopen(part, done.bytes, done.crc32)
+        sums = (done.reject_bytes, done.reject_crc32)
+        # Killed between the two renames: the rejects have their name.
+        has_name = done.is_complete and is_written(rejects_path(self.target), *sums)
+        if done.reject_bytes and (rejects.exists() or not has_name):
+            self._rejects = PartFile.reopen(rejects, *sums)
+
+    @staticmethod
+    def _rejects_part(part: Path) -> Path:
+        return part.with_name(part.name.removesuffix(".part") + ".rejects.part")
+
+    def add(self, progress: Progress, rows: bytes, rejects: bytes) -> None:
+        """Write the rows of a window and its rejects; ``progress`` is what they amount to.
+
+        Raises:
+            StorageError: they cannot be written.
+        """
+        with self._writing():
+            self._part.write(rows)
+            if rejects:
+                if self._rejects is None:
+                    self._rejects = PartFile.create(self._rejects_part(self._part.path), 0o600)
+                    self._rejects.write(HEADER)
+                self._rejects.write(rejects)
+        self.progress = replace(
+            progress,
+            bytes=self._part.size,
+            crc32=self._part.crc32,
+            reject_bytes=self._rejects.size if self._rejects else 0,
+            reject_crc32=self._rejects.crc32 if self._rejects else 0,
+        )
+
+    def commit(self) -> None:
+        """Make sure that a run which is killed from here on goes on from ``progress``.
+
+        Raises:
+            StorageError: the disk does not take it. A failed sync is never repeated: a
+                second one may succeed although the data is lost.
+        """
+        progress = self.progress
+        if progress == self._committed:
+            return
+        self._is_sound = False  # until all of it has succeeded
+        with self._writing():
+            self._part.sync()
+            if self._rejects:
+                self._rejects.sync()
+            if self.origin:
+                checkpoint = Checkpoint(self.origin, self._part.path.name, progress)
+                write_checkpoint(self.target, checkpoint)
+                self._committed = progress
+        self._is_sound = True
+
+    def publish(self, finish: Callable[[Path], Path]) -> None:
+        """Give the output and its rejects their names.
+
+        ``finish`` makes the file that gets the output's name of the part file that holds
+        all rows; it is called again if a run was killed before the rename.
+
+        Raises:
+            StorageError: they cannot be renamed; then the part file stays.
+        """
+        if self._part:
+            self.progress = replace(self.progress, is_complete=True)
+            self.commit()
+            self._is_finished = True
+            with self._writing(f"; all rows are in {self._part.path}"):
+                self._part.close()
+                whole = finish(self._part.path)
+                with uninterrupted():
+                    self._rename(whole)
+                    self._part = None
+                    self._remove_checkpoint()
+        else:
+            self._remove_checkpoint()
+
+    def _remove_checkpoint(self) -> None:
+        path = checkpoint_path(self.target)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:  # the output stands; the next run sees that, too
+            log.warning("%s cannot be removed: %s", path, error.strerror)
+
+    def _rename(self, whole: Path) -> None:
+        path = rejects_path(self.target)
+        if self._rejects:
+            self._rejects.close()
+            os.replace(self._rejects.path, path)
+            sync_folder(path.parent)
+        elif not self.progress.reject_bytes:
+            path.unlink(missing_ok=True)  # an earlier run's
+        os.replace(whole, self.target)
+        sync_folder(self.target.parent)
+
+    def stop(self) -> None:
+        """Something ended the run: keep what a later one can go on from, or leave nothing."""
+        if self._is_sound and self._part and self.origin and self.progress.records:
+            with contextlib.suppress(StorageError, MemoryError):
+                self.commit()
+        if self._committed:
+            log.warning(
+                "%s of %s labelled so far are kept; the same command goes on from there",
+                f"{self._committed.records:,} record{'s' * (self._committed.records != 1)}",
+                self.origin.source.path,
+            )
+        elif self._part and not self._is_finished:
+            for part in filter(None, (self._part, self._rejects)):
+                with contextlib.suppress(OSError):
+                    part.path.unlink()
+
+    def close(self) -> None:
+        for part in filter(None, (self._part, self._rejects)):
+            with contextlib.suppress(OSError):
+                part.close()
+
+    @contextlib.contextmanager
+    def _writing(self, more: str = ""):
+        try:
+            with storage_errors(self._out):
+                yield
+        except StorageError as error:
+            self._is_sound = False
+            raise StorageError(f"{error}{more}") from None
+
+    def _remove_leftovers(self, keep: tuple[Path, ...]) -> None:
+        """Remove what killed runs left: part files of this target that nobody will ask for."""
+        name = re.compile(
+            re.escape(f".{self.target.name}.") + r"[0-9a-f]{16}(\.rejects|\.checkpoint)?\.part"
+        )
+        with contextlib.suppress(OSError), os.scandir(self.target.parent) as entries:
+            for entry in entries:
+                if not name.fullmatch(entry.name) or Path(entry.path) in keep:
+                    continue
+                if entry.stat(follow_symlinks=False).st_uid == os.geteuid() and not entry.is_dir():
+                    os.unlink(entry.path)
+                    log.info("removed %s, which a killed run had left", entry.path)

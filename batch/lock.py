@@ -1,0 +1,55 @@
+"""One run at a time for one output: a lock that ends with its holder, however that ends."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from batch.errors import LockedError, OutputError
+
+
+def lock_path(target: Path) -> Path:
+    return target.with_name(f".{target.name}.lock")
+
+
+@contextlib.contextmanager
+def hold_lock(target: Path) -> Iterator[None]:
+    """Hold the lock of ``target`` for the time of a block; its file is removed afterwards.
+
+    The operating system frees the lock of a killed holder; the file that it leaves is
+    taken over, and removed, by the next run.
+
+    Raises:
+        LockedError: another run holds it.
+        OutputError: the folder takes no file.
+    """
+    path = lock_path(target)
+    try:
+        descriptor = _acquire(path)
+    except BlockingIOError:
+        raise LockedError(f"another run is writing {target}; let it end, or stop it") from None
+    except OSError as error:
+        raise OutputError(f"cannot create {path}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()  # still held, so nobody else takes this file for the lock
+        os.close(descriptor)
+
+
+def _acquire(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    while True:
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The holder before us may have removed the file between our two calls.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False)):
+                    return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)

@@ -1,0 +1,160 @@
+"""The input: opened once, watched while it is read, and known again by a run that resumes."""
+
+import contextlib
+import hashlib
+import io
+import os
+import select
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from batch.errors import InputError, MissingInputError, StorageError
+
+STANDARD_INPUT = "-"
+HEAD_BYTES = 1 << 20  # hashed, to know a file again; its size and time tell the rest
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a file on disk is known by.
+
+    Not its device: that number may be another one after a reboot, which is when a run resumes.
+    """
+
+    path: str  # absolute, links resolved
+    size: int  # bytes
+    mtime_ns: int
+    inode: int
+    head_sha256: str  # of the first 1 MiB
+
+    def describe_change(self, now: "Identity") -> str | None:
+        """One clause on what differs, or None."""
+        if now.path != self.path:
+            return f"it read {self.path}, not {now.path}"
+        if now.size != self.size:
+            return f"{self.path} had {self.size:,} bytes and has {now.size:,} now"
+        if now.head_sha256 != self.head_sha256:
+            return f"{self.path} has other contents now"
+        if now.mtime_ns != self.mtime_ns:
+            return f"{self.path} was written since"
+        if now.inode != self.inode:
+            return f"{self.path} was replaced by another file"
+        return None
+
+
+class Source:
+    """An opened input. ``identity`` and ``size`` are None for what is not a regular file."""
+
+    def __init__(self, name: str, file: BinaryIO):
+        self.name = name
+        self._file = file
+        self.identity: Identity | None = None
+        self.size: int | None = None
+        with contextlib.suppress(OSError, ValueError):  # a stream of Python's own
+            found = os.fstat(file.fileno())
+            if stat.S_ISREG(found.st_mode) and name != STANDARD_INPUT:
+                self.size = found.st_size
+        if self.size is not None:
+            with reading(name):
+                head = hashlib.sha256(os.pread(file.fileno(), HEAD_BYTES, 0)).hexdigest()
+            path = os.path.realpath(name)
+            self.identity = Identity(path, self.size, found.st_mtime_ns, found.st_ino, head)
+
+    def stream(self, offset: int = 0) -> io.RawIOBase:
+        """The bytes from ``offset`` on; of a regular file, as many as it had when opened."""
+        if offset:
+            with reading(self.name):
+                self._file.seek(offset)
+        return _Watched(self.name, self._file, self.size and self.size - offset)
+
+    def check_unchanged(self) -> str | None:
+        """Look at the file again, at the end; returns a sentence if it has grown.
+
+        Raises:
+            InputError: it was overwritten or cut, or grew on from the middle of a line.
+        """
+        if self.identity is None:
+            return None
+        with reading(self.name):
+            found = os.fstat(self._file.fileno())
+            last = os.pread(self._file.fileno(), 1, max(self.size - 1, 0))
+        if found.st_size > self.size:
+            if last not in (b"\n", b"\r"):
+                raise InputError(
+                    f"{self.name}: grows while it is read, and its last line was not whole at "
+                    f"{self.size:,} bytes; run again when it is written"
+                )
+            return (
+                f"{self.name} has grown to {found.st_size:,} bytes; "
+                f"labelled are the {self.size:,} that it had at the start"
+            )
+        if found.st_size < self.size:
+            raise InputError(_describe_cut(self.name, self.size, found.st_size))
+        if found.st_mtime_ns != self.identity.mtime_ns:
+            raise InputError(f"{self.name}: was overwritten while it was read; run again")
+        return None
+
+
+class _Watched(io.RawIOBase):
+    """A file's bytes, ``limit`` of them; that they end before is no end but an error."""
+
+    def __init__(self, name: str, file: BinaryIO, limit: int | None):
+        self._name, self._file, self._limit, self._left = name, file, limit, limit
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        view = memoryview(buffer)
+        if self._left is not None:
+            view = view[: self._left]
+        if not view:
+            return 0
+        while (count := self._file.readinto(view)) is None:  # a non-blocking pipe, empty
+            select.select([self._file], [], [])
+        if self._left is not None:
+            if count == 0:
+                found = os.fstat(self._file.fileno()).st_size
+                raise InputError(_describe_cut(self._name, self._file.tell() + self._left, found))
+            self._left -= count
+        return count
+
+
+def _describe_cut(name: str, before: int, now: int) -> str:
+    return f"{name}: was cut from {before:,} to {now:,} bytes while it was read; run again"
+
+
+@contextlib.contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Turn the operating system's errors on the input into one of ours."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(f"{name}: reading stopped: {reason}") from None
+
+
+@contextlib.contextmanager
+def open_source(name: str) -> Iterator[Source]:
+    """Open a file, or standard input for ``-``.
+
+    Raises:
+        MissingInputError: it is missing, a folder, or cannot be read.
+    """
+    if name == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise MissingInputError("standard input is closed")
+        # Raw: a buffer would wait until it is full.
+        yield Source(name, getattr(sys.stdin.buffer, "raw", sys.stdin.buffer))
+        return
+    if os.path.isdir(name):
+        raise MissingInputError(f"{name} is a folder; give a CSV file")
+    try:
+        file = open(name, "rb", buffering=0)  # noqa: SIM115
+    except OSError as error:
+        raise MissingInputError(f"cannot read {name}: {error.strerror}") from None
+    with file:
+        yield Source(name, file)

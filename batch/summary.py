@@ -1,0 +1,67 @@
+"""What a run did, in the sentences that end it."""
+
+from dataclasses import dataclass, field
+
+from batch.bundle import Manifest
+from batch.checkpoint import Progress
+from batch.inference import InferenceSession
+
+
+@dataclass
+class Summary:
+    """Totals of the whole input, and the speed of this run, which may be its last part."""
+
+    manifest: Manifest
+    text_column: str  # its name
+    out: str  # as it is typed, or "standard output"
+    rejects: str  # file with the rejected records, if there are any
+    progress: Progress = field(default_factory=Progress)
+    labelled: int = 0  # records of this run
+    seconds: float = 0.0
+    session: InferenceSession | None = None  # None if nothing was left to label
+    warnings: list[str] = field(default_factory=list)
+
+    def counts(self) -> dict:
+        """The totals for a program that reads the log; records are rows and rejects together."""
+        done = self.progress
+        return {
+            "records": done.records,
+            "rows": done.rows,
+            "rejects": done.rejects,
+            "labels": {name: done.labels.get(name, 0) for name in self.manifest.labels},
+        }
+
+    def lines(self) -> list[str]:
+        done, manifest, session = self.progress, self.manifest, self.session
+        counts = ", ".join(f"{done.labels.get(name, 0):,} {name}" for name in manifest.labels)
+        rejected = f", {count(done.rejects, 'reject')}" if done.rejects else ""
+        lines = [
+            f"{count(done.records, 'record')} in, {count(done.rows, 'row')} out{rejected}: "
+            f"{counts}",
+            f"text column: {self.text_column}",
+        ]
+        if session:
+            rate = self.labelled / self.seconds if self.seconds else 0.0
+            lines.append(
+                f"{rate:,.0f} rows a second on {session.device} "
+                f"({count(session.threads, 'thread')}), {self.seconds:.1f} s; {manifest.model}"
+            )
+        lines.append(f"weights: {manifest.weights}")
+        if done.truncated:
+            cut = f"cut to {manifest.max_length} tokens"
+            lines.append(f"{count(done.truncated, 'message')} {cut}")
+        if done.blank_lines:
+            lines.append(f"{count(done.blank_lines, 'blank line')} skipped")
+        lines += [f"WARNING: {warning}" for warning in self.warnings]
+        if session and session.note:
+            lines.append(f"WARNING: {session.note}")
+        if manifest.training.get("data", {}).get("is_partial"):
+            lines.append("WARNING: the model was trained on an incomplete copy of its data")
+        if done.rejects:
+            lines.append(f"rejected: {self.rejects}")
+        lines.append(f"written: {self.out}")
+        return lines
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,0 +1,63 @@
+"""The real command line with a stub for a model: a text's score is a hash of it.
+
+Run as a script by the fault tests, so that thousands of faulty runs take minutes. The
+environment says how it behaves:
+
+    STUB_WINDOW=n      rows in a window (a commit point may follow each)
+    STUB_COMMIT=s      seconds between commit points; 0: one after each window
+    STUB_SLEEP=s       seconds that a window takes
+    STUB_RAISE=text    a text that makes the model raise
+    STUB_LOADS=path    gets a line when the model is loaded
+"""
+
+import os
+import time
+import zlib
+
+import numpy as np
+
+import batch.classify
+from batch.bundle import open_bundle
+from batch.classifier import Classifier, Predictions
+from batch.cli import main
+
+
+class StubSession:
+    device, threads, note = "cpu", 1, None
+
+
+class StubClassifier:
+    """``classify`` as the real one has it: labels and scores by CRC-32, tokens by length."""
+
+    def __init__(self, bundle):
+        self.bundle, self.manifest, self.session = bundle, bundle.manifest, StubSession()
+
+    @classmethod
+    def load(cls, folder, *_, **__) -> "StubClassifier":
+        if path := os.environ.get("STUB_LOADS"):
+            with open(path, "a", encoding="utf-8") as file:
+                file.write("loaded\n")
+        return cls(open_bundle(folder))
+
+    def classify(self, texts) -> Predictions:
+        time.sleep(float(os.environ.get("STUB_SLEEP", 0)))
+        if os.environ.get("STUB_RAISE") in texts:
+            raise ValueError("a text that must not be shown")
+        sums = [zlib.crc32(text.encode("utf-8", "surrogatepass")) % 10**6 for text in texts]
+        scores = np.array(sums, dtype=np.float64) / 10**6
+        spam = scores >= 0.5
+        names = self.manifest.labels
+        return Predictions(
+            labels=[names[flag] for flag in spam.tolist()],
+            scores=scores,
+            probabilities=np.stack([1 - scores, scores], axis=1),
+            tokens=np.array([len(text) for text in texts], dtype=np.int64),
+            truncated=np.zeros(len(texts), dtype=bool),
+        )
+
+
+if __name__ == "__main__":
+    Classifier.load = StubClassifier.load
+    batch.classify.WINDOW = int(os.environ.get("STUB_WINDOW", batch.classify.WINDOW))
+    batch.classify.COMMIT_SECONDS = float(os.environ.get("STUB_COMMIT", 5))
+    main(prog_name="spam-batch")

@@ -14,7 +14,8 @@ from batch.bundle import Bundle
 from batch.checkpoint import Origin, Progress
 from batch.classifier import Classifier, Predictions
 from batch.dialect import Dialect
-from batch.errors import BundleError, InternalError, SpamBatchError, UsageError
+from batch.errors import BundleError, InputError, InternalError, SpamBatchError, UsageError
+from batch.formats import check_output, open_table
 from batch.journal import Journal
 from batch.lock import hold_lock
 from batch.output import (
@@ -27,9 +28,10 @@ from batch.output import (
 )
 from batch.records import Record
 from batch.rejects import NO_REJECTS, Allowance, check_rejects_path, encode_rejects, rejects_path
-from batch.rows import CsvTable
+from batch.rows import TextTable
 from batch.source import Source, open_source
 from batch.summary import Summary, count
+from batch.table import DEFAULT_LAYOUT, Layout
 
 # Records that are read, sorted by length, labelled and written together. Large
 # enough that batches of equal length fill, small enough to hold.
@@ -53,6 +55,7 @@ class Job:
     allowance: Allowance = NO_REJECTS
     restart: bool = False  # forget an interrupted run
     progress: bool = True  # show a bar, on a terminal
+    layout: Layout = DEFAULT_LAYOUT
 
 
 def classify_file(job: Job, bundle: Bundle, load: Callable[[], Classifier]) -> Summary:
@@ -64,6 +67,7 @@ def classify_file(job: Job, bundle: Bundle, load: Callable[[], Classifier]) -> S
     Raises:
         SpamBatchError: with one sentence on what is wrong; nothing is published then.
     """
+    check_output(job.source, job.out, job.layout)
     if is_stream(job.out):
         return _label_to_stream(job, bundle, load)
     target = resolve_target(job.out)
@@ -87,7 +91,7 @@ def _label_to_stream(job: Job, bundle: Bundle, load) -> Summary:
         classifier = _load(load, bundle, summary)
         with open_stream(job.out) as file:
             write_all(file, table.header())
-            for rows, _, progress in _label_windows(job, table, classifier, summary, source.size):
+            for rows, _, progress in _label_windows(job, table, classifier, summary):
                 write_all(file, rows)
                 summary.progress = progress
             _check_end(job, source, summary)
@@ -122,7 +126,7 @@ def _label_to_file(job: Job, source: Source, target: Path, bundle: Bundle, load)
 
 def _label_rest(job, source, table, classifier, summary: Summary, journal: Journal) -> None:
     last_commit = time.monotonic()
-    windows = _label_windows(job, table, classifier, summary, source.size)
+    windows = _label_windows(job, table, classifier, summary)
     for rows, rejects, progress in windows:
         journal.add(progress, rows, rejects)
         summary.progress = journal.progress
@@ -132,16 +136,16 @@ def _label_rest(job, source, table, classifier, summary: Summary, journal: Journ
 
 
 def _label_windows(
-    job: Job, table: CsvTable, classifier: Classifier, summary: Summary, size: int | None
+    job: Job, table: TextTable, classifier: Classifier, summary: Summary
 ) -> Iterator[tuple[bytes, bytes, Progress]]:
     """Rows, rejects and what is done with them, for each window, and once more at the end."""
     start, before = time.monotonic(), summary.progress
     done = before
     with tqdm(
-        total=size, initial=done.offset, unit="B", unit_scale=True,
+        total=table.size, initial=done.offset, unit="B", unit_scale=True,
         disable=None if job.progress else True,
     ) as bar:  # fmt: skip
-        while records := _read_window(table):
+        while records := _read_window(table, done.records):
             bad = [record for record in records if record.problem]
             job.allowance.check_window(job.source, done.rejects, bad)
             good = [record for record in records if not record.problem] if bad else records
@@ -170,13 +174,21 @@ def _label_windows(
     yield b"", b"", replace(done, blank_lines=blank_lines, is_complete=True)
 
 
-def _read_window(table: CsvTable) -> list[Record]:
-    """The next records; how many depends on nothing but their number and lengths."""
+def _read_window(table: TextTable, before: int) -> list[Record]:
+    """The next records; how many depends on nothing but their number and lengths.
+
+    Raises:
+        InputError: the input breaks off, or its compressed form is damaged.
+    """
     records: list[Record] = []
     held = 0
     while len(records) < WINDOW and held < WINDOW_BYTES:
         step = 1 if held > len(records) * LONG_RECORD else 16
-        more = table.read(min(step, WINDOW - len(records)))
+        try:
+            more = table.read(min(step, WINDOW - len(records)))
+        except InputError as error:
+            said = f"records read before it: {before + len(records):,}"
+            raise InputError(f"{error}; {said}") from None
         if not more:
             break
         records += more
@@ -229,9 +241,11 @@ def _is_fault(error: BaseException) -> bool:
     return isinstance(error, Exception) and not isinstance(error, MemoryError)
 
 
-def _open_table(job: Job, source: Source, bundle: Bundle) -> CsvTable:
+def _open_table(job: Job, source: Source, bundle: Bundle) -> TextTable:
     labels = bundle.manifest.labels
-    return CsvTable(source, job.dialect, job.text_column, job.columns, labels)
+    return open_table(
+        source, job.out, job.dialect, job.text_column, job.columns, labels, job.layout
+    )
 
 
 def _load(load: Callable[[], Classifier], bundle: Bundle, summary: Summary) -> Classifier:

@@ -7,6 +7,7 @@ import click
 
 from batch import __version__
 from batch.command import Cli, show_log
+from batch.options import layout_options, make_dialect, make_layout
 
 log = logging.getLogger("batch")
 
@@ -42,13 +43,12 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("input_", metavar="INPUT")
-@click.option("--out", required=True, help="File to write; - is standard output.")
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
+@click.option("--out", help="File to write; - is standard output.")
 @_bundle
-@click.option("--text-column", help="Default: text, or else the first obvious name.")
-@click.option("--delimiter", help="One character; default: a comma, a tab for .tsv.")
 @click.option("--columns", default="label,score", show_default=True,
     help="Columns to append, of label, score, tokens, truncated.")  # fmt: skip
+@layout_options
 @click.option("--max-rejects", default="0", show_default=True, metavar="N|P%",
     help="Bad records to set aside, in OUT's .rejects.csv; more stop the run.")  # fmt: skip
 @click.option("--restart", is_flag=True, help="Forget an interrupted run; do not go on with it.")
@@ -60,10 +60,10 @@ def main() -> None:
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text",
     show_default=True, help="json: one object a line on standard error.")  # fmt: skip
 def classify(
-    input_, out, bundle, text_column, delimiter, columns, max_rejects, restart, device, threads,
-    expect_digest, allow_unverified, quiet, log_format,
+    inputs, out, bundle, columns, max_rejects, restart, device, threads, expect_digest,
+    allow_unverified, quiet, log_format, **layout,
 ) -> None:  # fmt: skip
-    """Label every record of INPUT, a CSV file with a header; - is standard input.
+    """Label every record of INPUT, a CSV, JSON Lines or Parquet file; - is standard input.
 
     The output has the input's records in their order and with their own bytes,
     and the new columns behind them. It appears under its name when it is whole.
@@ -72,7 +72,8 @@ def classify(
     \b
     Example:
       spam-batch classify inbox.csv --out labeled.csv
-      zcat dump.csv.gz | spam-batch classify - --out - > labeled.csv
+      spam-batch classify dump.csv.gz --out labeled.csv.zst --delimiter ';' --encoding cp1252
+      ssh mail cat dump.csv | spam-batch classify - --out - > labeled.csv
     """
     show_log("batch", quiet, log_format)
     from batch.bundle import open_bundle
@@ -81,9 +82,11 @@ def classify(
     from batch.rejects import Allowance
     from batch.table import parse_columns
 
+    input_ = inputs[0]
     job = Job(
-        input_, out, _dialect(input_, delimiter), text_column, parse_columns(columns),
+        input_, out, make_dialect(input_, **layout), layout["text_column"], parse_columns(columns),
         Allowance.parse(max_rejects), restart, progress=not quiet and log_format == "text",
+        layout=make_layout(**layout),
     )  # fmt: skip
     load = partial(Classifier.load, bundle, device, threads, allow_unverified=allow_unverified)
     summary = classify_file(job, open_bundle(bundle, expect_digest), load)
@@ -91,20 +94,6 @@ def classify(
         log.info("%s", line, extra={} if number else {"counts": summary.counts()})
     if summary.progress.rejects:
         click.get_current_context().exit(REJECTED)
-
-
-def _dialect(name: str, delimiter: str | None):
-    from batch.dialect import Dialect
-
-    if delimiter is None:
-        delimiter = "\t" if name.lower().endswith(".tsv") else ","
-    try:
-        dialect = Dialect({"\\t": "\t", "tab": "\t"}.get(delimiter, delimiter).encode())
-    except ValueError as error:
-        raise click.UsageError(f"--delimiter: {error}") from None
-    if dialect.delimiter.isalnum() or dialect.delimiter == b".":
-        raise click.UsageError(f"--delimiter: {delimiter!r} would stand in our own columns too")
-    return dialect
 
 
 @main.command()

@@ -2,21 +2,19 @@
 
 The rules, strict on purpose:
 
-- A record ends at LF, CRLF or CR outside quotes. A field that begins with the
-  quote ends with it, right before a delimiter or the record's end; a doubled
-  quote inside is one quote. A quote anywhere else makes the record bad.
-- With an escape byte, escape + any byte is that byte. Before a line break outside
-  quotes only a dialect without quotes allows it (MySQL's dumps), so that lines
-  that happen to end in the escape byte cannot chain through a quoted file.
-- A quoted field whose inner physical lines, at least 3 of them, are all by
-  themselves whole records of the expected width (2 fields or more) is an unclosed
-  quote that a later stray quote happens to close.
+- A record ends at LF, CRLF or CR outside quotes. A field that begins with the quote ends with
+  it, right before a delimiter or the record's end; a doubled quote inside is one quote. A quote
+  anywhere else makes the record bad.
+- With an escape byte, escape + any byte is that byte. Before a line break outside quotes only
+  a dialect without quotes allows it (MySQL's dumps), so that lines that happen to end in the
+  escape byte cannot chain through a quoted file.
+- A quoted field whose inner physical lines, at least 3, are all by themselves whole records
+  of the expected width (2 fields or more) is an unclosed quote that a stray one closes.
 
-Why a failed attempt may look ahead and the whole file still costs linear time:
-one byte of text is inside quotes in one of the two readings "this line starts
-outside quotes" and "it starts inside" and outside in the other. So of two attempts
-that both run over a line's end, the later began on the line where the earlier
-ended, and no line is read more than twice: as a start, and from within.
+Why a failed attempt may look ahead and the whole file still costs linear time: a byte of text
+is inside quotes in one of the two readings "this line starts outside quotes" and "it starts
+inside" and outside in the other. So of two attempts that both run over a line's end, the later
+began on the line where the earlier ended, and no line is read more than twice.
 """
 
 import re
@@ -84,22 +82,25 @@ class Dialect:
 
     def split(self, raw: bytes) -> list[bytes]:
         """The values of all fields of a good record, given without its line end."""
+        return [self.value(field) for field in self.split_raw(raw)]
+
+    def split_raw(self, raw: bytes) -> list[bytes]:
+        """The fields of a good record as they stand there."""
         if self.is_plain(raw):
             return raw.split(self.delimiter)
-        values: list[bytes] = []
         next_special = re.compile(_class(self.delimiter + (self.escape or b""))).search
-        at = 0
+        fields: list[bytes] = []
+        start = end = 0
         while True:
-            end = at
-            if self.quote and raw.startswith(self.quote, at):
-                end = find_closing_quote(raw, at + 1, len(raw), self) + 1
+            if self.quote and raw.startswith(self.quote, start):
+                end = find_closing_quote(raw, start + 1, len(raw), self) + 1
             while (found := next_special(raw, end)) and found.group() == self.escape:
                 end = found.end() + 1
             end = found.start() if found else len(raw)
-            values.append(self.value(raw[at:end]))
+            fields.append(raw[start:end])
             if not found:
-                return values
-            at = end + 1
+                return fields
+            start = end = end + 1
 
 
 def _class(members: bytes) -> bytes:
@@ -303,7 +304,7 @@ class RecordGrammar:
 
     def _count_swallowed(self, data: bytes, start: int, close: int) -> int:
         """How many inner lines a quoted field has, if they are enough, and all whole records."""
-        if self.columns is None or self.columns < 2:
+        if (self.columns or 0) < 2:
             return 0
         inner, first = -1, start
         for found in LINE_BREAK.finditer(data, start, close):

@@ -185,11 +185,12 @@ class Journal:
             self._is_finished = True
             with self._writing(f"; all rows are in {self._part.path}"):
                 self._part.close()
-                whole = finish(self._part.path)
+                part, whole = self._part.path, finish(self._part.path)
                 with uninterrupted():
                     self._rename(whole)
                     self._part = None
                     self._remove_checkpoint()
+                    part.unlink(missing_ok=True)  # where it is not what was renamed
         else:
             self._remove_checkpoint()
 
@@ -244,7 +245,8 @@ class Journal:
     def _remove_leftovers(self, keep: tuple[Path, ...]) -> None:
         """Remove what killed runs left: part files of this target that nobody will ask for."""
         name = re.compile(
-            re.escape(f".{self.target.name}.") + r"[0-9a-f]{16}(\.rejects|\.checkpoint)?\.part"
+            re.escape(f".{self.target.name}.")
+            + r"[0-9a-f]{16}(\.rejects|\.checkpoint|\.whole)?\.part"
         )
         with contextlib.suppress(OSError), os.scandir(self.target.parent) as entries:
             for entry in entries:

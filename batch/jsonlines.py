@@ -7,16 +7,18 @@ anywhere in it, is a bad record, and costs no neighbour.
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from itertools import accumulate
 from json.decoder import scanstring
 from typing import BinaryIO
 
 from batch.classifier import Predictions
 from batch.dialect import Dialect
-from batch.errors import InputError
+from batch.errors import InputError, UsageError
 from batch.records import Record, RecordReader
-from batch.table import find_text_column, format_values, show
+from batch.rows import TextTable
+from batch.source import Source, reading
+from batch.table import Layout, check_ours, find_text_column, format_columns, show
 
 # Python's parser gives up at a depth that depends on who called it; ours is always the same.
 MAX_DEPTH = 200
@@ -216,11 +218,8 @@ class JsonRowWriter:
         self._labels = {label: json.dumps(label).encode() for label in labels}
         self._members = b"".join(b',"%b":%%b' % name.encode() for name in columns)
 
-    def header(self) -> bytes:
-        return b""
-
-    def body(self, records: list[Record], predictions: Predictions) -> bytes:
-        values = format_values(self._columns, predictions, self._labels)
+    def body(self, records: Sequence[Record], predictions: Predictions) -> bytes:
+        values = zip(*format_columns(self._columns, predictions, self._labels), strict=True)
         raws = [record.raw for record in records]
         if self._overwrite:
             raws = [drop_members(raw, self._columns) for raw in raws]
@@ -229,3 +228,54 @@ class JsonRowWriter:
             raw[:end] + self._members % value + raw[end:] + (record.line_end or self._line_end)
             for record, raw, end, value in zip(records, raws, ends, values, strict=True)
         )
+
+
+class JsonTable(TextTable):
+    """Writes each object's own bytes, with our members before its closing brace."""
+
+    def __init__(
+        self,
+        source: Source,
+        text_column: str | None,
+        columns: tuple[str, ...],
+        labels: list[str],
+        layout: Layout,
+        compress: Callable[[bytes], bytes] | None = None,
+    ):
+        """
+        Raises:
+            InputError: the first line shows no key of the messages.
+            UsageError: an option that is for CSV.
+        """
+        encoding = layout.encoding
+        if encoding.codec != "utf-8":
+            raise UsageError(
+                f"--encoding: JSON Lines is in UTF-8, UTF-16 or UTF-32, not in {encoding.name}"
+            )
+        if not layout.has_header:
+            raise UsageError("--no-header: JSON Lines has no header; leave it out")
+        super().__init__(source, layout, compress)
+        self._taken = () if layout.overwrite else columns
+        self.text_name = text_column
+        self._reader = self._make_reader()
+        with reading(source.name):
+            self._bom = self._reader.bom
+            self.text_name = find_text_key(source.name, self._reader, text_column)
+            first = self._reader.look_ahead()
+        check_ours(source.name, [], self.text_name, columns)
+        line_end = (first and first.line_end) or b"\n"
+        self._writer = JsonRowWriter(columns, labels, line_end, layout.overwrite)
+        self.settings |= {"--text-column": self.text_name, "--columns": ",".join(columns)}
+
+    def _make_reader(self, **options) -> JsonLinesReader:
+        longest = self._layout.max_record_bytes
+        return JsonLinesReader(
+            self._stream, self.text_name, self._taken, max_record_bytes=longest, **options
+        )
+
+    def header(self) -> bytes:
+        return self._pack(self._bom)
+
+    def rows(self, records: Sequence[Record], predictions: Predictions) -> bytes:
+        """The output lines of good records."""
+        return self._pack(self._writer.body(records, predictions))

@@ -17,7 +17,7 @@ from batch.dialect import Dialect
 from batch.errors import InputError
 from batch.output import create_file
 from batch.records import Record
-from batch.table import check_ours, find_text_column, format_values, show
+from batch.table import check_ours, find_text_column, format_columns, show
 
 SLICE_ROWS = 1 << 16  # of a row group that we write, at most
 SLICE_BYTES = 32 << 20  # the same, by what the input's metadata says of its rows
@@ -60,9 +60,8 @@ class ParquetTable:
             raise InputError(f"{name}: more than one column is called {show(self.text_name)}")
         check_ours(name, names, self.text_name, columns, overwrite)
         self._check_type()
-        self.rows_in_all = self._file.metadata.num_rows
+        self.size = self._file.metadata.num_rows
         self.settings = {
-            "--format": "parquet",
             "--text-column": self.text_name,
             "--columns": ",".join(columns),
             "--overwrite-columns": str(overwrite),
@@ -137,7 +136,7 @@ class ParquetTable:
     def rows(self, records: Sequence[Record], predictions: Predictions) -> bytes:
         """Our values of good records, for the part file: row, then label's number, score, ..."""
         labels = {label: b"%d" % number for number, label in enumerate(self._labels)}
-        values = format_values(self._columns, predictions, labels)
+        values = zip(*format_columns(self._columns, predictions, labels), strict=True)
         return b"".join(
             b"%d,%b\n" % (record.offset, b",".join(row))
             for record, row in zip(records, values, strict=True)
@@ -147,7 +146,7 @@ class ParquetTable:
         metadata = self._file.metadata
         groups = map(metadata.row_group, range(metadata.num_row_groups))
         size = sum(group.total_byte_size for group in groups)
-        return max(1, min(SLICE_ROWS, SLICE_BYTES * self.rows_in_all // max(size, 1)))
+        return max(1, min(SLICE_ROWS, SLICE_BYTES * self.size // max(size, 1)))
 
     def finish(self, part: Path) -> Path:
         """Write the output beside the part file and sync it.
@@ -164,16 +163,20 @@ class ParquetTable:
             i for i, name in enumerate(self._file.schema_arrow.names) if name not in self._columns
         ]
         schema = self._make_schema(kept)
-        # Buffered, since pyarrow takes no notice of a short write.
-        with open(part, "rb") as lines, io.BufferedWriter(create_file(whole, 0o666)) as file:
-            cells = (line.rstrip(b"\n").split(b",") for line in lines)
-            with parquet.ParquetWriter(
-                file, schema, compression=self._find_codec(), write_page_checksum=True
-            ) as writer:
-                for batch in self._label_slices(kept, schema, cells):
-                    writer.write_batch(batch)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            # Buffered, since pyarrow takes no notice of a short write.
+            with open(part, "rb") as lines, io.BufferedWriter(create_file(whole, 0o666)) as file:
+                cells = (line.rstrip(b"\n").split(b",") for line in lines)
+                with parquet.ParquetWriter(
+                    file, schema, compression=self._find_codec(), write_page_checksum=True
+                ) as writer:
+                    for batch in self._label_slices(kept, schema, cells):
+                        writer.write_batch(batch)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            whole.unlink(missing_ok=True)
+            raise
         return whole
 
     def _make_schema(self, kept: list[int]):

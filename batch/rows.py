@@ -1,53 +1,67 @@
-"""A CSV input as a table: its header, its records in windows, and the rows that they become."""
+"""An input of text as a table: its records, and the rows that they become. CSV is here."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 
 from batch.classifier import Predictions
 from batch.dialect import Dialect
 from batch.records import Record, RecordReader
 from batch.source import Source, reading
-from batch.table import encode_field, read_header
+from batch.streams import InputStream
+from batch.table import (
+    DEFAULT_LAYOUT,
+    Header,
+    Layout,
+    drop_fields,
+    encode_field,
+    format_columns,
+    read_header,
+)
 
 
-class CsvTable:
-    """Reads a CSV source and writes its rows: a record's own bytes, then our columns.
+class TextTable:
+    """A source that is read as text, and rows that are written as the source is encoded.
 
-    Another format is another class with these methods and attributes.
+    A format is a subclass, or another class with these methods and attributes.
+
+    Args:
+        compress: makes one member of a piece of the output; None if it is not compressed.
 
     Attributes:
         text_name: the text column, as a message names it.
         settings: option -> value, what a run that goes on must have in common.
         offset, line: where the next record stands.
         blank_lines: skipped since the reading began, or was begun again.
+        size: of the whole, in what ``offset`` counts, if that is known.
     """
+
+    text_name: str
 
     def __init__(
         self,
         source: Source,
-        dialect: Dialect,
-        text_column: str | None,
-        columns: tuple[str, ...],
-        labels: Sequence[str],
+        layout: Layout,
+        compress: Callable[[bytes], bytes] | None = None,
     ):
-        """
-        Raises:
-            InputError: no header, or no text column; see ``read_header``.
-        """
-        self._source, self._dialect, self._columns = source, dialect, columns
-        self._reader = RecordReader(source.stream(), dialect)
-        with reading(source.name):
-            self._bom = self._reader.bom
-            self._header = read_header(source.name, self._reader, text_column, columns)
-        self._labels = {label: encode_field(label, dialect) for label in labels}
-        # A last line without an end gets the header's.
-        self._line_end = self._header.record.line_end or b"\n"
-        self.text_name = self._header.names[self._header.text_column].strip()
+        self._source, self._layout, self._compress = source, layout, compress
         self.settings = {
-            "--delimiter": dialect.delimiter.decode("latin-1"),
-            "--text-column": self._header.names[self._header.text_column],
-            "--columns": ",".join(columns),
+            "--encoding": layout.encoding.name,
+            "--overwrite-columns": str(layout.overwrite),
+            "--max-record-bytes": str(layout.max_record_bytes),
         }
+        self._open(0)
+
+    def _open(self, offset: int) -> None:
+        encoding = self._layout.encoding
+        self._stream = InputStream(self._source.name, self._source.stream, encoding, offset)
+
+    def _make_reader(self, **options):
+        raise NotImplementedError
+
+    @property
+    def size(self) -> int | None:
+        is_read_as_it_is = not self._stream.compression and not self._stream.encoding.is_transcoded
+        return self._source.size if is_read_as_it_is else None
 
     @property
     def offset(self) -> int:
@@ -63,52 +77,123 @@ class CsvTable:
 
     def go_to(self, offset: int, line: int) -> None:
         """Read on from there, where another run's reading had ended."""
-        header = self._header
-        self._reader = RecordReader(
-            self._source.stream(offset), self._dialect, offset=offset, line=line,
-            columns=len(header.names), text_column=header.text_column,
-        )  # fmt: skip
+        self._open(offset)
+        self._reader = self._make_reader(offset=offset, line=line)
 
     def read(self, n: int) -> list[Record]:
-        """The next ``n`` records, fewer only at the end.
+        """The next ``n`` records, fewer only before the end or a fault, then none.
 
         Raises:
-            InputError: the input was cut while it is read.
+            InputError: the input was cut while it is read, or its compressed form is damaged.
             StorageError: it can no longer be read.
         """
-        records: list[Record] = []
-        with reading(self._source.name):  # which gives what it has before it raises
-            while len(records) < n and (more := self._reader.read_records(n - len(records))):
-                records += more
-        return records
+        with reading(self._source.name):
+            return self._reader.read_records(n)
 
-    def header(self) -> bytes:
-        names = [name.encode("ascii") for name in self._columns]
-        first = self._dialect.delimiter.join([self._header.record.raw, *names])
-        return self._bom + first + self._line_end
-
-    def rows(self, records: Sequence[Record], predictions: Predictions) -> bytes:
-        """The output rows of good records."""
-        raws = [record.raw for record in records]
-        ends = [record.line_end or self._line_end for record in records]
-        rows = zip(raws, *self._cells(predictions), ends, strict=True)
-        return b"".join(chain.from_iterable(rows))
-
-    def _cells(self, predictions: Predictions) -> list[list[bytes]]:
-        """Our columns, each cell with the delimiter before it."""
-        mark = self._dialect.delimiter
-        score, count = (mark.replace(b"%", b"%%") + form for form in (b"%.6f", b"%d"))
-        labels = {label: mark + field for label, field in self._labels.items()}
-        cut = {False: mark + b"false", True: mark + b"true"}
-        make = {
-            "label": lambda: [labels[label] for label in predictions.labels],
-            "score": lambda: [score % value for value in predictions.scores.tolist()],
-            "tokens": lambda: [count % value for value in predictions.tokens.tolist()],
-            "truncated": lambda: [cut[flag] for flag in predictions.truncated.tolist()],
-        }
-        return [make[name]() for name in self._columns]
+    def _pack(self, data: bytes) -> bytes:
+        """Whole rows as they stand in the output."""
+        data = self._stream.restore(data)
+        return self._compress(data) if self._compress and data else data
 
     @staticmethod
     def finish(part):
-        """The file to publish, made of the part file that holds all rows: for CSV, that file."""
+        """The file to publish, made of the part file that holds all rows: for text, that file."""
         return part
+
+
+class CsvTable(TextTable):
+    """Writes a record's own bytes, then our columns."""
+
+    def __init__(
+        self,
+        source: Source,
+        dialect: Dialect,
+        text_column: str | None,
+        columns: tuple[str, ...],
+        labels: Sequence[str],
+        layout: Layout = DEFAULT_LAYOUT,
+        compress: Callable[[bytes], bytes] | None = None,
+    ):
+        """
+        Raises:
+            InputError: no header, or no text column; see ``read_header``.
+        """
+        super().__init__(source, layout, compress)
+        self._dialect, self._columns = dialect, columns
+        self._header: Header | None = None
+        self._reader = self._make_reader()
+        with reading(source.name):
+            self._bom = self._reader.bom
+            self._header = header = read_header(
+                source.name, self._reader, text_column, columns, layout
+            )
+        self._first: list[Record] = []  # read as if it was a header
+        if not layout.has_header:
+            text = header.record.fields[header.text_column]
+            self._first = [header.record._replace(text=text)]
+        self._labels = {label: encode_field(label, dialect, layout.encoding) for label in labels}
+        # A last line without an end gets the first one's.
+        self._line_end = header.record.line_end or b"\n"
+        self.text_name = header.names[header.text_column].strip()
+        self.settings |= {
+            "--delimiter": dialect.delimiter.decode("latin-1"),
+            "--quote": (dialect.quote or b"").decode("latin-1"),
+            "--escape": (dialect.escape or b"").decode("latin-1"),
+            "--no-header": str(not layout.has_header),
+            "--text-column": header.names[header.text_column],
+            "--columns": ",".join(columns),
+        }
+
+    def _make_reader(self, **options) -> RecordReader:
+        if header := self._header:
+            options |= {"columns": len(header.names), "text_column": header.text_column}
+        longest = self._layout.max_record_bytes
+        return RecordReader(self._stream, self._dialect, max_record_bytes=longest, **options)
+
+    @property
+    def offset(self) -> int:
+        return self._first[0].offset if self._first else self._reader.offset
+
+    @property
+    def line(self) -> int:
+        return self._first[0].line if self._first else self._reader.line
+
+    def go_to(self, offset: int, line: int) -> None:
+        self._first = []
+        super().go_to(offset, line)
+
+    def read(self, n: int) -> list[Record]:
+        records, self._first = self._first[:n], self._first[n:]
+        records = records or super().read(n)
+        encoding = self._layout.encoding
+        if encoding.codec == "utf-8":
+            return records
+        return [
+            record._replace(text=encoding.decode(record.text).encode()) if record.text else record
+            for record in records
+        ]
+
+    def header(self) -> bytes:
+        if not self._layout.has_header:
+            return self._pack(self._bom)
+        raw = self._drop([self._header.record])[0]
+        names = [name.encode("ascii") for name in self._columns]
+        kept = [raw] if len(self._header.dropped) < len(self._header.names) else []
+        return self._pack(
+            self._bom + self._dialect.delimiter.join([*kept, *names]) + self._line_end
+        )
+
+    def rows(self, records: Sequence[Record], predictions: Predictions) -> bytes:
+        """The output rows of good records."""
+        ends = [record.line_end or self._line_end for record in records]
+        mark = self._dialect.delimiter
+        cells = format_columns(self._columns, predictions, self._labels, mark)
+        rows = zip(self._drop(records), *cells, ends, strict=True)
+        return self._pack(b"".join(chain.from_iterable(rows)))
+
+    def _drop(self, records: Sequence[Record]) -> list[bytes]:
+        """The records' own bytes, less the columns that ours replace."""
+        dropped = self._header.dropped
+        if not dropped:
+            return [record.raw for record in records]
+        return [drop_fields(record.raw, self._dialect, dropped) for record in records]

@@ -65,10 +65,25 @@ class Source:
 
     def stream(self, offset: int = 0) -> io.RawIOBase:
         """The bytes from ``offset`` on; of a regular file, as many as it had when opened."""
-        if offset:
+        if self.size is not None:
             with reading(self.name):
                 self._file.seek(offset)
         return _Watched(self.name, self._file, self.size and self.size - offset)
+
+    def open_seekable(self) -> BinaryIO:
+        """The file itself, for a reader that goes to and fro.
+
+        Raises:
+            InputError: it is a pipe.
+        """
+        if self.size is None:
+            raise InputError(f"{self.name}: is a pipe, and this format needs a file")
+        return self._file
+
+    def head(self) -> bytes:
+        """The first bytes of a file."""
+        with reading(self.name):
+            return os.pread(self._file.fileno(), 16, 0)
 
     def check_unchanged(self) -> str | None:
         """Look at the file again, at the end; returns a sentence if it has grown.

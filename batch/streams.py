@@ -134,11 +134,12 @@ class DecompressedStream:
         self._name, self._stream, self._kind = name, stream, kind
         self._input = b""  # read, not yet given to the decompressor
         self._decompressor = kind.decompressor()
+        self._fault: InputError | None = None
         self.offset = 0  # decompressed bytes returned
 
     def read(self, n: int) -> bytes:
         """Up to ``n`` bytes, and ``b""`` only at the end."""
-        while True:
+        while not self._fault:
             if self._decompressor.eof and not self._next_member():
                 return b""
             chunk, at_end = b"", False
@@ -149,12 +150,14 @@ class DecompressedStream:
                 found = self._decompressor.decompress(chunk, n)
             # bz2 says OSError, which here is no fault of the disk.
             except (zlib.error, OSError, lzma.LZMAError, EOFError, _load_zstd().ZstdError):
-                raise self._refuse("is damaged") from None
+                self._refuse("is damaged")
+                break
             if found:
                 self.offset += len(found)
                 return found
             if at_end and not self._decompressor.eof:
-                raise self._refuse("ends too early, the file is cut off")
+                self._refuse("ends too early, the file is cut off")
+        raise self._fault
 
     def _next_member(self) -> bool:
         """Begin the next member; False at the end of the stream."""
@@ -169,13 +172,14 @@ class DecompressedStream:
         if not rest:
             return False
         if not rest.startswith(self._kind.marks):
-            raise self._refuse("is followed by something else")
+            self._refuse("is followed by something else")
+            raise self._fault
         self._decompressor = self._kind.decompressor()
         return True
 
-    def _refuse(self, problem: str) -> InputError:
+    def _refuse(self, problem: str) -> None:
         what = f"the {self._kind.name} data {problem}"
-        return InputError(f"{self._name}: {what}, after {self.offset:,} decompressed bytes")
+        self._fault = InputError(f"{self._name}: {what}, after {self.offset:,} decompressed bytes")
 
 
 class _Headed:
@@ -194,53 +198,39 @@ class _Headed:
 class InputStream:
     """The text of a file as a reader wants it: decompressed, and in a superset of ASCII.
 
-    What the file is gets decided at the first ``read`` or ``skip``.
+    What the file is gets decided at the first ``read``.
 
     Args:
         name: the file's, for messages.
-        file: an open binary file or pipe; its position is its start.
+        open_at: gives its bytes from an offset on; asked for 0 once if ``offset`` is 0.
         encoding: what the text is in.
+        offset: of what ``read`` gives, where to begin.
 
-    Raises, in ``read`` and ``skip``:
+    Attributes:
+        encoding: with its byte order, once something was read.
+        compression: once something was read.
+
+    Raises, in ``read``:
         InputError: it is no text, in another encoding, cut off, or damaged.
     """
 
-    def __init__(self, name: str, file: BinaryIO, encoding: Encoding = UTF_8):
-        self.name, self.encoding = name, encoding  # the encoding has its byte order once read
+    def __init__(
+        self,
+        name: str,
+        open_at: Callable[[int], BinaryIO],
+        encoding: Encoding = UTF_8,
+        offset: int = 0,
+    ):
+        self.name, self.encoding = name, encoding
         self.compression: Compression | None = None
-        self._file = file
+        self._open_at, self._offset = open_at, offset
         self._stream: BinaryIO | None = None
 
     def read(self, n: int) -> bytes:
         """Up to about ``n`` bytes, and ``b""`` only at the end."""
         if self._stream is None:
-            self._begin()
+            self._stream = self._begin()
         return read_some(self._stream, n)
-
-    def skip(self, offset: int) -> None:
-        """Go on to ``offset`` of what ``read`` gives, at once where the file is as it is read.
-
-        Raises:
-            InputError: the text ends before.
-        """
-        if self._stream is None:
-            self._begin()
-        if not self.compression and not self.encoding.is_transcoded and self._file.seekable():
-            self._file.seek(offset)
-            self._stream = self._file
-            return
-        parts = divmod(offset, READ_SIZE)
-        for size in [READ_SIZE] * parts[0] + [parts[1]]:
-            self._skip_exactly(size, offset)
-
-    def _skip_exactly(self, size: int, offset: int) -> None:
-        while size:
-            found = self._stream.read(size)
-            if not found:
-                raise InputError(f"{self.name}: ends before byte offset {offset:,}")
-            if len(found) > size:
-                self._stream = _Headed(found[size:], self._stream)
-            size -= min(size, len(found))
 
     def restore(self, data: bytes) -> bytes:
         """Bytes of whole rows in the file's own encoding."""
@@ -248,9 +238,10 @@ class InputStream:
             return data
         return data.decode("utf-8").encode(self.encoding.name)
 
-    def _begin(self) -> None:
-        head = _read_head(self._file)
-        stream = _Headed(head, self._file)
+    def _begin(self) -> BinaryIO:
+        file = self._open_at(0)
+        head = _read_head(file)
+        stream = _Headed(head, file)
         self.compression = find_compression(head)
         if self.compression:
             stream = DecompressedStream(self.name, stream, self.compression)
@@ -265,13 +256,30 @@ class InputStream:
         if self.encoding.is_transcoded:
             self.encoding = find_byte_order(self.name, head, self.encoding)
             stream = Transcoder(self.name, stream, self.encoding)
-        self._stream = stream
+        elif self._offset and not self.compression:
+            return self._open_at(self._offset)
+        return self._skip(stream)
+
+    def _skip(self, stream: BinaryIO) -> BinaryIO:
+        left = self._offset
+        while left:
+            found = read_some(stream, min(left, READ_SIZE))
+            if not found:
+                raise InputError(f"{self.name}: ends before byte offset {self._offset:,}")
+            if len(found) > left:  # the transcoder may give more
+                stream = _Headed(found[left:], stream)
+            left -= min(left, len(found))
+        return stream
 
 
 def _read_head(stream: BinaryIO) -> bytes:
     head = b""
-    while len(head) < HEAD_SIZE and (chunk := read_some(stream, HEAD_SIZE - len(head))):
-        head += chunk
+    try:
+        while len(head) < HEAD_SIZE and (chunk := read_some(stream, HEAD_SIZE - len(head))):
+            head += chunk
+    except InputError:  # which the next read raises again
+        if not head:
+            raise
     return head
 
 

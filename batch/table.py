@@ -1,10 +1,11 @@
 """The table in a CSV stream: its header, its text column, the columns that we append."""
 
-from collections.abc import Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from batch.classifier import Predictions
 from batch.dialect import Dialect
+from batch.encoding import UTF_8, Encoding
 from batch.errors import InputError, UsageError
 from batch.records import Record, RecordReader
 
@@ -14,11 +15,31 @@ COLUMNS = ("label", "score", "tokens", "truncated")
 DEFAULT_COLUMNS = ("label", "score")
 
 
+MAX_RECORD_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How an input is read and its rows are written, its dialect apart."""
+
+    format: str | None = None  # csv, jsonl or parquet; None: by the input's name
+    encoding: Encoding = UTF_8
+    has_header: bool = True
+    overwrite: bool = False  # take out columns that are called as ours
+    max_record_bytes: int = MAX_RECORD_BYTES  # a longer record is bad
+
+
+DEFAULT_LAYOUT = Layout()
+
+
 @dataclass(frozen=True)
 class Header:
+    """The first record and what it says of the others; without a header it is one of them."""
+
     record: Record
     names: list[str]
     text_column: int  # 0-based
+    dropped: tuple[int, ...] = ()  # columns that ours replace, 0-based
 
 
 def parse_columns(value: str) -> tuple[str, ...]:
@@ -37,7 +58,11 @@ def parse_columns(value: str) -> tuple[str, ...]:
 
 
 def read_header(
-    name: str, reader: RecordReader, wanted: str | None, columns: tuple[str, ...]
+    name: str,
+    reader: RecordReader,
+    wanted: str | None,
+    columns: tuple[str, ...],
+    layout: Layout = DEFAULT_LAYOUT,
 ) -> Header:
     """Read the first record and find the text column; the reader then expects its width.
 
@@ -46,15 +71,39 @@ def read_header(
     """
     records = reader.read_records(1)
     if not records:
-        raise InputError(f"{name}: the file is empty; its first line must name the columns")
+        hint = "; its first line must name the columns" if layout.has_header else ""
+        raise InputError(f"{name}: the file is empty{hint}")
     record = records[0]
     if record.problem:
-        raise InputError(f"{name}: line {record.line}: the header {record.problem}")
-    names = [field.decode("utf-8", "replace") for field in record.fields]
-    column = find_text_column(name, names, wanted, reader.dialect)
-    check_ours(name, names, names[column], columns)
+        what = "header" if layout.has_header else "first record"
+        raise InputError(f"{name}: line {record.line}: the {what} {record.problem}")
+    names = [layout.encoding.decode(field) for field in record.fields]
+    if layout.has_header:
+        column = find_text_column(name, names, wanted, reader.dialect)
+        check_ours(name, names, names[column], columns, layout.overwrite)
+        dropped = tuple(index for index, field in enumerate(names) if field in columns)
+    else:
+        column, dropped = find_numbered_column(name, len(names), wanted), ()
+        names = [f"column {number}" for number in range(1, len(names) + 1)]
     reader.expect(len(names), column)
-    return Header(record, names, column)
+    return Header(record, names, column, dropped)
+
+
+def find_numbered_column(name: str, width: int, wanted: str | None) -> int:
+    """Index of the text column of a table without a header: ``wanted`` is a number from 1.
+
+    Raises:
+        InputError: it is none, or there are not so many columns.
+    """
+    if wanted is None and width == 1:
+        return 0
+    if wanted is not None and wanted.isdecimal() and 1 <= int(wanted) <= width:
+        return int(wanted) - 1
+    given = "" if wanted is None else f", not {show(wanted)}"
+    raise InputError(
+        f"{name}: without a header the text column is a number from 1 to {width}{given}; "
+        "type for example: --no-header --text-column 1"
+    )
 
 
 def check_ours(
@@ -83,21 +132,29 @@ def find_text_column(
 ) -> int:
     """Index of the column that holds the messages: ``wanted``, else the first obvious name.
 
+    ``wanted`` is a name, or if no column is called so, a number from 1.
+
     Raises:
         InputError: it is not there, or there twice; the sentence lists the columns.
     """
     listed = list_columns(names)
     if wanted is not None:
         found = [index for index, column in enumerate(names) if column == wanted]
+        if not found and wanted.isdecimal() and 1 <= int(wanted) <= len(names):
+            return int(wanted) - 1
         if len(found) == 1:
             return found[0]
         problem = f"is there {len(found)} times" if found else "is not there"
-        raise InputError(f"{name}: the text column {show(wanted)} {problem}; columns: {listed}")
+        hint = "; give its number, from 1" if found else ""
+        raise InputError(
+            f"{name}: the text column {show(wanted)} {problem}; columns: {listed}{hint}"
+        )
     lowered = [column.strip().lower() for column in names]
     for candidate in TEXT_NAMES:
         if lowered.count(candidate) > 1:
             raise InputError(
-                f"{name}: more than one column is called {candidate!r}; columns: {listed}"
+                f"{name}: more than one column is called {candidate!r}; columns: {listed}; "
+                "name one with --text-column"
             )
         if candidate in lowered:
             return lowered.index(candidate)
@@ -122,22 +179,44 @@ def list_columns(names: list[str]) -> str:
     return ", ".join([*shown, f"and {len(names) - 30} more"] if names[30:] else shown)
 
 
-def format_values(
-    columns: tuple[str, ...], predictions: Predictions, labels: dict[str, bytes]
-) -> Iterator[tuple[bytes, ...]]:
-    """Our values of each row; ``labels`` are as the output's format writes them."""
-    values = {
-        "label": lambda: [labels[label] for label in predictions.labels],
-        "score": lambda: [b"%.6f" % score for score in predictions.scores.tolist()],
-        "tokens": lambda: [b"%d" % count for count in predictions.tokens.tolist()],
-        "truncated": lambda: [b"true" if cut else b"false" for cut in predictions.truncated],
+def format_columns(
+    columns: tuple[str, ...],
+    predictions: Predictions,
+    labels: dict[str, bytes],
+    mark: bytes = b"",
+) -> list[list[bytes]]:
+    """Our columns, each cell with ``mark`` before it; ``labels`` are as the format writes them."""
+    score, count = (mark.replace(b"%", b"%%") + form for form in (b"%.6f", b"%d"))
+    marked = {label: mark + field for label, field in labels.items()}
+    cut = {False: mark + b"false", True: mark + b"true"}
+    make = {
+        "label": lambda: [marked[label] for label in predictions.labels],
+        "score": lambda: [score % value for value in predictions.scores.tolist()],
+        "tokens": lambda: [count % value for value in predictions.tokens.tolist()],
+        "truncated": lambda: [cut[flag] for flag in predictions.truncated.tolist()],
     }
-    return zip(*(values[name]() for name in columns), strict=True)
+    return [make[name]() for name in columns]
 
 
-def encode_field(value: str, dialect: Dialect) -> bytes:
-    """One of our values as a field of ``dialect``, quoted where it must be."""
-    data = value.encode("utf-8")
+def drop_fields(raw: bytes, dialect: Dialect, dropped: Collection[int]) -> bytes:
+    """A good record less some of its fields; the others byte for byte.
+
+    >>> drop_fields(b'1,"a, b",ham', Dialect(), [2])
+    b'1,"a, b"'
+    """
+    fields = dialect.split_raw(raw)
+    return dialect.delimiter.join(
+        [field for index, field in enumerate(fields) if index not in dropped]
+    )
+
+
+def encode_field(value: str, dialect: Dialect, encoding: Encoding = UTF_8) -> bytes:
+    """One of our values as a field of ``dialect``, quoted where it must be.
+
+    Raises:
+        UsageError: it cannot be written in the encoding, or needs quotes and there are none.
+    """
+    data = encoding.encode(value)
     special = dialect.delimiter + (dialect.quote or b"") + (dialect.escape or b"") + b"\r\n"
     if not any(byte in special for byte in data):
         return data

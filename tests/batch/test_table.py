@@ -93,12 +93,14 @@ def test_the_name_asked_for_wins():
         (
             b"a,b,a\n",
             "a",
-            "in.csv: the text column 'a' is there 2 times; columns: 'a', 'b', 'a'",
+            "in.csv: the text column 'a' is there 2 times; columns: 'a', 'b', 'a'; "
+            "give its number, from 1",
         ),
         (
             b"id,text,Text\n",
             None,
-            "in.csv: more than one column is called 'text'; columns: 'id', 'text', 'Text'",
+            "in.csv: more than one column is called 'text'; columns: 'id', 'text', 'Text'; "
+            "name one with --text-column",
         ),
         (
             b"id,note\n",

@@ -1,0 +1,85 @@
+"""The options that say what an input looks like, and the dialect and layout that they make."""
+
+import click
+
+_OPTIONS = (
+    click.option("--text-column", help="Name, or number from 1; default: text, or the first "
+        "obvious name."),
+    click.option("--format", "format_", type=click.Choice(["csv", "jsonl", "parquet"]),
+        help="Default: by INPUT's name, else csv."),
+    click.option("--encoding", default="utf-8", show_default=True,
+        help="Of INPUT and of the output."),
+    click.option("--delimiter", help="One character; default: a comma, a tab for .tsv."),
+    click.option("--quote", default='"', show_default=True, help="One character."),
+    click.option("--no-quote", is_flag=True, help="No quote character: quotes are text."),
+    click.option("--escape", help="One character, such as \\\\; default: none."),
+    click.option("--no-header", is_flag=True,
+        help="The first line is a record; --text-column is a number."),
+    click.option("--overwrite-columns", is_flag=True,
+        help="Take out columns of INPUT that are called as ours."),
+    click.option("--max-record-bytes", type=click.IntRange(1), default=64 << 20,
+        show_default=True, help="A longer record is a bad one."),
+)  # fmt: skip
+_TYPED = {"\\t": "\t", "tab": "\t"}
+
+
+def layout_options(command):
+    """Give a command the options of this module."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def make_dialect(name: str, delimiter, quote, no_quote, escape, encoding, **_):
+    """The dialect of the input ``name``.
+
+    Raises:
+        click.UsageError: a character that is none, or that does two things.
+    """
+    from batch.dialect import Dialect
+    from batch.formats import inner_ending
+
+    if no_quote and quote != '"':
+        raise click.UsageError("--no-quote: --quote is given too; choose one")
+    if delimiter is None:
+        delimiter = "\t" if inner_ending(name) == ".tsv" else ","
+    given = {"delimiter": delimiter, "quote": None if no_quote else quote, "escape": escape}
+    data = {key: _encode(key, value, encoding) for key, value in given.items() if value is not None}
+    try:
+        dialect = Dialect(data["delimiter"], data.get("quote"), data.get("escape"))
+    except ValueError as error:
+        text = str(error)
+        option = "delimiter" if "delimiter" in text else text.split()[0]
+        raise click.UsageError(f"--{option}: {text}") from None
+    for option, byte in data.items():
+        if byte.isalnum() or byte == b".":
+            problem = f"{given[option]!r} would stand in our own columns too"
+            raise click.UsageError(f"--{option}: {problem}")
+    return dialect
+
+
+def _encode(option: str, value: str, encoding: str) -> bytes:
+    from batch.encoding import parse_encoding
+
+    codec = parse_encoding(encoding).codec
+    try:
+        return _TYPED.get(value, value).encode(codec)
+    except UnicodeEncodeError:
+        raise click.UsageError(f"--{option}: {value!r} cannot be written in {codec}") from None
+
+
+def make_layout(format_, encoding, no_header, overwrite_columns, max_record_bytes, **_):
+    """The layout of all inputs.
+
+    Raises:
+        UsageError: no such encoding.
+        click.UsageError: options that do not go together.
+    """
+    from batch.encoding import parse_encoding
+    from batch.table import Layout
+
+    if no_header and overwrite_columns:
+        raise click.UsageError("--overwrite-columns: without a header no column has a name")
+    return Layout(
+        format_, parse_encoding(encoding), not no_header, overwrite_columns, max_record_bytes
+    )

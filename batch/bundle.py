@@ -152,7 +152,7 @@ def _read_file(path: Path, limit: int) -> bytes:
     try:
         # Neither through a link, nor waiting for the writer of a pipe.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        with open(os.open(path, flags), "rb") as file:
+        with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise BundleError(f"{path}: is not a regular file")

@@ -217,13 +217,18 @@ class Journal:
         if self._is_sound and self._part and self.origin and self.progress.records:
             with contextlib.suppress(StorageError, MemoryError):
                 self.commit()
-        if self._committed:
-            log.warning(
-                "%s of %s labelled so far are kept; the same command goes on from there",
-                f"{self._committed.records:,} record{'s' * (self._committed.records != 1)}",
-                self.origin.source.path,
-            )
-        elif self._part and not self._is_finished:
+        if not self._part:
+            return
+        # What counts is what is on the disk: a signal may have come in between.
+        with contextlib.suppress(InputError):
+            if saved := read_checkpoint(self.target):
+                log.warning(
+                    "%s of %s are labelled and kept; the same command goes on from there",
+                    f"{saved.progress.records:,} record{'s' * (saved.progress.records != 1)}",
+                    saved.origin.source.path,
+                )
+                return
+        if not self._is_finished:
             for part in filter(None, (self._part, self._rejects)):
                 with contextlib.suppress(OSError):
                     part.path.unlink()

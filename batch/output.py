@@ -36,9 +36,10 @@ def is_stream(out: str) -> bool:
     if out == STANDARD_OUTPUT:
         return True
     try:
-        return not stat.S_ISREG(os.stat(out).st_mode)
+        mode = os.stat(out).st_mode
     except OSError:
         return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def check_not_input(out: str, inputs: list[str]) -> None:

@@ -1,6 +1,7 @@
 """Fixtures that more than one package's tests use."""
 
 import importlib.metadata
+import importlib.util
 import logging
 import os
 import subprocess
@@ -93,3 +94,19 @@ def tiny_model():
         return model.eval()
 
     return make
+
+
+@pytest.fixture(scope="session")
+def stub():
+    """The module ``tests/faults/stub_cli.py``: a stub for the model, and for the command."""
+    path = ROOT / "tests" / "faults" / "stub_cli.py"
+    spec = importlib.util.spec_from_file_location("stub_cli", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def stub_bundle(tmp_path_factory, stub) -> Path:
+    """A bundle whose manifest alone is real; for reading only."""
+    return stub.write_bundle(tmp_path_factory.mktemp("stub"))

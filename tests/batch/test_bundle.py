@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+import onnx
 import pytest
 
 from batch.bundle import GOLDEN, MANIFEST, TOKENIZER, VERIFY, FileEntry, file_entries, open_bundle
@@ -80,7 +81,7 @@ def test_a_manifest_that_cannot_be_read(copy):
     assert refusal(open_bundle, copy) == wanted
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe{}", b"{}}"])
+@pytest.mark.parametrize("data", [b"", b"[" * 10**5, b"{", b"\xff\xfe{}", b"{}}"])
 def test_a_manifest_that_is_not_json(copy, data):
     (copy / MANIFEST).write_bytes(data)
     assert refusal(open_bundle, copy) == f"{copy / MANIFEST}: not JSON"
@@ -193,38 +194,73 @@ def test_a_shortened_file_is_refused(copy, name):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_link_or_a_missing_file_is_refused(copy, name, tmp_path):
-    wanted = f"{copy / name}: missing, or not a regular file"
-    (copy / name).rename(tmp_path / "elsewhere")
+def test_what_is_no_file_of_the_folder_is_refused(copy, name, tmp_path):
+    path = copy / name
+    path.rename(tmp_path / "elsewhere")
+    assert refusal(Classifier.load, copy, "cpu", 1) == f"{path}: is missing"
+    path.symlink_to(tmp_path / "elsewhere")  # the right bytes, but outside
+    assert refusal(Classifier.load, copy, "cpu", 1) == f"{path}: is a link"
+    path.unlink()
+    path.hardlink_to(tmp_path / "elsewhere")
+    wanted = f"{path}: has another name elsewhere (a hard link); copy it"
     assert refusal(Classifier.load, copy, "cpu", 1) == wanted
-    (copy / name).symlink_to(tmp_path / "elsewhere")  # the right bytes, but outside
+    path.unlink()
+    path.mkdir()
+    wanted = f"{path}: cannot be read: Is a directory"
     assert refusal(Classifier.load, copy, "cpu", 1) == wanted
+
+
+@pytest.mark.parametrize("name", [VERIFY, MANIFEST])
+def test_a_fifo_is_refused_and_not_waited_for(copy, name):
     (copy / name).unlink()
-    (copy / name).mkdir()
+    os.mkfifo(copy / name)
+    wanted = f"{copy / name}: is not a regular file"
     assert refusal(Classifier.load, copy, "cpu", 1) == wanted
-
-
-def test_a_fifo_is_refused_and_not_waited_for(copy):
-    (copy / VERIFY).unlink()
-    os.mkfifo(copy / VERIFY)
-    wanted = f"{copy / VERIFY}: missing, or not a regular file"
-    assert refusal(open_bundle(copy).read, VERIFY) == wanted
 
 
 def test_a_file_that_cannot_be_read(copy, monkeypatch):
-    def fail(_):
+    def fail(*_):
         raise OSError(5, "Input/output error")
 
     opened = open_bundle(copy)
-    monkeypatch.setattr(Path, "read_bytes", fail)
+    monkeypatch.setattr(os, "open", fail)
     wanted = f"{copy / VERIFY}: cannot be read: Input/output error"
     assert refusal(opened.read, VERIFY) == wanted
 
 
-def test_an_unlisted_file_is_not_read(copy):
+def test_an_unlisted_file_is_refused(copy):
+    opened = open_bundle(copy)
+    (copy / ".DS_Store").write_bytes(b"")
     (copy / "extra").write_bytes(b"")
-    wanted = f"{copy}: bundle.json does not list extra"
-    assert refusal(open_bundle(copy).read, "extra") == wanted
+    assert refusal(opened.read, "extra") == f"{copy}: bundle.json does not list extra"
+    assert refusal(open_bundle, copy) == f"{copy}: bundle.json does not list extra; remove it"
+    (copy / "extra").unlink()
+    assert open_bundle(copy).digest == opened.digest  # a hidden file is left alone
+
+
+def test_the_digest_that_was_expected(bundle):
+    digest = open_bundle(bundle).digest
+    assert open_bundle(bundle, digest.upper()).digest == digest
+    wanted = f"{bundle / MANIFEST}: SHA-256 is {digest}, --expect-digest says abc"
+    assert refusal(open_bundle, bundle, "abc") == wanted
+
+
+@pytest.mark.parametrize("location", ["../../../etc/passwd", "/etc/passwd", "weights.bin"])
+def test_a_model_with_data_elsewhere_is_refused(make_bundle, make_graph, location):
+    model = onnx.load_from_string(make_graph())
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    folder = make_bundle(files={"model.onnx": model.SerializeToString()})
+    wanted = f"{folder / 'model.onnx'}: has data in another file, which is not allowed"
+    assert refusal(Classifier.load, folder, "cpu", 1) == wanted
+
+
+def test_a_model_that_is_no_model(make_bundle):
+    folder = make_bundle(files={"model.onnx": b"\xff" * 100})
+    wanted = f"{folder / 'model.onnx'}: not an ONNX model"
+    assert refusal(Classifier.load, folder, "cpu", 1) == wanted
 
 
 def test_a_file_that_is_not_json(make_bundle):

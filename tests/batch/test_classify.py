@@ -10,11 +10,16 @@ from pathlib import Path
 import pytest
 
 from batch.batching import WIDTH_STEP
+from batch.bundle import open_bundle
+from batch.checkpoint import Progress
 from batch.classifier import Classifier
-from batch.classify import Summary, classify_file, open_input
+from batch.classify import Job, classify_file
 from batch.dialect import Dialect
-from batch.errors import InputError, InternalError, MissingInputError, OutputError, StorageError
+from batch.errors import InputError, InternalError, OutputError, StorageError, UsageError
 from batch.records import RecordReader
+from batch.rejects import Allowance
+from batch.source import Source
+from batch.summary import Summary
 
 OLD = b"the old file\n"
 ROWS = b"".join(b'%d,"message, %d",x\n' % (row, row) for row in range(20))
@@ -45,16 +50,20 @@ TABLES = {
 
 
 @pytest.fixture
+def set_window(monkeypatch):
+    return lambda size: monkeypatch.setattr("batch.classify.WINDOW", size)
+
+
+@pytest.fixture
 def label(classifier: Classifier, tmp_path: Path):
     """Labels bytes; returns the output's bytes and the summary."""
 
     def run(data: bytes, dialect: Dialect | None = None, **options) -> tuple[bytes, Summary]:
         source, out = tmp_path / "in.csv", tmp_path / "out.csv"
         source.write_bytes(data)
-        summary, used = classify_file(
-            str(source), str(out), lambda: classifier, dialect=dialect or Dialect(), **options
-        )
-        assert used is classifier
+        job = Job(str(source), str(out), dialect or Dialect(), **options)
+        summary = classify_file(job, classifier.bundle, lambda: classifier)
+        assert summary.session is classifier.session
         assert source.read_bytes() == data
         assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv"]
         return out.read_bytes(), summary
@@ -71,9 +80,9 @@ def refuse(classifier: Classifier, tmp_path: Path):
         source.write_bytes(data)
         out.write_bytes(OLD)
         with pytest.raises(kind) as error:
-            classify_file(str(source), str(out), load, dialect=Dialect(), **options)
+            job = Job(str(source), str(out), Dialect(), restart=True, **options)
+            classify_file(job, classifier.bundle, load)
         assert out.read_bytes() == OLD
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv"]
         return str(error.value).replace(str(source), "in.csv")
 
     return run
@@ -101,7 +110,7 @@ def test_every_record_comes_out_once_with_its_own_bytes(name, label, classifier)
         assert rest[len(start) :].startswith(added), f"record {at}"
         at, rest = at + 1, rest[len(start) + len(added) :]
     assert rest == b""
-    assert summary.records == len(records) == sum(summary.labels.values())
+    assert summary.progress.records == len(records) == summary.progress.rows
 
 
 def test_the_example_inbox(root, label, stub_score, tokenizer):
@@ -116,16 +125,17 @@ def test_the_example_inbox(root, label, stub_score, tokenizer):
         score = stub_score(ids[:32])
         assert row[3:5] == ["spam" if score >= 0.5 else "ham", f"{score:.6f}"]
         assert row[5:] == [str(min(len(ids), 32)), "true" if len(ids) > 32 else "false"]
-    assert summary.records == len(before) - 1 == 64
-    assert summary.labels == Counter(row[3] for row in after[1:])
-    assert summary.truncated == sum(row[6] == "true" for row in after) > 0
+    assert summary.progress.records == len(before) - 1 == 64
+    assert summary.progress.labels == Counter(row[3] for row in after[1:])
+    assert summary.progress.truncated == sum(row[6] == "true" for row in after) > 0
 
 
 @pytest.mark.parametrize("name", ["plain", "blank lines", "line breaks in quotes", "long", "CR"])
-def test_the_window_does_not_change_the_bytes(name, label):
-    whole, _ = label(TABLES[name], window=4096)
+def test_the_window_does_not_change_the_bytes(name, label, set_window):
+    whole, _ = label(TABLES[name])
     for window in (1, 2, 7):
-        assert label(TABLES[name], window=window)[0] == whole
+        set_window(window)
+        assert label(TABLES[name])[0] == whole
 
 
 def test_the_batch_size_does_not_change_the_bytes(label, classifier, monkeypatch, root):
@@ -137,8 +147,8 @@ def test_the_batch_size_does_not_change_the_bytes(label, classifier, monkeypatch
 
 
 def test_blank_lines_are_counted(label):
-    assert label(TABLES["blank lines"])[1].blank_lines == 4
-    assert label(TABLES["plain"])[1].blank_lines == 0
+    assert label(TABLES["blank lines"])[1].progress.blank_lines == 4
+    assert label(TABLES["plain"])[1].progress.blank_lines == 0
 
 
 def test_another_dialect_and_text_column(label):
@@ -150,19 +160,20 @@ def test_another_dialect_and_text_column(label):
 def test_one_column(label):
     found, summary = label(b"text\nDo you have time\n\n", columns=("tokens",))
     assert found == b"text,tokens\nDo you have time,4\n,0\n"
-    assert summary.records == 2
+    assert summary.progress.records == 2
 
 
 @pytest.mark.parametrize("labels", [['not "spam"', "spam, sure"], ["ham\n", "\r"]])
 def test_labels_that_need_quotes(labels, make_bundle, tmp_path):
-    load = partial(Classifier.load, make_bundle(labels=labels, positive_label=labels[1]), "cpu", 1)
+    bundle = open_bundle(make_bundle(labels=labels, positive_label=labels[1]))
     (tmp_path / "in.csv").write_bytes(TABLES["plain"])
     out = tmp_path / "out.csv"
-    summary, _ = classify_file(str(tmp_path / "in.csv"), str(out), load, dialect=Dialect())
+    job = Job(str(tmp_path / "in.csv"), str(out), Dialect())
+    summary = classify_file(job, bundle, partial(Classifier.load, bundle.folder, "cpu", 1))
     with open(out, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert Counter(row["label"] for row in rows) == summary.labels
-    assert set(summary.labels) == set(labels)
+    assert Counter(row["label"] for row in rows) == summary.progress.labels
+    assert set(summary.progress.labels) == set(labels)
 
 
 def test_an_empty_file(refuse):
@@ -194,110 +205,133 @@ def test_a_column_of_ours_is_there_already(refuse, column):
         ),
     ],
 )
-def test_one_bad_row(refuse, classifier, row, problem, window):
+def test_one_bad_row(refuse, classifier, row, problem, window, set_window):
     # One record before it has two lines, so that its line is not its number.
     before = b"id,text,x\n" + ROWS.replace(b"message, 7", b"message\n7")
     assert len(before) == 369
-    found = refuse(before + row + b"21,good,x\n", load=lambda: classifier, window=window)
-    assert found == f"in.csv: {problem}"
+    set_window(window)
+    found = refuse(before + row + b"21,good,x\n", load=lambda: classifier)
+    assert found == f"in.csv: {problem}; to set bad records aside, type --max-rejects 10, or 1%"
 
 
 def test_a_refused_header_costs_no_model(refuse):
     assert refuse(b"id,note\n1,a\n").startswith("in.csv: no text column found")
 
 
-def test_a_model_that_fails_on_the_way(refuse, bundle, monkeypatch):
-    def load():
-        loaded = Classifier.load(bundle, "cpu", 1)
-        real = loaded.classify
+@pytest.mark.parametrize("window", [1, 2, 4096])
+@pytest.mark.parametrize(
+    ("problem", "shown"),
+    [
+        (InternalError("the model gave a logit"), "the model gave a logit"),
+        (ValueError("message, 9"), "ValueError"),  # another's words may hold the text
+    ],
+)
+def test_a_message_that_the_model_fails_at(
+    refuse, classifier, monkeypatch, set_window, window, problem, shown
+):
+    real = classifier.classify
 
-        def fail_later(texts):
-            if "message, 9" in texts:
-                raise InternalError("the model gave a logit that is not a finite number")
-            return real(texts)
+    def fail_at_one(texts):
+        if "message, 9" in texts:
+            raise problem
+        return real(texts)
 
-        monkeypatch.setattr(loaded, "classify", fail_later)
-        return loaded
+    monkeypatch.setattr(classifier, "classify", fail_at_one)
+    set_window(window)
+    message = refuse(TABLES["plain"], InternalError, lambda: classifier)
+    assert message == f"in.csv: the model failed at line 11, byte offset 163: {shown}"
+    assert TABLES["plain"].index(b"\n9,") + 1 == 163
 
-    message = refuse(TABLES["plain"], InternalError, load, window=2)
-    assert message == "the model gave a logit that is not a finite number"
 
+def test_a_failure_that_does_not_come_again(refuse, classifier, monkeypatch):
+    real, failures = classifier.classify, [RuntimeError("once")]
 
-class Breaking(io.BytesIO):
-    """Gives its bytes, and then an error of the operating system."""
+    def fail_once(texts):
+        if failures:
+            raise failures.pop()
+        return real(texts)
 
-    def read(self, n=-1):
-        if data := super().read(n):
-            return data
-        raise OSError(errno.EIO, "Input/output error")
+    monkeypatch.setattr(classifier, "classify", fail_once)
+    message = refuse(TABLES["plain"], InternalError, lambda: classifier)
+    assert message == "in.csv: the model failed at a batch: RuntimeError"
 
 
 @pytest.mark.parametrize("data", [b"", b"id,te", b"id,text\n1,a\n"])
 def test_an_input_that_cannot_be_read_to_its_end(refuse, classifier, monkeypatch, data):
-    monkeypatch.setattr("batch.classify.open_input", lambda _: Breaking(data))
+    class Breaking(io.BytesIO):
+        def read(self, n=-1):
+            if data := super().read(n):
+                return data
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Source, "stream", lambda *_: Breaking(data))
     message = refuse(b"", StorageError, lambda: classifier)
     assert message == "in.csv: reading stopped: Input/output error"
 
 
-def test_an_input_without_bytes_yet(refuse, monkeypatch):
-    class Waiting(io.BytesIO):
-        def read(self, n=-1):
-            return None
-
-    monkeypatch.setattr("batch.classify.open_input", lambda _: Waiting())
-    assert refuse(b"", StorageError) == (
-        "in.csv: reading stopped: the input has no bytes yet and would not wait for them"
+def test_a_stream_has_no_place_for_rejects(classifier):
+    job = Job("-", "-", Dialect(), allowance=Allowance.parse("1"))
+    with pytest.raises(UsageError) as error:
+        classify_file(job, classifier.bundle, lambda: pytest.fail("loaded"))
+    assert str(error.value) == (
+        "--max-rejects: rejects go into a file beside the output, which this output has no "
+        "place for; give a file as --out"
     )
-
-
-def test_inputs_that_are_not_there(tmp_path, monkeypatch):
-    (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    for name, message in (
-        (tmp_path, f"{tmp_path} is a folder; give a CSV file"),
-        (tmp_path / "none", f"cannot read {tmp_path / 'none'}: No such file or directory"),
-        (
-            tmp_path / "loop",
-            f"cannot read {tmp_path / 'loop'}: Too many levels of symbolic links",
-        ),
-    ):
-        with pytest.raises(MissingInputError) as error:
-            open_input(str(name))
-        assert str(error.value) == message
-    monkeypatch.setattr("sys.stdin", None)
-    with pytest.raises(MissingInputError) as error:
-        open_input("-")
-    assert str(error.value) == "standard input is closed"
 
 
 def test_the_output_is_checked_before_anything_is_read(tmp_path):
     (tmp_path / "in.csv").write_bytes(TABLES["plain"])
-    run = partial(classify_file, dialect=Dialect(), load_classifier=lambda: pytest.fail("loaded"))
-    with pytest.raises(OutputError) as error:
-        run(str(tmp_path / "in.csv"), str(tmp_path / "in.csv"))
-    assert str(error.value) == (
-        f"{tmp_path / 'in.csv'} is the input {tmp_path / 'in.csv'}; give another --out"
+
+    def run(source: Path, out: Path):
+        with pytest.raises(OutputError) as error:
+            classify_file(
+                Job(str(source), str(out), Dialect()), None, lambda: pytest.fail("loaded")
+            )
+        return str(error.value)
+
+    source = tmp_path / "in.csv"
+    assert run(source, source) == f"{source} is the input {source}; give another --out"
+    wanted = f"the folder {tmp_path / 'no'} does not exist; make it first"
+    assert run(tmp_path / "none.csv", tmp_path / "no" / "out.csv") == wanted
+    assert source.read_bytes() == TABLES["plain"]
+
+    other = source.rename(tmp_path / "out.rejects.csv")
+    wanted = f"{other} is the input {other}; give another --out"
+    assert run(other, tmp_path / "out.csv") == wanted
+    wanted = f"{other} is not a rejects file, and rejects would go there; "
+    assert run(tmp_path / "none.csv", tmp_path / "out.csv") == (
+        f"{wanted}move it, or give another --out"
     )
-    with pytest.raises(OutputError) as error:
-        run(str(tmp_path / "none.csv"), str(tmp_path / "no" / "out.csv"))
-    assert str(error.value) == f"the folder {tmp_path / 'no'} does not exist; make it first"
-    assert (tmp_path / "in.csv").read_bytes() == TABLES["plain"]
+    assert other.read_bytes() == TABLES["plain"]
 
 
 def test_the_summary(classifier, make_bundle, monkeypatch):
-    summary = Summary("message", 1234, Counter(ham=1230, spam=4), 2, 1, 2.0)
-    assert summary.lines(classifier, "out.csv") == [
-        "1,234 records in, 1,234 rows out: 1,230 ham, 4 spam",
-        "text column: message",
-        "617 rows a second on cpu (1 thread), 2.0 s; stub",
+    labels = {"ham": 1230, "spam": 3}
+    done = Progress(
+        records=1234, rejects=1, labels=labels, truncated=2, blank_lines=1, is_complete=True
+    )
+    summary = Summary(classifier.manifest, "message", "out.csv", "out.rejects.csv", done)
+    rest = [
         "weights: none, the graph is a sum",
         "2 messages cut to 32 tokens",
         "1 blank line skipped",
+        "WARNING: in.csv has grown",
+        "rejected: out.rejects.csv",
         "written: out.csv",
     ]
+    summary.warnings.append("in.csv has grown")
+    first = ["1,234 records in, 1,233 rows out, 1 reject: 1,230 ham, 3 spam"]
+    assert summary.lines() == [*first, "text column: message", *rest]
+    summary.session, summary.labelled, summary.seconds = classifier.session, 1000, 2.0
+    speed = "500 rows a second on cpu (1 thread), 2.0 s; stub"
+    assert summary.lines() == [*first, "text column: message", speed, *rest]
+    assert summary.counts() == {"records": 1234, "rows": 1233, "rejects": 1, "labels": labels}
+
     partial_data = make_bundle(training={"data": {"is_partial": True}})
     other = Classifier.load(partial_data, "cpu", 1)
     monkeypatch.setattr(other.session, "note", "no GPU; running on the CPU")
-    assert Summary("text").lines(other, "-") == [
+    empty = Summary(other.manifest, "text", "standard output", "", session=other.session)
+    assert empty.lines() == [
         "0 records in, 0 rows out: 0 ham, 0 spam",
         "text column: text",
         "0 rows a second on cpu (1 thread), 0.0 s; stub",
@@ -310,12 +344,10 @@ def test_the_summary(classifier, make_bundle, monkeypatch):
 
 def test_the_summary_of_one_record(label, classifier):
     _, summary = label(b"id, Message \n1,Do you have time\n")
-    assert summary.lines(classifier, "-")[:2] == [
+    assert summary.lines()[:2] == [
         "1 record in, 1 row out: 1 ham, 0 spam",
         "text column: Message",
     ]
-    one = Summary("text", 1, Counter(spam=1), truncated=1, blank_lines=2)
-    assert one.lines(classifier, "-")[4:6] == [
-        "1 message cut to 32 tokens",
-        "2 blank lines skipped",
-    ]
+    done = Progress(records=1, labels={"spam": 1}, truncated=1, blank_lines=2)
+    one = Summary(classifier.manifest, "text", "o", "", done)
+    assert one.lines()[3:5] == ["1 message cut to 32 tokens", "2 blank lines skipped"]

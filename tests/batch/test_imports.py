@@ -23,17 +23,18 @@ LABEL_A_FILE = """
 import json, sys
 events = []
 sys.addaudithook(lambda name, _: events.append(name) if name.startswith("socket.") else None)
+from batch.bundle import open_bundle
 from batch.classifier import Classifier
-from batch.classify import classify_file
+from batch.classify import Job, classify_file
 from batch.dialect import Dialect
 source, out, bundle = sys.argv[1:]
 load = lambda: Classifier.load(bundle, "cpu", 1)
-summary, _ = classify_file(source, out, load, dialect=Dialect())
+summary = classify_file(Job(source, out, Dialect()), open_bundle(bundle), load)
 seen = list(events)
 roots = {name.split(".")[0] for name in sys.modules}
 import socket
 socket.socket().close()
-print(json.dumps([summary.records, seen, sorted(roots), events]))
+print(json.dumps([summary.progress.records, seen, sorted(roots), events]))
 """
 
 

@@ -6,6 +6,7 @@ environment says how it behaves:
     STUB_WINDOW=n      rows in a window (a commit point may follow each)
     STUB_COMMIT=s      seconds between commit points; 0: one after each window
     STUB_SLEEP=s       seconds that a window takes
+    STUB_SYNC=s        seconds that each fsync takes
     STUB_RAISE=text    a text that makes the model raise
     STUB_LOADS=path    gets a line when the model is loaded
 """
@@ -13,13 +14,37 @@ environment says how it behaves:
 import os
 import time
 import zlib
+from pathlib import Path
 
 import numpy as np
 
 import batch.classify
-from batch.bundle import open_bundle
+from batch.bundle import MANIFEST, TOKENIZER, Manifest, file_entries, open_bundle
 from batch.classifier import Classifier, Predictions
 from batch.cli import main
+
+
+def write_bundle(folder: Path, **changes) -> Path:
+    """A bundle whose manifest is real and whose other files nobody reads."""
+    for name in ("model.onnx", TOKENIZER):
+        (folder / name).write_bytes(name.encode())
+    values = {
+        "labels": ["ham", "spam"],
+        "positive_label": "spam",
+        "threshold": 0.5,
+        "temperature": 1.0,
+        "max_length": 32,
+        "fixed_length": False,
+        "pooling": "last_token",
+        "pad_id": 50256,
+        "model": "stub",
+        "weights": "none, the scores are hashes",
+        "variants": {"fp32": "model.onnx"},
+        "files": file_entries(folder),
+    }
+    text = Manifest(**values | changes).to_json()
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    return folder
 
 
 class StubSession:
@@ -56,7 +81,14 @@ class StubClassifier:
         )
 
 
+def slow_sync(descriptor: int, sync=os.fsync) -> None:
+    time.sleep(float(os.environ["STUB_SYNC"]))
+    sync(descriptor)
+
+
 if __name__ == "__main__":
+    if "STUB_SYNC" in os.environ:
+        os.fsync = slow_sync
     Classifier.load = StubClassifier.load
     batch.classify.WINDOW = int(os.environ.get("STUB_WINDOW", batch.classify.WINDOW))
     batch.classify.COMMIT_SECONDS = float(os.environ.get("STUB_COMMIT", 5))

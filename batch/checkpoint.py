@@ -99,13 +99,18 @@ def write_checkpoint(target: Path, checkpoint: Checkpoint) -> None:
     """Replace the checkpoint of ``target``: the old one or the new one is there, and whole."""
     body = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(checkpoint)}
     text = json.dumps({**body, "sha256": _digest(body)}, indent=1) + "\n"
-    temporary = target.with_name(temporary_name(target, ".checkpoint"))
+    replace_file(checkpoint_path(target), text.encode("ascii"), target, ".checkpoint")
+
+
+def replace_file(path: Path, data: bytes, target: Path, kind: str) -> None:
+    """Replace a small file beside ``target``: the old one or the new one is there, and whole."""
+    temporary = target.with_name(temporary_name(target, kind))
     file = create_file(temporary, 0o600)
     try:
         with file:
-            write_all(file, text.encode("ascii"))
+            write_all(file, data)
             os.fsync(file.fileno())
-        os.replace(temporary, checkpoint_path(target))
+        os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -11,8 +11,6 @@ from batch.options import layout_options, make_dialect, make_layout
 
 log = logging.getLogger("batch")
 
-REJECTED = 3  # exit status: complete, but some records were rejected
-
 _bundle = click.option(
     "--bundle", default="models/spam", show_default=True, help="Folder made by spam-export."
 )
@@ -45,6 +43,8 @@ def main() -> None:
 @main.command()
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
 @click.option("--out", help="File to write; - is standard output.")
+@click.option("--out-dir", metavar="DIR", help="Folder to write into, each INPUT by its own name.")
+@click.option("--force", is_flag=True, help="With --out-dir: what was labelled already, too.")
 @_bundle
 @click.option("--columns", default="label,score", show_default=True,
     help="Columns to append, of label, score, tokens, truncated.")  # fmt: skip
@@ -60,8 +60,8 @@ def main() -> None:
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text",
     show_default=True, help="json: one object a line on standard error.")  # fmt: skip
 def classify(
-    inputs, out, bundle, columns, max_rejects, restart, device, threads, expect_digest,
-    allow_unverified, quiet, log_format, **layout,
+    inputs, out, out_dir, force, bundle, columns, max_rejects, restart, device, threads,
+    expect_digest, allow_unverified, quiet, log_format, **layout,
 ) -> None:  # fmt: skip
     """Label every record of INPUT, a CSV, JSON Lines or Parquet file; - is standard input.
 
@@ -73,27 +73,58 @@ def classify(
     Example:
       spam-batch classify inbox.csv --out labeled.csv
       spam-batch classify dump.csv.gz --out labeled.csv.zst --delimiter ';' --encoding cp1252
+      spam-batch classify dumps/ --out-dir labeled/
       ssh mail cat dump.csv | spam-batch classify - --out - > labeled.csv
     """
     show_log("batch", quiet, log_format)
     from batch.bundle import open_bundle
     from batch.classifier import Classifier
     from batch.classify import Job, classify_file
+    from batch.folder import REJECTED, label_files
     from batch.rejects import Allowance
     from batch.table import parse_columns
 
-    input_ = inputs[0]
-    job = Job(
-        input_, out, make_dialect(input_, **layout), layout["text_column"], parse_columns(columns),
-        Allowance.parse(max_rejects), restart, progress=not quiet and log_format == "text",
-        layout=make_layout(**layout),
-    )  # fmt: skip
+    inputs, outs = _pair(inputs, out, out_dir, force)
+    progress = not quiet and log_format == "text"
+    ours, allowance, form = (
+        parse_columns(columns),
+        Allowance.parse(max_rejects),
+        make_layout(**layout),
+    )
+    jobs = [
+        Job(
+            name, target, make_dialect(name, **layout), layout["text_column"], ours, allowance,
+            restart, progress, form,
+        )
+        for name, target in zip(inputs, outs, strict=True)
+    ]  # fmt: skip
     load = partial(Classifier.load, bundle, device, threads, allow_unverified=allow_unverified)
-    summary = classify_file(job, open_bundle(bundle, expect_digest), load)
+    opened = open_bundle(bundle, expect_digest)
+    if out_dir is not None:
+        click.get_current_context().exit(label_files(jobs, opened, load, force))
+    summary = classify_file(jobs[0], opened, load)
     for number, line in enumerate(summary.lines()):
         log.info("%s", line, extra={} if number else {"counts": summary.counts()})
     if summary.progress.rejects:
         click.get_current_context().exit(REJECTED)
+
+
+def _pair(inputs, out: str | None, out_dir: str | None, force: bool):
+    """The files to read, and the file to write for each."""
+    from batch.inputs import find_inputs, name_outputs
+
+    if (out is None) == (out_dir is None):
+        raise click.UsageError("type either --out FILE, or --out-dir DIR for one or more inputs")
+    if out_dir is not None:
+        files = find_inputs(inputs)
+        return files, name_outputs(files, out_dir)
+    if force:
+        raise click.UsageError("--force: only what --out-dir skips; to begin anew, type --restart")
+    if len(inputs) > 1:
+        raise click.UsageError(
+            f"{len(inputs)} inputs cannot be labelled into one file; type --out-dir DIR"
+        )
+    return inputs, [out]
 
 
 @main.command()

@@ -251,7 +251,7 @@ class Journal:
         """Remove what killed runs left: part files of this target that nobody will ask for."""
         name = re.compile(
             re.escape(f".{self.target.name}.")
-            + r"[0-9a-f]{16}(\.rejects|\.checkpoint|\.whole)?\.part"
+            + r"[0-9a-f]{16}(\.rejects|\.checkpoint|\.whole|\.done)?\.part"
         )
         with contextlib.suppress(OSError), os.scandir(self.target.parent) as entries:
             for entry in entries:

@@ -166,7 +166,7 @@ def open_source(name: str) -> Iterator[Source]:
         yield Source(name, getattr(sys.stdin.buffer, "raw", sys.stdin.buffer))
         return
     if os.path.isdir(name):
-        raise MissingInputError(f"{name} is a folder; give a CSV file")
+        raise MissingInputError(f"{name} is a folder; to label its files, type --out-dir DIR")
     try:
         file = open(name, "rb", buffering=0)  # noqa: SIM115
     except OSError as error:

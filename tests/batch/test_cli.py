@@ -99,7 +99,7 @@ def test_a_delimiter_that_is_none(invoke, option, message):
     ("args", "exit_code", "message"),
     [
         (("none.csv", "--out", "o"), 66, "cannot read none.csv: No such file or directory"),
-        ((".", "--out", "o"), 66, ". is a folder; give a CSV file"),
+        ((".", "--out", "o"), 66, ". is a folder; to label its files, type --out-dir DIR"),
         (("in.csv", "--out", "."), 73, ". is a folder; give the name of a file"),
         (("in.csv", "--out", "in.csv"), 73, "in.csv is the input in.csv; give another --out"),
         (

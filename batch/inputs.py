@@ -1,0 +1,73 @@
+"""Several inputs: which files they are, and where each is labelled into."""
+
+import glob
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from batch.errors import MissingInputError, OutputError, UsageError
+from batch.formats import ENDINGS, inner_ending
+from batch.rejects import ENDING as REJECTS_ENDING
+from batch.rejects import rejects_path
+
+
+def find_inputs(names: Sequence[str]) -> list[str]:
+    """The files that were asked for, each once: a folder stands for those in it, by name.
+
+    Of a folder, files count whose name has a known ending and does not begin with a dot; rejects
+    and folders within it do not. A pattern that the shell left alone stands for what matches.
+
+    Raises:
+        MissingInputError: a folder or pattern has no file.
+        UsageError: standard input, which has no name.
+    """
+    found: dict[str, str] = {}  # by where it really is
+    for name in names:
+        if name == "-":
+            raise UsageError("--out-dir: standard input has no name; give --out instead")
+        for path in _expand(name):
+            found.setdefault(os.path.realpath(path), path)
+    return list(found.values())
+
+
+def _expand(name: str) -> list[str]:
+    if os.path.isdir(name):
+        files = sorted(path for path in Path(name).iterdir() if _is_dump(path))
+        if not files:
+            known = ", ".join(ENDINGS)
+            raise MissingInputError(f"{name}: has no files to label, which end in {known}")
+        return list(map(str, files))
+    if glob.has_magic(name) and not os.path.exists(name):
+        files = sorted(path for path in glob.glob(name) if os.path.isfile(path))
+        if not files:
+            raise MissingInputError(f"{name}: no file matches")
+        return files
+    return [name]
+
+
+def _is_dump(path: Path) -> bool:
+    if path.name.startswith(".") or path.name.endswith(REJECTS_ENDING):
+        return False
+    return inner_ending(path.name) in ENDINGS and path.is_file()
+
+
+def name_outputs(inputs: Sequence[str], folder: str) -> list[str]:
+    """Where each input goes: the folder, and the input's own name.
+
+    Raises:
+        OutputError: no such folder.
+        UsageError: two of them would be the same file, or one the rejects of another.
+    """
+    if not os.path.isdir(folder):
+        raise OutputError(f"the folder {folder} does not exist; make it first")
+    sources: dict[str, str] = {}
+    outputs = [str(Path(folder) / Path(name).name) for name in inputs]
+    for name, out in zip(inputs, outputs, strict=True):
+        for path in (out, str(rejects_path(Path(out)))):
+            if path in sources:
+                raise UsageError(
+                    f"{sources[path]} and {name} would both write {path}; "
+                    "label them into two folders"
+                )
+            sources[path] = name
+    return outputs

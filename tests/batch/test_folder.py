@@ -1,0 +1,275 @@
+"""Many files into a folder: found, named, skipped when done, and one fault stops no other."""
+
+import gzip
+import json
+import os
+
+import pytest
+from click.testing import CliRunner
+
+from batch import folder
+from batch.cli import main
+from batch.errors import MissingInputError, OutputError, UsageError
+from batch.inputs import find_inputs, name_outputs
+
+TABLE = b"id,text\n1,Do you have time\n"
+LABELLED = b"id,text,label,score\n1,Do you have time,ham,0.017986\n"
+
+
+@pytest.fixture
+def loads(monkeypatch, classifier) -> list[str]:
+    """Gets an element whenever the classifier is loaded."""
+    counted: list[str] = []
+
+    def load(*_, **__):
+        counted.append("loaded")
+        return classifier
+
+    monkeypatch.setattr("batch.classifier.Classifier.load", load)
+    return counted
+
+
+@pytest.fixture
+def run(bundle, tmp_path, monkeypatch, loads):
+    """Runs ``spam-batch classify``; returns the exit status and the lines that were said."""
+    monkeypatch.chdir(tmp_path)
+    os.mkdir("in")
+    os.mkdir("out")
+
+    def run(*args):
+        args = ["classify", *map(str, args), "--bundle", str(bundle)]
+        result = CliRunner().invoke(main, args)
+        assert result.stdout == ""
+        return result.exit_code, result.stderr.splitlines()
+
+    return run
+
+
+def write(*names: str, data: bytes = TABLE) -> None:
+    for name in names:
+        with open(name, "wb") as file:
+            file.write(data)
+
+
+def read(name: str) -> bytes:
+    with open(name, "rb") as file:
+        return file.read()
+
+
+def test_a_folder_then_the_same_folder_with_one_more(run, loads):
+    write("in/b.csv", "in/a.csv")
+    write("in/c.csv.gz", data=gzip.compress(TABLE))
+    write("in/.hidden.csv", "in/a.rejects.csv", "in/notes.txt")
+    os.mkdir("in/d.csv")
+    one = "1 record in, 1 row out: 1 ham, 0 spam"
+    assert run("in", "--out-dir", "out") == (
+        0,
+        [f"in/a.csv: {one}", f"in/b.csv: {one}", f"in/c.csv.gz: {one}",
+         "3 files: 3 labelled, 0 skipped, 0 failed"],
+    )  # fmt: skip
+    assert loads == ["loaded"]
+    assert read("out/a.csv") == read("out/b.csv") == LABELLED
+    assert gzip.decompress(read("out/c.csv.gz")) == LABELLED
+    assert sorted(os.listdir("out")) == [
+        ".a.csv.done.json", ".b.csv.done.json", ".c.csv.gz.done.json", "a.csv", "b.csv", "c.csv.gz"
+    ]  # fmt: skip
+    write("in/b.jsonl", data=b'{"text":"a, b"}\n')
+    assert run("in", "--out-dir", "out") == (
+        0,
+        ["in/a.csv: was labelled already", "in/b.csv: was labelled already",
+         "in/b.jsonl: 1 record in, 1 row out: 0 ham, 1 spam", "in/c.csv.gz: was labelled already",
+         "4 files: 1 labelled, 3 skipped, 0 failed"],
+    )  # fmt: skip
+    assert len(loads) == 2
+
+
+def test_nothing_to_do_loads_no_model(run, loads):
+    write("in/a.csv")
+    run("in/a.csv", "--out-dir", "out")
+    run("in/a.csv", "--out-dir", "out", "--quiet")
+    assert loads == ["loaded"]
+    assert run("in/a.csv", "--out-dir", "out", "--force")[1][-1] == (
+        "1 file: 1 labelled, 0 skipped, 0 failed"
+    )
+    assert len(loads) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: write("in/a.csv", data=TABLE.replace(b"time", b"tine")),
+        lambda: write("out/a.csv", data=LABELLED + b"more\n"),
+        lambda: write("out/a.csv", data=LABELLED.replace(b"ham", b"ham"[::-1])),
+        lambda: os.unlink("out/a.csv"),
+        lambda: write("out/.a.csv.done.json", data=b"{"),
+        lambda: write("out/.a.csv.done.json", data=b"[1]"),
+        lambda: os.unlink("out/.a.csv.done.json"),
+    ],
+)
+def test_what_has_changed_is_labelled_again(run, change):
+    write("in/a.csv")
+    run("in", "--out-dir", "out")
+    change()
+    assert run("in", "--out-dir", "out")[1][-1] == "1 file: 1 labelled, 0 skipped, 0 failed"
+    assert run("in", "--out-dir", "out")[1][-1] == "1 file: 0 labelled, 1 skipped, 0 failed"
+
+
+def test_the_same_bytes_at_another_time_are_the_same(run):
+    write("in/a.csv")
+    run("in", "--out-dir", "out")
+    os.utime("in/a.csv", (1, 1))
+    os.utime("out/a.csv", (2, 2))
+    assert run("in", "--out-dir", "out")[1][-1] == "1 file: 0 labelled, 1 skipped, 0 failed"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [("--columns", "label"), ("--text-column", "id"), ("--max-rejects", "1"), ("--escape", "\\")],
+)
+def test_other_options_label_again(run, args):
+    write("in/a.csv")
+    run("in", "--out-dir", "out")
+    assert run("in", "--out-dir", "out", *args)[1][-1] == "1 file: 1 labelled, 0 skipped, 0 failed"
+
+
+def test_another_bundle_labels_again(run, make_bundle):
+    write("in/a.csv")
+    run("in", "--out-dir", "out")
+    path = "out/.a.csv.done.json"
+    done = json.loads(read(path))
+    write(path, data=json.dumps({**done, "bundle": "0" * 64}).encode())
+    assert run("in", "--out-dir", "out")[1][-1] == "1 file: 1 labelled, 0 skipped, 0 failed"
+
+
+def test_one_bad_file_does_not_stop_the_others(run):
+    write("in/a.csv", data=b"id,note\n1,a\n")
+    write("in/b.csv", data=TABLE + b"2\n")
+    write("in/c.csv")
+    exit_code, said = run("in", "none.csv", "--out-dir", "out", "--columns", "label,score")
+    assert (exit_code, said) == (
+        66,
+        [
+            "error: in/a.csv: no text column found; columns: 'id', 'note'; "
+            "name it with --text-column",
+            "error: in/b.csv: line 3, byte offset 27: has 1 field, expected 2; to set bad records "
+            "aside, type --max-rejects 10, or 1%",
+            "in/c.csv: 1 record in, 1 row out: 1 ham, 0 spam",
+            "error: cannot read none.csv: No such file or directory",
+            "4 files: 1 labelled, 0 skipped, 3 failed",
+        ],
+    )
+    assert [name for name in os.listdir("out") if not name.startswith(".")] == ["c.csv"]
+
+
+def test_rejects_are_told_each_time(run):
+    write("in/a.csv", data=TABLE + b"2\n")
+    write("in/b.csv")
+    args = ("in", "--out-dir", "out", "--max-rejects", 1)
+    exit_code, said = run(*args)
+    assert exit_code == 3
+    assert said[:2] == [
+        "in/a.csv: 2 records in, 1 row out, 1 reject: 1 ham, 0 spam",
+        f"in/a.csv: rejected: {os.path.realpath('out')}/a.rejects.csv",
+    ]
+    exit_code, said = run(*args)
+    assert (exit_code, said[0]) == (3, "in/a.csv: was labelled already, with 1 rejected")
+
+
+def test_a_bundle_that_cannot_be_loaded_stops_all(run, monkeypatch):
+    from batch.errors import BundleError
+
+    def load(*_, **__):
+        raise BundleError("models/spam: was never verified")
+
+    monkeypatch.setattr("batch.classifier.Classifier.load", load)
+    write("in/a.csv", "in/b.csv")
+    assert run("in", "--out-dir", "out") == (
+        78, ["spam-batch: error: models/spam: was never verified"]
+    )  # fmt: skip
+
+
+def test_the_worst_status_of_several():
+    statuses = [70, 74, 73, 78, 2, 75, 66, 65, 3, 0]
+    assert sorted(statuses, key=folder.WORST_FIRST.index) == statuses
+
+
+@pytest.mark.parametrize(
+    ("args", "exit_code", "message"),
+    [
+        (
+            ("in/a.csv", "in/b.csv", "--out", "o.csv"), 2,
+            "Error: 2 inputs cannot be labelled into one file; type --out-dir DIR",
+        ),
+        (
+            ("in/a.csv",), 2,
+            "Error: type either --out FILE, or --out-dir DIR for one or more inputs",
+        ),
+        (
+            ("in/a.csv", "--out", "o.csv", "--out-dir", "out"), 2,
+            "Error: type either --out FILE, or --out-dir DIR for one or more inputs",
+        ),
+        (
+            ("in/a.csv", "--out", "o.csv", "--force"), 2,
+            "Error: --force: only what --out-dir skips; to begin anew, type --restart",
+        ),
+        (
+            ("in", "--out", "o.csv"), 66,
+            "spam-batch: error: in is a folder; to label its files, type --out-dir DIR",
+        ),
+        (
+            ("-", "--out-dir", "out"), 2,
+            "spam-batch: error: --out-dir: standard input has no name; give --out instead",
+        ),
+        (
+            ("in", "--out-dir", "none"), 73,
+            "spam-batch: error: the folder none does not exist; make it first",
+        ),
+        (
+            ("in", "in/none*.csv", "--out-dir", "out"), 66,
+            "spam-batch: error: in/none*.csv: no file matches",
+        ),
+        (
+            ("out", "--out-dir", "out"), 66,
+            "spam-batch: error: out: has no files to label, which end in .csv, .tsv, .jsonl, "
+            ".ndjson, .parquet, .pq",
+        ),
+        (
+            ("in", "a.csv", "--out-dir", "out"), 2,
+            "spam-batch: error: in/a.csv and a.csv would both write out/a.csv; "
+            "label them into two folders",
+        ),
+        (
+            ("in/a.csv", "in/a.rejects.csv", "--out-dir", "out"), 2,
+            "spam-batch: error: in/a.csv and in/a.rejects.csv would both write "
+            "out/a.rejects.csv; label them into two folders",
+        ),
+        (
+            ("in/a.csv", "--out-dir", "in"), 73,
+            "error: in/a.csv is the input in/a.csv; give another --out",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_refused(run, args, exit_code, message):
+    write("a.csv", "in/a.csv", "in/b.csv", "in/a.rejects.csv")
+    found, said = run(*args)
+    assert found == exit_code
+    assert message in said
+    assert os.listdir("out") == []
+
+
+def test_patterns_and_names_stand_for_each_file_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.mkdir("in")
+    write("in/a.csv", "in/b.tsv", "in/[x].csv")
+    os.symlink("a.csv", "in/link.csv")
+    assert find_inputs(["in/b.tsv", "in/*.csv", "in"]) == ["in/b.tsv", "in/[x].csv", "in/a.csv"]
+    assert find_inputs(["in/[x].csv"]) == ["in/[x].csv"]
+    assert find_inputs(["none.csv"]) == ["none.csv"]
+    assert name_outputs(["in/b.tsv", "x"], "in") == ["in/b.tsv", "in/x"]
+    for action, kind in (
+        (lambda: find_inputs(["-"]), UsageError),
+        (lambda: find_inputs(["*.none"]), MissingInputError),
+        (lambda: name_outputs([], "none"), OutputError),
+    ):
+        with pytest.raises(kind):
+            action()

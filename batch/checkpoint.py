@@ -3,6 +3,7 @@
 docs/formats.md describes the file.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from batch import __version__
-from batch.errors import BundleError, InputError, UsageError
+from batch.errors import BundleError, InputError, StorageError, UsageError
 from batch.output import create_file, sync_folder, write_all
 from batch.source import Identity
 
@@ -122,6 +123,7 @@ def read_checkpoint(target: Path) -> Checkpoint | None:
 
     Raises:
         InputError: it is damaged, not ours, or of another format version.
+        StorageError: it cannot be read.
     """
     path = checkpoint_path(target)
     hint = "start over with --restart"
@@ -130,7 +132,9 @@ def read_checkpoint(target: Path) -> Checkpoint | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}; {hint}") from None
+        if error.errno in (errno.ELOOP, errno.EPERM):
+            raise InputError(f"{path}: is not a regular file of this user; {hint}") from None
+        raise StorageError(f"{path}: cannot be read: {error.strerror}") from None
     try:
         values = json.loads(data)
         said = values.pop("sha256")
@@ -158,5 +162,5 @@ def _read_own_file(path: Path) -> bytes:
     with open(descriptor, "rb") as file:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-            raise OSError(1, "not a regular file of this user")
+            raise OSError(errno.EPERM, "not ours")
         return file.read()

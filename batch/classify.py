@@ -110,6 +110,8 @@ def _label_to_file(job: Job, source: Source, target: Path, bundle: Bundle, load)
                 _say_resumed(job, summary.progress)
             if not summary.progress.is_complete:
                 if journal.was_resumed:
+                    if job.allowance.percent is None:
+                        _check_allowed(job, summary.progress)
                     table.go_to(summary.progress.offset, summary.progress.line)
                 classifier = _load(load, bundle, summary)
                 if not journal.was_resumed:
@@ -267,5 +269,8 @@ def _say_resumed(job: Job, done: Progress) -> None:
 def _check_end(job: Job, source: Source, summary: Summary) -> None:
     if warning := source.check_unchanged():
         summary.warnings.append(warning)
-    done = summary.progress
+    _check_allowed(job, summary.progress)
+
+
+def _check_allowed(job: Job, done: Progress) -> None:
     job.allowance.check_total(job.source, done.rejects, done.records)

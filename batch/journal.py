@@ -117,12 +117,12 @@ class Journal:
     def _reopen(self, part: Path, done: Progress) -> None:
         rejects = self._rejects_part(part)
         self._remove_leftovers(keep=(part, rejects) if done.reject_bytes else (part,))
-        self._part = PartFile.reopen(part, done.bytes, done.crc32)
         sums = (done.reject_bytes, done.reject_crc32)
         # Killed between the two renames: the rejects have their name.
         has_name = done.is_complete and is_written(rejects_path(self.target), *sums)
         if done.reject_bytes and (rejects.exists() or not has_name):
             self._rejects = PartFile.reopen(rejects, *sums)
+        self._part = PartFile.reopen(part, done.bytes, done.crc32)
 
     @staticmethod
     def _rejects_part(part: Path) -> Path:
@@ -157,7 +157,7 @@ class Journal:
                 second one may succeed although the data is lost.
         """
         progress = self.progress
-        if progress == self._committed:
+        if progress == self._committed or not (self.origin or progress.is_complete):
             return
         self._is_sound = False  # until all of it has succeeded
         with self._writing():

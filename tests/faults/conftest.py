@@ -37,6 +37,7 @@ class Case:
     args: list[str] = field(default_factory=lambda: ["--max-rejects", "2"])
     env: dict[str, str] = field(default_factory=dict)
     has_old: bool = True
+    started: list[subprocess.Popen] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         (self.folder / "in.csv").write_bytes(TABLE)
@@ -82,7 +83,17 @@ class Case:
 
     def start(self, *args: object, env=None, **options) -> subprocess.Popen:
         options = {"stderr": subprocess.PIPE, "cwd": self.folder, **options}
-        return subprocess.Popen(self.command(*args), env=self.environment(**(env or {})), **options)
+        command, env = self.command(*args), self.environment(**(env or {}))
+        self.started.append(subprocess.Popen(command, env=env, **options))
+        return self.started[-1]
+
+    def end(self) -> None:
+        for process in self.started:
+            process.kill()
+            process.wait()
+            for stream in filter(None, (process.stdin, process.stdout, process.stderr)):
+                stream.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def check_untouched(self) -> None:
         """What holds after each fault: the output is old or absent, the input as it was."""
@@ -114,7 +125,7 @@ def make_case(tmp_path: Path, stub_bundle: Path) -> Callable[..., Case]:
 
     yield make
     for case in made:
-        shutil.rmtree(case.folder, ignore_errors=True)
+        case.end()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ environment says how it behaves:
 
     STUB_WINDOW=n      rows in a window (a commit point may follow each)
     STUB_COMMIT=s      seconds between commit points; 0: one after each window
+    STUB_BLOCK=n       bytes asked of the input at a time
     STUB_SLEEP=s       seconds that a window takes
     STUB_SYNC=s        seconds that each fsync takes
     STUB_RAISE=text    a text that makes the model raise
@@ -14,14 +15,17 @@ environment says how it behaves:
 import os
 import time
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 import batch.classify
+import batch.rows
 from batch.bundle import MANIFEST, TOKENIZER, Manifest, file_entries, open_bundle
 from batch.classifier import Classifier, Predictions
 from batch.cli import main
+from batch.records import RecordReader
 
 
 def write_bundle(folder: Path, **changes) -> Path:
@@ -90,6 +94,8 @@ if __name__ == "__main__":
     if "STUB_SYNC" in os.environ:
         os.fsync = slow_sync
     Classifier.load = StubClassifier.load
+    if block := os.environ.get("STUB_BLOCK"):
+        batch.rows.RecordReader = partial(RecordReader, block_size=int(block))
     batch.classify.WINDOW = int(os.environ.get("STUB_WINDOW", batch.classify.WINDOW))
     batch.classify.COMMIT_SECONDS = float(os.environ.get("STUB_COMMIT", 5))
     main(prog_name="spam-batch")

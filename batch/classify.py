@@ -14,7 +14,7 @@ from batch.bundle import Bundle
 from batch.checkpoint import Origin, Progress
 from batch.classifier import Classifier, Predictions
 from batch.dialect import Dialect
-from batch.errors import BundleError, InputError, InternalError, SpamBatchError, UsageError
+from batch.errors import BrokenInputError, BundleError, InternalError, SpamBatchError, UsageError
 from batch.formats import check_output, open_table
 from batch.journal import Journal
 from batch.lock import hold_lock
@@ -180,7 +180,7 @@ def _read_window(table: TextTable, before: int) -> list[Record]:
     """The next records; how many depends on nothing but their number and lengths.
 
     Raises:
-        InputError: the input breaks off, or its compressed form is damaged.
+        BrokenInputError: with the records that were read.
     """
     records: list[Record] = []
     held = 0
@@ -188,9 +188,9 @@ def _read_window(table: TextTable, before: int) -> list[Record]:
         step = 1 if held > len(records) * LONG_RECORD else 16
         try:
             more = table.read(min(step, WINDOW - len(records)))
-        except InputError as error:
+        except BrokenInputError as error:
             said = f"records read before it: {before + len(records):,}"
-            raise InputError(f"{error}; {said}") from None
+            raise BrokenInputError(f"{error}; {said}") from None
         if not more:
             break
         records += more

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import BinaryIO
 
-from batch.errors import InputError, UsageError
+from batch.errors import BrokenInputError, InputError, UsageError
 
 # An encoding with a byte order mark, and the concrete ones that the mark stands for.
 BYTE_ORDERS = {"utf-16": ("utf-16-le", "utf-16-be"), "utf-32": ("utf-32-le", "utf-32-be")}
@@ -147,14 +147,14 @@ class Transcoder:
     """A binary stream of UTF-8, from one in another encoding; a mark becomes U+FEFF.
 
     Raises, in ``read``:
-        InputError: bytes that are not valid, or do not come back the same, and where.
+        BrokenInputError: bytes that are not valid, or do not come back the same, and where.
     """
 
     def __init__(self, name: str, stream: BinaryIO, encoding: Encoding):
         self._name, self._stream, self._encoding = name, stream, encoding.name
         self._decoder = codecs.getincrementaldecoder(encoding.name)()
         self._done = 0  # bytes of the stream that were turned into text
-        self._fault: InputError | None = None  # raised after the text before it
+        self._fault: BrokenInputError | None = None  # raised after the text before it
 
     def read(self, n: int) -> bytes:
         """Up to three times ``n`` bytes, and ``b""`` only at the end."""
@@ -177,8 +177,8 @@ class Transcoder:
                 return text.encode("utf-8")
         raise self._fault
 
-    def _refuse(self, at: int) -> InputError:
-        return InputError(
+    def _refuse(self, at: int) -> BrokenInputError:
+        return BrokenInputError(
             f"{self._name}: byte offset {at}: not valid {self._encoding}; "
             "type the right --encoding, or mend the input"
         )

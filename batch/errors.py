@@ -23,6 +23,10 @@ class InputError(SpamBatchError):
     exit_code = 65
 
 
+class BrokenInputError(InputError):
+    """From here on the input cannot be read as what it is, whatever is allowed."""
+
+
 class MissingInputError(SpamBatchError):
     """An input is missing, is a folder, or cannot be read."""
 

@@ -24,7 +24,7 @@ from batch.encoding import (
     find_byte_order,
     read_some,
 )
-from batch.errors import InputError
+from batch.errors import BrokenInputError, InputError
 
 READ_SIZE = 1 << 16  # compressed bytes asked of a file at a time
 HEAD_SIZE = 4096  # bytes looked at to tell what a stream is
@@ -127,14 +127,14 @@ class DecompressedStream:
     """The decompressed bytes of a stream of one or more members, zeros after them apart.
 
     Raises, in ``read``:
-        InputError: it ends within a member, is damaged, or something else follows it.
+        BrokenInputError: it ends within a member, is damaged, or something else follows it.
     """
 
     def __init__(self, name: str, stream: BinaryIO, kind: Compression):
         self._name, self._stream, self._kind = name, stream, kind
         self._input = b""  # read, not yet given to the decompressor
         self._decompressor = kind.decompressor()
-        self._fault: InputError | None = None
+        self._fault: BrokenInputError | None = None
         self.offset = 0  # decompressed bytes returned
 
     def read(self, n: int) -> bytes:
@@ -179,7 +179,9 @@ class DecompressedStream:
 
     def _refuse(self, problem: str) -> None:
         what = f"the {self._kind.name} data {problem}"
-        self._fault = InputError(f"{self._name}: {what}, after {self.offset:,} decompressed bytes")
+        self._fault = BrokenInputError(
+            f"{self._name}: {what}, after {self.offset:,} decompressed bytes"
+        )
 
 
 class _Headed:
@@ -277,7 +279,7 @@ def _read_head(stream: BinaryIO) -> bytes:
     try:
         while len(head) < HEAD_SIZE and (chunk := read_some(stream, HEAD_SIZE - len(head))):
             head += chunk
-    except InputError:  # which the next read raises again
+    except BrokenInputError:  # which the next read raises again
         if not head:
             raise
     return head

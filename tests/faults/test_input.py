@@ -171,7 +171,7 @@ def test_F61_its_own_output(case):
     done = label(case, case.out.read_bytes(), "--out", "again.csv")
     message = "in.csv: there is a column 'label' already; it would stand twice; "
     assert done.stderr.decode() == (
-        f"spam-batch: error: {message}choose other columns with --columns, or rename it\n"
+        f"spam-batch: error: {message}choose others with --columns, or give --overwrite-columns\n"
     )
     assert done.returncode == 65
 
@@ -302,7 +302,7 @@ def test_F71_no_input(case, kind, strace):
     wanted = "cannot read in.csv: No such file or directory"
     if kind == "folder":
         path.mkdir()
-        wanted = "in.csv is a folder; give a CSV file"
+        wanted = "in.csv is a folder; to label its files, type --out-dir DIR"
     elif kind == "unreadable":
         path.write_bytes(b"text\n")
         before = strace("openat", "error=EACCES", "in.csv")

@@ -24,6 +24,13 @@ MARKS = {
     "utf-16-le": codecs.BOM_UTF16_LE,
     "utf-16-be": codecs.BOM_UTF16_BE,
 }
+# Name, bytes of a character, which of them is ASCII's, how many of the others must be NUL.
+_SHAPES = (
+    ("utf-32-le", 4, 0, 0.75),
+    ("utf-32-be", 4, 3, 0.75),
+    ("utf-16-le", 2, 0, 0.5),
+    ("utf-16-be", 2, 1, 0.5),
+)
 # Their bytes mean something else after an escape sequence, so a piece cannot be turned back alone.
 _STATEFUL = ("hz", "idna", "iso2022", "punycode", "raw_unicode_escape", "unicode_escape", "utf-7")
 
@@ -122,12 +129,13 @@ def detect_encoding(head: bytes) -> str | None:
         if head.startswith(mark):
             return name.removesuffix("-le").removesuffix("-be")
     start = head[:64]
-    if len(start) >= 8:  # ASCII without a mark: every other byte is NUL, from the very start
-        even, odd = start[::2], start[1::2]
-        if not any(odd) and all(even):
-            return "utf-16-le"
-        if not any(even) and all(odd):
-            return "utf-16-be"
+    if len(start) < 8:
+        return None
+    # Without a mark: most characters of a header are ASCII, whose other bytes are NUL.
+    for name, width, own, share in _SHAPES:
+        others = bytes(byte for at, byte in enumerate(start) if at % width != own)
+        if all(start[own::width]) and others.count(0) >= share * len(others):
+            return name
     return None
 
 

@@ -102,6 +102,9 @@ def test_no_mark_or_the_wrong_one():
         (bytes(64), None),
         ("id,text\n".encode("utf-16-le"), "utf-16-le"),
         ("id,text\n".encode("utf-16-be"), "utf-16-be"),
+        ("id,text\n1,é中\n".encode("utf-16-be"), "utf-16-be"),
+        ("id,text\n".encode("utf-32-le"), "utf-32-le"),
+        ("id,text\n1,é中\n".encode("utf-32-be"), "utf-32-be"),
     ],
 )
 def test_utf_16_is_known_by_its_nul_bytes(head, found):

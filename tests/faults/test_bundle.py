@@ -29,6 +29,7 @@ def edit(folder: Path, **changes) -> Path:
     return path
 
 
+@pytest.mark.quick
 def test_F75_no_bundle(case):
     case.bundle = case.folder / "none"
     message = f"{case.bundle}: no such bundle; make one with: make train export"
@@ -86,6 +87,7 @@ def test_F78_the_manifest_is_no_file_of_the_folder(case, copy, kind, tmp_path):
     check_refused(case, case.run(), f"{path}: {reason}")
 
 
+@pytest.mark.quick
 def test_F78_an_unlisted_file(case, copy):
     (copy / "extra.onnx").write_bytes(b"")
     message = f"{copy}: bundle.json does not list extra.onnx; remove it"
@@ -103,6 +105,7 @@ def test_F82_an_unknown_key(case, copy):
     check_refused(case, case.run(), f"{path}: the key 'calibration' is not known")
 
 
+@pytest.mark.quick
 def test_F83_swapped_while_a_run_goes_on(interrupted, finish, stub, stub_bundle):
     """The run keeps what it has loaded; going on with the new one is refused."""
     interrupted.bundle = Path(shutil.copytree(stub_bundle, interrupted.folder.parent / "bundle"))
@@ -116,6 +119,7 @@ def test_F83_swapped_while_a_run_goes_on(interrupted, finish, stub, stub_bundle)
     assert before != now
 
 
+@pytest.mark.quick
 def test_the_digest_that_is_expected(case, copy):
     digest = open_bundle(copy).digest
     assert case.run("--expect-digest", digest).returncode == 3

@@ -16,6 +16,7 @@ def wait_for_part(case, process) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.quick
 def test_F86_the_second_run_ends_at_once(case, finish):
     process = case.start(env={"STUB_SLEEP": 0.5})
     wait_for_part(case, process)
@@ -98,6 +99,7 @@ def test_F90_little_memory(case, finish, megabytes):
         assert case.out.read_bytes().count(b"\n") == 100_001
 
 
+@pytest.mark.quick
 def test_F90_out_of_memory_on_the_way(case, finish, stub, monkeypatch):
     done = case.run(env={"STUB_MEMORY": 'message, "4"'})
     assert done.stderr.decode().splitlines()[-1] == "spam-batch: error: out of memory"
@@ -106,6 +108,7 @@ def test_F90_out_of_memory_on_the_way(case, finish, stub, monkeypatch):
     finish(case)
 
 
+@pytest.mark.quick
 def test_F92_no_network(case, wanted):
     if not shutil.which("unshare"):
         pytest.skip("there is no unshare")
@@ -116,6 +119,7 @@ def test_F92_no_network(case, wanted):
     assert (case.out.read_bytes(), case.rejects.read_bytes()) == wanted
 
 
+@pytest.mark.quick
 def test_F93_a_read_only_home_and_folder(case, unshare, wanted):
     """All but the output's own folder is read-only; nothing is written elsewhere."""
     script = """
@@ -164,6 +168,7 @@ def test_F93_odd_names(case, wanted, name):
         assert file.read() == wanted[0]
 
 
+@pytest.mark.quick
 def test_F93_a_name_with_a_leading_hyphen(case, wanted):
     (case.folder / "in.csv").rename(case.folder / "-in.csv")
     command = case.command("--", "-in.csv")
@@ -183,6 +188,7 @@ def test_F94_hash_seeds_and_threads(case, finish, env):
     finish(case)
 
 
+@pytest.mark.quick
 def test_F95_a_checkpoint_of_another_user(interrupted):
     if os.geteuid() != 0:
         pytest.skip("only root can give a file away")
@@ -205,6 +211,7 @@ def test_F95_a_part_file_of_another_user(interrupted):
     assert done.returncode == 65
 
 
+@pytest.mark.quick
 def test_the_log_as_json(case):
     done = case.run("--log-format", "json")
     lines = [json.loads(line) for line in done.stderr.decode().splitlines()]

@@ -24,7 +24,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install train export classify test check bench bench-train clean
+.PHONY: help install train export classify test test-faults check bench bench-train bench-memory clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -63,6 +63,9 @@ classify: $(VENV)/.has-run ## Label IN= into OUT= and show the first rows
 test: $(VENV)/.has-dev ## Run the tests
 	$(BIN)/python -m pytest
 
+test-faults: $(VENV)/.has-dev ## Run every fault test (crash, disk, input, bundle, environment)
+	$(BIN)/python -m pytest tests/faults -m 'faults or quick'
+
 check: $(VENV)/.has-dev ## Lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -72,6 +75,9 @@ bench: $(VENV)/.has-run ## Measure BUNDLE= against the notebook's loop on RUN=
 
 bench-train: $(VENV)/.has-run ## Time training against the notebook's plain loop on DATA=
 	$(BIN)/python benchmarks/training.py $(if $(DATA),--data '$(DATA)') $(if $(BPE),--bpe '$(BPE)')
+
+bench-memory: $(VENV)/.has-run ## Peak memory at 250,000 and 1,000,000 rows, with a stub model
+	$(BIN)/python benchmarks/memory.py
 
 clean: ## Remove .venv and build files; data, runs and models stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,139 +1,90 @@
-"""The output path: absent, the old file or the new one, whatever goes wrong and where."""
+"""Targets, streams and new files; what happens to an output on the way is in tests/faults."""
 
 import errno
 import os
-import resource
+import signal
 import stat
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
 from batch.errors import OutputError, StorageError
-from batch.output import check_not_input, open_output, resolve_target
+from batch.output import (
+    check_not_input,
+    create_file,
+    is_stream,
+    open_stream,
+    resolve_target,
+    storage_errors,
+    uninterrupted,
+    write_all,
+)
 
 OLD, NEW = b"old\n", b"new\n" * 1000
 
 
-@pytest.fixture(params=["absent", "old"])
-def target(request, tmp_path: Path) -> Path:
-    """Where the output goes: a folder of its own, empty or with the old file."""
-    path = tmp_path / "out" / "labeled.csv"
-    path.parent.mkdir()
-    if request.param == "old":
-        path.write_bytes(OLD)
-    return path
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 def write(out: object) -> None:
-    with open_output(str(out)) as file:
-        file.write(NEW)
+    with open_stream(str(out)) as file:
+        write_all(file, NEW)
 
 
-def test_the_name_comes_last(target):
-    before = contents(target.parent)
-    with open_output(str(target)) as file:
-        file.write(NEW)
-        file.flush()
-        (part,) = (name for name in contents(target.parent) if name not in before)
-        assert part.startswith(".labeled.csv.") and part.endswith(".part")
-        assert {**contents(target.parent), part: b""} == {**before, part: b""}
-    assert contents(target.parent) == {"labeled.csv": NEW}
+def test_a_link_stands_for_its_target(tmp_path):
+    link = tmp_path / "link.csv"
+    link.symlink_to(tmp_path / "real.csv")  # dangling
+    assert resolve_target(str(link)) == (tmp_path / "real.csv").resolve()
 
 
-@pytest.mark.parametrize("problem", [ValueError("x"), KeyboardInterrupt(), BrokenPipeError()])
-def test_a_block_that_fails(target, problem):
-    before = contents(target.parent)
-    with pytest.raises(type(problem)), open_output(str(target)) as file:
-        file.write(NEW)
-        raise problem
-    assert contents(target.parent) == before
+def test_what_is_written_directly(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "file").write_bytes(OLD)
+    (tmp_path / "link").symlink_to("/dev/null")
+    for name in ("-", "/dev/null", str(tmp_path / "fifo"), str(tmp_path / "link")):
+        assert is_stream(name)
+    for name in ("file", "none", "."):
+        assert not is_stream(str(tmp_path / name))
 
 
-@pytest.mark.parametrize("call", ["fchmod", "fsync", "replace"])
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EACCES])
-def test_each_call_that_fails(target, monkeypatch, call, code):
-    def fail(*_, **__):
-        raise OSError(code, os.strerror(code))
-
-    before = contents(target.parent)
-    monkeypatch.setattr(os, call, fail)
-    with pytest.raises(StorageError) as error:
-        write(target)
-    assert str(error.value) == f"writing {target}: {os.strerror(code)}"
-    assert contents(target.parent) == before
-
-
-def test_a_folder_that_cannot_be_synced(target, monkeypatch):
-    real = os.fsync
-
-    def fail_for_folders(descriptor):
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        real(descriptor)
-
-    monkeypatch.setattr(os, "fsync", fail_for_folders)
-    with pytest.raises(StorageError) as error:
-        write(target)
-    assert str(error.value) == f"writing {target}: Input/output error"
-    assert contents(target.parent) == {"labeled.csv": NEW}
-
-
-def test_a_file_that_may_not_grow(target):
-    before = contents(target.parent)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    try:
-        with pytest.raises(StorageError) as error:
-            write(target)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert str(error.value) == f"writing {target}: File too large"
-    assert contents(target.parent) == before
-
-
-def test_a_folder_that_takes_no_file(target, monkeypatch):
-    def fail(**_):
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    before = contents(target.parent)
-    monkeypatch.setattr("tempfile.mkstemp", fail)
-    with pytest.raises(OutputError) as error:
-        write(target)
-    assert str(error.value) == f"cannot create a file in {target.parent}: Permission denied"
-    assert contents(target.parent) == before
+@pytest.mark.parametrize("kind", ["file", "link", "dangling link", "folder"])
+def test_a_new_file_is_never_one_that_is_there(tmp_path, kind):
+    path = tmp_path / "new"
+    if kind == "file":
+        path.write_bytes(OLD)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(tmp_path / "target")
+        if kind == "link":
+            (tmp_path / "target").write_bytes(OLD)
+    with pytest.raises(FileExistsError):
+        create_file(path, 0o600)
+    assert not (tmp_path / "target").exists() or (tmp_path / "target").read_bytes() == OLD
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
-def test_the_mode_follows_the_umask(target, umask, mode):
+def test_the_mode_follows_the_umask(tmp_path, umask, mode):
     previous = os.umask(umask)
     try:
-        write(target)
-        assert os.umask(umask) == umask
+        create_file(tmp_path / "new", 0o666).close()
     finally:
         os.umask(previous)
-    assert stat.S_IMODE(target.stat().st_mode) == mode
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == mode
 
 
-def test_a_links_target_is_replaced_and_not_the_link(target, tmp_path):
-    link = tmp_path / "link.csv"
-    link.symlink_to(target)  # dangling where the old file is absent
-    write(link)
-    assert link.is_symlink()
-    assert contents(target.parent) == {"labeled.csv": NEW}
-    assert resolve_target(str(link)) == target.resolve()
+def test_errors_get_the_name_of_the_output():
+    with pytest.raises(StorageError) as error, storage_errors("out.csv"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert str(error.value) == "writing out.csv: No space left on device"
+    with pytest.raises(BrokenPipeError), storage_errors("out.csv"):
+        raise BrokenPipeError
 
 
-def test_the_old_file_stays_with_its_other_name(tmp_path):
-    (tmp_path / "old.csv").write_bytes(OLD)
-    os.link(tmp_path / "old.csv", tmp_path / "labeled.csv")
-    write(tmp_path / "labeled.csv")
-    assert contents(tmp_path) == {"old.csv": OLD, "labeled.csv": NEW}
+def test_signals_wait_for_the_end():
+    before = signal.getsignal(signal.SIGTERM)
+    with uninterrupted():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.raise_signal(number)
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_full_device():
@@ -159,7 +110,7 @@ def test_a_device_and_a_fifo_are_written_directly(tmp_path):
 
 
 def test_a_device_that_cannot_be_opened(tmp_path, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     os.mkfifo(tmp_path / "fifo")
@@ -173,13 +124,11 @@ def test_standard_output(capsysbinary, monkeypatch):
     write("-")
     assert capsysbinary.readouterr().out == NEW
 
-    full = open("/dev/full", "w", encoding="utf-8")  # noqa: SIM115
-    monkeypatch.setattr(sys, "stdout", full)
-    with pytest.raises(StorageError) as error:
-        write("-")
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(StorageError) as error:
+            write("-")
     assert str(error.value) == "writing standard output: No space left on device"
-    with pytest.raises(OSError):
-        full.close()  # what is in its buffer can never be written
 
     monkeypatch.setattr(sys, "stdout", None)
     with pytest.raises(OutputError) as error:
@@ -189,11 +138,10 @@ def test_standard_output(capsysbinary, monkeypatch):
 
 def test_a_missing_folder_is_not_made(tmp_path):
     out = tmp_path / "none" / "labeled.csv"
-    for refuse in (resolve_target, write):
-        with pytest.raises(OutputError) as error:
-            refuse(str(out))
-        assert str(error.value) == f"the folder {out.parent} does not exist; make it first"
-    assert contents(tmp_path) == {}
+    with pytest.raises(OutputError) as error:
+        resolve_target(str(out))
+    assert str(error.value) == f"the folder {out.parent} does not exist; make it first"
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_folder_as_the_output(tmp_path):

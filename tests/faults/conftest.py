@@ -1,5 +1,6 @@
 """Faulty runs of the real command with a stub model, and what must hold after each of them.
 
+Only those that are marked ``quick`` are part of ``make test``; ``make test-faults`` runs all.
 A test's name begins with the case of the fault checklist that it is for (F01, F02, ...). The
 families are the files: crash, disk, input, bundle, environment.
 """
@@ -192,6 +193,13 @@ def unshare() -> list[str]:
     if tried:
         pytest.skip(tried)
     return ["unshare", "-Urm"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items) -> None:
+    for item in items:
+        if item.path.parent == SCRIPT.parent and not item.get_closest_marker("quick"):
+            item.add_marker(pytest.mark.faults)
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

@@ -9,6 +9,7 @@ environment says how it behaves:
     STUB_SLEEP=s       seconds that a window takes
     STUB_SYNC=s        seconds that each fsync takes
     STUB_RAISE=text    a text that makes the model raise
+    STUB_MEMORY=text   a text for which there is no memory
     STUB_LOADS=path    gets a line when the model is loaded
 """
 
@@ -71,7 +72,9 @@ class StubClassifier:
     def classify(self, texts) -> Predictions:
         time.sleep(float(os.environ.get("STUB_SLEEP", 0)))
         if os.environ.get("STUB_RAISE") in texts:
-            raise ValueError("a text that must not be shown")
+            raise ValueError(os.environ["STUB_RAISE"])
+        if os.environ.get("STUB_MEMORY") in texts:
+            raise MemoryError
         sums = [zlib.crc32(text.encode("utf-8", "surrogatepass")) % 10**6 for text in texts]
         scores = np.array(sums, dtype=np.float64) / 10**6
         spam = scores >= 0.5

@@ -36,7 +36,6 @@ def _output(finish, wanted):
     finish.output = wanted[0]
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("call", SWEPT)
 def test_F02_killed_at_every_call(make_case, finish, strace, call, record_property):
     count = kill_at_each(make_case, finish, strace, call, step=STEPS.get(call, 1))
@@ -44,6 +43,7 @@ def test_F02_killed_at_every_call(make_case, finish, strace, call, record_proper
     assert count > {"write": 25, "fsync": 30, "rename": 9, "unlink": 2, "close": 40}[call]
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(("call", "number"), [("write", 9), ("fsync", 8), ("rename", 4)])
 def test_F02_killed_once(case, finish, strace, call, number):
     done = case.run(before=strace(call, f"signal=KILL:when={number}"))
@@ -53,7 +53,6 @@ def test_F02_killed_once(case, finish, strace, call, number):
     assert b"going on at line " in done.stderr
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("seed", range(20))
 def test_F01_killed_at_random_times(make_case, finish, seed):
     case = make_case()
@@ -73,6 +72,7 @@ def test_F03_killed_between_data_and_checkpoint(case, finish, strace):
     finish(case)
 
 
+@pytest.mark.quick
 def test_F04_killed_between_the_last_row_and_the_rename(case, finish, strace, tmp_path):
     loads = tmp_path / "loads"
     case.env["STUB_LOADS"] = str(loads)
@@ -105,6 +105,7 @@ def test_F05_killed_between_the_rename_and_the_end(case, finish, strace, call, t
     assert loads.read_text() == before
 
 
+@pytest.mark.quick
 def test_F05_then_another_input(case, strace, wanted):
     """The checkpoint of a run that had ended does not stand in the way of the next one."""
     done = case.run(before=strace("unlink", "signal=KILL:when=1", case.checkpoint))
@@ -179,6 +180,7 @@ def test_F08_a_torn_checkpoint_is_refused_at_every_length(interrupted, finish, s
     finish(interrupted, "--restart")
 
 
+@pytest.mark.quick
 def test_F08_a_changed_byte_in_a_checkpoint_is_refused(interrupted):
     from batch.checkpoint import read_checkpoint
     from batch.errors import InputError
@@ -262,6 +264,7 @@ def test_F10_changed_options_are_refused(interrupted, finish, args, said):
     finish(interrupted)
 
 
+@pytest.mark.quick
 def test_F10_another_bundle_is_refused(interrupted, finish, stub, stub_bundle, tmp_path):
     from batch.bundle import open_bundle
 
@@ -323,6 +326,7 @@ def test_F11_another_window_or_commit_time_is_the_same(interrupted, finish, env)
     finish(interrupted)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_F12_F13_F14_a_signal_stops_cleanly(case, finish, number):
     process = case.start(env={"STUB_SLEEP": 0.3, "STUB_COMMIT": 60})
@@ -341,6 +345,7 @@ def test_F12_F13_F14_a_signal_stops_cleanly(case, finish, number):
     assert b"going on at line" in finish(case).stderr
 
 
+@pytest.mark.quick
 def test_F13_the_second_interrupt_ends_at_once(case, finish):
     """The first one's clean-up would take a minute, as a sync of a slow disk may."""
     process = case.start(env={"STUB_SLEEP": 0.3, "STUB_COMMIT": 60, "STUB_SYNC": 60})
@@ -375,6 +380,7 @@ def test_F16_stopped_and_continued(case, wanted):
     assert case.out.read_bytes() == wanted[0]
 
 
+@pytest.mark.quick
 def test_F19_a_message_that_the_model_fails_at(case, finish):
     done = case.run(env={"STUB_RAISE": 'message, "2"'})  # the third row's, in the first window
     assert done.stderr.decode() == (

@@ -30,7 +30,6 @@ def check_storage_error(case, done, said=None) -> None:
     case.check_untouched()
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("call", ["fsync", "rename"])
 def test_F21_F24_an_error_at_every_call(
@@ -51,7 +50,6 @@ def test_F21_F24_an_error_at_every_call(
     assert number > {"fsync": 30, "rename": 10}[call]
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("error", ["ENOSPC", "EIO", "EDQUOT"])
 def test_F20_an_error_at_every_write(make_case, finish, strace, error, record_property):
     """Also at those to standard error, which only cost a line of the log."""
@@ -71,6 +69,7 @@ def test_F20_an_error_at_every_write(make_case, finish, strace, error, record_pr
     assert number > 30
 
 
+@pytest.mark.quick
 def test_F20_a_full_disk_and_a_larger_one(case, finish, unshare, wanted, tmp_path):
     """The disk takes some windows, but not all: a run on a larger one goes on from there."""
     size = 3 * 4096  # blocks: one each for the rows so far, the rejects, the checkpoint
@@ -113,11 +112,13 @@ def test_F21_F22_a_sync_that_fails_is_not_repeated(case, finish, strace, call, h
     finish(case)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
 def test_F21_closing_fails(case, stub, monkeypatch, finish, number):
     """A file system over a network may say only then that the disk is full."""
 
-    def fail(_) -> None:
+    def fail(part, close=PartFile.close) -> None:
+        close(part)
         raise OSError(number, os.strerror(number))
 
     job = Job(str(case.folder / "in.csv"), str(case.out), Dialect(), allowance=Allowance(2))
@@ -174,6 +175,7 @@ def test_F25_a_file_size_limit(case, finish, size):
     finish(case)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("most", [1, 2, 3, 100, 4096])
 def test_F26_short_writes(wanted, most):
     class Short:
@@ -206,6 +208,7 @@ def set_nonblocking() -> None:
     fcntl.fcntl(1, fcntl.F_SETFL, fcntl.fcntl(1, fcntl.F_GETFL) | os.O_NONBLOCK)
 
 
+@pytest.mark.quick
 def test_F28_standard_output_is_full(case):
     with open("/dev/full", "wb") as full:
         done = case.run("--out", "-", "--max-rejects", 0, stdout=full, capture_output=False,
@@ -225,6 +228,7 @@ def test_F29_closed_streams(case, wanted, closed):
     assert done.stdout == b""
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("where", ["/dev/full", "a closed pipe"])
 def test_F30_the_log_cannot_be_written(case, wanted, where):
     reading, writing = os.pipe()
@@ -240,6 +244,7 @@ def test_F30_the_log_cannot_be_written(case, wanted, where):
         assert case.run(stderr=stderr, capture_output=False).returncode == 65
 
 
+@pytest.mark.quick
 def test_F31_a_folder_that_takes_no_file(case, unshare):
     script = 'mkdir ro; mount -t tmpfs -o ro none ro || exit 99; exec "$@" --out ro/out.csv'
     done = case.run(before=[*unshare, "sh", "-c", script, "sh"], env={"STUB_LOADS": "loads"})
@@ -276,6 +281,7 @@ def test_F34_the_output_is_the_input(case, by):
     assert (case.folder / "in.csv").read_bytes() == data
 
 
+@pytest.mark.quick
 def test_F35_a_links_target_is_replaced(case, wanted):
     (case.folder / "elsewhere").mkdir()
     (case.folder / "link.csv").symlink_to("elsewhere/real.csv")
@@ -321,6 +327,7 @@ def test_F38_a_link_in_the_place_of_our_file(case, name, tmp_path):
     assert precious.read_bytes() == b"precious"
 
 
+@pytest.mark.quick
 def test_F38_links_for_part_files(case, finish, tmp_path):
     precious = tmp_path / "precious"
     precious.write_bytes(b"precious")
@@ -329,6 +336,7 @@ def test_F38_links_for_part_files(case, finish, tmp_path):
     assert precious.read_bytes() == b"precious"
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
 def test_F39_the_modes(case, umask, mode):
     assert case.run(preexec_fn=lambda: os.umask(umask)).returncode == 3
@@ -348,6 +356,7 @@ def test_F40_too_few_file_descriptors(case, wanted, limit):
         case.check_untouched()
 
 
+@pytest.mark.quick
 def test_F41_what_another_run_left(interrupted, finish, wanted):
     """Its part file is not mixed in; a run that nobody will go on with is removed, and named."""
     (interrupted.folder / f".out.csv.{'a' * 16}.part").write_bytes(b"left")

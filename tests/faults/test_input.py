@@ -24,7 +24,6 @@ def check_refused(case, done, code: int, message: str) -> None:
     assert case.names == ["in.csv", "out.csv"]
 
 
-@pytest.mark.faults
 def test_F23_an_error_at_every_read(make_case, finish, strace, wanted, record_property):
     for number in range(1, 50):
         case = make_case()
@@ -42,6 +41,7 @@ def test_F23_an_error_at_every_read(make_case, finish, strace, wanted, record_pr
     assert number > 15
 
 
+@pytest.mark.quick
 def test_F47_empty(case):
     message = "in.csv: the file is empty; its first line must name the columns"
     check_refused(case, label(case, b""), 65, message)
@@ -113,6 +113,7 @@ def test_the_first_bad_record_stops_the_run(case):
     check_refused(case, done, 65, f"{message}type --max-rejects 10, or 1%")
 
 
+@pytest.mark.quick
 def test_a_run_that_stopped_at_a_bad_record_goes_on_with_a_larger_allowance(case, finish):
     """It stopped in its first window, at its fifth; the rows before are not labelled again."""
     done = case.run("--max-rejects", 1)
@@ -128,6 +129,7 @@ def test_a_run_that_stopped_at_a_bad_record_goes_on_with_a_larger_allowance(case
     assert b"going on at line 35 of in.csv: 32 records were done\n" in done.stderr
 
 
+@pytest.mark.quick
 def test_a_smaller_allowance_refuses_to_go_on(interrupted, finish):
     done = interrupted.run("--max-rejects", 0)
     said = done.stderr.decode().splitlines()[-1]
@@ -153,6 +155,7 @@ def test_a_share_is_judged_at_the_end(case, finish, share, code):
         assert b"nothing is left to label" in done.stderr
 
 
+@pytest.mark.quick
 def test_rejects_of_an_earlier_run_do_not_stay(case, wanted):
     assert case.run().returncode == 3
     done = label(case, b"text\na\n")
@@ -193,6 +196,7 @@ def begin(case, data: bytes, **env):
     return process
 
 
+@pytest.mark.quick
 def test_F67_a_growing_input(case):
     process = begin(case, b"text\na\nb\n")
     with open(case.folder / "in.csv", "ab") as file:
@@ -218,6 +222,7 @@ def test_F67_half_a_line_of_a_growing_input(case):
     assert (process.returncode, case.out.read_bytes()) == (65, b"the old file\n")
 
 
+@pytest.mark.quick
 def test_F68_a_truncated_input(case):
     """The reader is in the middle: it must not take the new end for the end."""
     data = b"text\n" + b"a message\n" * 100_000
@@ -257,6 +262,7 @@ def test_F69_a_replaced_input(case):
     assert [row[:2] for row in case.out.read_bytes().splitlines()] == [b"te", b"a,", b"b,"]
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("kind", ["pipe", "fifo"])
 def test_F70_a_pipe_as_the_input(case, wanted, kind):
     data = (case.folder / "in.csv").read_bytes()

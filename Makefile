@@ -24,7 +24,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install train export classify test check bench bench-train clean
+.PHONY: help install train export classify test check bench bench-train bench-starter clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -72,6 +72,9 @@ bench: $(VENV)/.has-run ## Measure BUNDLE= against the notebook's loop on RUN=
 
 bench-train: $(VENV)/.has-run ## Time training against the notebook's plain loop on DATA=
 	$(BIN)/python benchmarks/training.py $(if $(DATA),--data '$(DATA)') $(if $(BPE),--bpe '$(BPE)')
+
+bench-starter: $(VENV)/.has-run ## Print the starter's figures on DATA=: several seeds and splits, rows a second
+	$(BIN)/python benchmarks/starter.py $(if $(DATA),--data '$(DATA)') $(if $(BPE),--bpe '$(BPE)')
 
 clean: ## Remove .venv and build files; data, runs and models stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

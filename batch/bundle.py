@@ -18,6 +18,7 @@ MANIFEST = "bundle.json"
 TOKENIZER = "gpt2.tiktoken"
 GOLDEN = "golden.json"
 VERIFY = "verify.json"
+EXTERNAL_SUFFIX = ".data"  # of the file that holds the tensors of a model above 2 GB
 RUN_CONFIG = "config.json"  # what a run folder has instead of a manifest
 
 
@@ -153,6 +154,11 @@ def _check_name(path: Path, name: str) -> str:
 
 
 def _check_manifest(path: Path, manifest: Manifest) -> None:
+    if not manifest.variants:
+        raise BundleError(
+            f"{path.parent}: no variant of this bundle passed its verification; export it again "
+            "with: spam-export bundle"
+        )
     problems = {
         "labels": len(manifest.labels) >= 2
         and len(set(manifest.labels)) == len(manifest.labels)
@@ -161,8 +167,7 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
         "threshold": 0 <= manifest.threshold <= 1,
         "temperature": manifest.temperature > 0,
         "max_length": manifest.max_length >= 1,
-        "variants": bool(manifest.variants)
-        and all(name in manifest.files for name in manifest.variants.values()),
+        "variants": all(name in manifest.files for name in manifest.variants.values()),
         "files": TOKENIZER in manifest.files
         and all(isinstance(entry.size, int) for entry in manifest.files.values()),
     }

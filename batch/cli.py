@@ -20,6 +20,10 @@ _device = click.option(
 _threads = click.option(
     "--threads", type=click.IntRange(1), help="Default: the processors this process may use."
 )
+_precision = click.option(
+    "--precision", default="auto", show_default=True,
+    help="One of the bundle's: fp32, int8, fp16, bf16; auto: the fastest that was verified.",
+)  # fmt: skip
 _unverified = click.option(
     "--allow-unverified", is_flag=True, help="Use a bundle that was never verified."
 )
@@ -46,10 +50,12 @@ def main() -> None:
     help="Columns to append, of label, score, tokens, truncated.")  # fmt: skip
 @_device
 @_threads
+@_precision
 @_unverified
 @click.option("--quiet", is_flag=True, help="Say nothing unless something is wrong.")
 def classify(
-    input_, out, bundle, text_column, delimiter, columns, device, threads, allow_unverified, quiet
+    input_, out, bundle, text_column, delimiter, columns, device, threads, precision,
+    allow_unverified, quiet,
 ) -> None:  # fmt: skip
     """Label every record of INPUT, a CSV file with a header; - is standard input.
 
@@ -66,7 +72,9 @@ def classify(
     from batch.classify import classify_file
     from batch.table import parse_columns
 
-    load = partial(Classifier.load, bundle, device, threads, allow_unverified=allow_unverified)
+    load = partial(
+        Classifier.load, bundle, device, threads, precision, allow_unverified=allow_unverified
+    )
     summary, classifier = classify_file(
         input_, out, load, dialect=_dialect(input_, delimiter), text_column=text_column,
         columns=parse_columns(columns), progress=not quiet,
@@ -94,8 +102,9 @@ def _dialect(name: str, delimiter: str | None):
 @_bundle
 @_device
 @_threads
+@_precision
 @_unverified
-def text(message: str, bundle: str, device: str, threads: int | None, allow_unverified) -> None:
+def text(message, bundle, device, threads, precision, allow_unverified) -> None:
     """Label one MESSAGE: prints label, a tab, and the score.
 
     \b
@@ -104,7 +113,9 @@ def text(message: str, bundle: str, device: str, threads: int | None, allow_unve
     """
     from batch.classifier import Classifier
 
-    classifier = Classifier.load(bundle, device, threads, allow_unverified=allow_unverified)
+    classifier = Classifier.load(
+        bundle, device, threads, precision, allow_unverified=allow_unverified
+    )
     result = classifier.classify([message])
     if classifier.session.note:
         click.echo(f"WARNING: {classifier.session.note}", err=True)

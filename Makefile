@@ -24,7 +24,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install train export classify test test-faults check bench bench-train bench-memory clean
+.PHONY: help install train export classify test test-faults check bench bench-train bench-memory bench-starter bench-export clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -79,6 +79,18 @@ bench-train: $(VENV)/.has-run ## Time training against the notebook's plain loop
 bench-memory: $(VENV)/.has-run ## Peak memory at 250,000 and 1,000,000 rows, with a stub model
 	$(BIN)/python benchmarks/memory.py
 
+# The peers live in an environment of their own: their versions are not ours.
+PEERS := .venv-peers/bin/python
+$(PEERS):
+	$(PYTHON) -m venv .venv-peers
+	$(PEERS) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) torch==2.13.0 transformers==4.57.6 optimum==2.1.0 optimum-onnx==0.1.0 onnxruntime==1.31.1
+
+bench-export: $(VENV)/.has-dev $(PEERS) ## Our export beside optimum-onnx's on DATA=: logits, size, speed, batch variance
+	$(BIN)/python benchmarks/export.py --peers $(PEERS) $(if $(DATA),--data '$(DATA)') $(if $(BPE),--bpe '$(BPE)')
+
+bench-starter: $(VENV)/.has-run ## Print the starter's figures on DATA=: several seeds and splits, rows a second
+	$(BIN)/python benchmarks/starter.py $(if $(DATA),--data '$(DATA)') $(if $(BPE),--bpe '$(BPE)')
+
 clean: ## Remove .venv and build files; data, runs and models stay
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-peers build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

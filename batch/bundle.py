@@ -14,7 +14,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 
 from batch.errors import BundleError
-from batch.onnx_file import has_external_data
+from batch.onnx_file import external_files
 
 FORMAT = "spam-batch bundle"
 FORMAT_VERSION = 1
@@ -23,6 +23,7 @@ TOKENIZER = "gpt2.tiktoken"
 GOLDEN = "golden.json"
 VERIFY = "verify.json"
 MAX_MANIFEST = 16 * 1024 * 1024  # bytes; ours have some thousand
+EXTERNAL_SUFFIX = ".data"  # of the file that holds the tensors of a model above 2 GB
 RUN_CONFIG = "config.json"  # what a run folder has instead of a manifest
 
 
@@ -85,7 +86,7 @@ class Bundle:
         if found != entry.sha256:
             raise BundleError(f"{path}: SHA-256 is {found}, {MANIFEST} says {entry.sha256}")
         if name in self.manifest.variants.values():
-            _check_model(path, data)
+            _check_model(path, data, self.manifest.files)
         return data
 
     def read_json(self, name: str) -> dict:
@@ -166,12 +167,14 @@ def _read_file(path: Path, limit: int) -> bytes:
         raise BundleError(f"{path}: {reason}") from None
 
 
-def _check_model(path: Path, data: bytes) -> None:
+def _check_model(path: Path, data: bytes, listed: Mapping[str, FileEntry]) -> None:
+    """A model's tensors are in it, or in the one file beside it that has its name and more."""
     try:
-        is_whole = not has_external_data(data)
+        others = external_files(data)
     except ValueError:
         raise BundleError(f"{path}: not an ONNX model") from None
-    if not is_whole:
+    own = path.name + EXTERNAL_SUFFIX
+    if others - ({own} & set(listed)):
         raise BundleError(f"{path}: has data in another file, which is not allowed")
 
 
@@ -202,6 +205,11 @@ def _check_name(path: Path, name: str) -> str:
 
 
 def _check_manifest(path: Path, manifest: Manifest) -> None:
+    if not manifest.variants:
+        raise BundleError(
+            f"{path.parent}: no variant of this bundle passed its verification; export it again "
+            "with: spam-export bundle"
+        )
     problems = {
         "labels": len(manifest.labels) >= 2
         and len(set(manifest.labels)) == len(manifest.labels)
@@ -210,8 +218,7 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
         "threshold": 0 <= manifest.threshold <= 1,
         "temperature": manifest.temperature > 0,
         "max_length": manifest.max_length >= 1,
-        "variants": bool(manifest.variants)
-        and all(name in manifest.files for name in manifest.variants.values()),
+        "variants": all(name in manifest.files for name in manifest.variants.values()),
         "files": TOKENIZER in manifest.files
         and all(
             isinstance(entry.size, int) and entry.size >= 0 for entry in manifest.files.values()

@@ -56,6 +56,7 @@ class Job:
     restart: bool = False  # forget an interrupted run
     progress: bool = True  # show a bar, on a terminal
     layout: Layout = DEFAULT_LAYOUT
+    precision: str = "fp32"  # that the labels are computed in
 
 
 def classify_file(job: Job, bundle: Bundle, load: Callable[[], Classifier]) -> Summary:
@@ -100,7 +101,8 @@ def _label_to_stream(job: Job, bundle: Bundle, load) -> Summary:
 
 def _label_to_file(job: Job, source: Source, target: Path, bundle: Bundle, load) -> Summary:
     table = _open_table(job, source, bundle)
-    origin = source.identity and Origin(source.identity, table.settings, bundle.digest)
+    settings = {**table.settings, "--precision": job.precision}
+    origin = source.identity and Origin(source.identity, settings, bundle.digest)
     summary = Summary(bundle.manifest, table.text_name, job.out, str(rejects_path(target)))
     journal = Journal(target, job.out, origin)
     with contextlib.closing(journal):
@@ -254,7 +256,7 @@ def _load(load: Callable[[], Classifier], bundle: Bundle, summary: Summary) -> C
     classifier = load()
     if classifier.bundle.digest != bundle.digest:
         raise BundleError(f"{bundle.folder}: was replaced while it was loaded; run again")
-    summary.session = classifier.session
+    summary.session, summary.precision = classifier.session, classifier.precision
     return classifier
 
 

@@ -24,6 +24,10 @@ _threads = click.option(
 _digest = click.option(
     "--expect-digest", metavar="SHA256", help="Refuse a bundle whose bundle.json has another one."
 )
+_precision = click.option(
+    "--precision", default="auto", show_default=True,
+    help="One of the bundle's: fp32, int8, fp16, bf16; auto: the fastest that was verified.",
+)  # fmt: skip
 _unverified = click.option(
     "--allow-unverified", is_flag=True, help="Use a bundle that was never verified."
 )
@@ -55,13 +59,14 @@ def main() -> None:
 @_device
 @_threads
 @_digest
+@_precision
 @_unverified
 @click.option("--quiet", is_flag=True, help="Say nothing unless something is wrong.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text",
     show_default=True, help="json: one object a line on standard error.")  # fmt: skip
 def classify(
     inputs, out, out_dir, force, bundle, columns, max_rejects, restart, device, threads,
-    expect_digest, allow_unverified, quiet, log_format, **layout,
+    precision, expect_digest, allow_unverified, quiet, log_format, **layout,
 ) -> None:  # fmt: skip
     """Label every record of INPUT, a CSV, JSON Lines or Parquet file; - is standard input.
 
@@ -78,7 +83,7 @@ def classify(
     """
     show_log("batch", quiet, log_format)
     from batch.bundle import open_bundle
-    from batch.classifier import Classifier
+    from batch.classifier import Classifier, resolve_precision
     from batch.classify import Job, classify_file
     from batch.folder import REJECTED, label_files
     from batch.rejects import Allowance
@@ -91,15 +96,18 @@ def classify(
         Allowance.parse(max_rejects),
         make_layout(**layout),
     )
+    opened = open_bundle(bundle, expect_digest)
+    precision = resolve_precision(opened, device, precision)
+    load = partial(
+        Classifier.load, bundle, device, threads, precision, allow_unverified=allow_unverified
+    )
     jobs = [
         Job(
             name, target, make_dialect(name, **layout), layout["text_column"], ours, allowance,
-            restart, progress, form,
+            restart, progress, form, precision,
         )
         for name, target in zip(inputs, outs, strict=True)
     ]  # fmt: skip
-    load = partial(Classifier.load, bundle, device, threads, allow_unverified=allow_unverified)
-    opened = open_bundle(bundle, expect_digest)
     if out_dir is not None:
         click.get_current_context().exit(label_files(jobs, opened, load, force))
     summary = classify_file(jobs[0], opened, load)
@@ -132,9 +140,10 @@ def _pair(inputs, out: str | None, out_dir: str | None, force: bool):
 @_bundle
 @_device
 @_threads
+@_precision
 @_digest
 @_unverified
-def text(message, bundle, device, threads, expect_digest, allow_unverified) -> None:
+def text(message, bundle, device, threads, precision, expect_digest, allow_unverified) -> None:
     """Label one MESSAGE: prints label, a tab, and the score.
 
     \b
@@ -145,7 +154,9 @@ def text(message, bundle, device, threads, expect_digest, allow_unverified) -> N
     from batch.classifier import Classifier
 
     open_bundle(bundle, expect_digest)
-    classifier = Classifier.load(bundle, device, threads, allow_unverified=allow_unverified)
+    classifier = Classifier.load(
+        bundle, device, threads, precision, allow_unverified=allow_unverified
+    )
     result = classifier.classify([message])
     if classifier.session.note:
         click.echo(f"WARNING: {classifier.session.note}", err=True)

@@ -28,6 +28,37 @@ def usable_cpus() -> int:
     return count
 
 
+def _onnxruntime():
+    """
+    Raises:
+        BundleError: it is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise BundleError(
+            "onnxruntime is not installed; type: pip install 'spam-batch[cpu]', "
+            "or 'spam-batch[gpu]' for an NVIDIA GPU"
+        ) from None
+    return onnxruntime
+
+
+def wanted_device(device: str) -> str:
+    """``cpu`` or ``cuda``: what ``auto`` comes to with the onnxruntime that is installed.
+
+    Raises:
+        BundleError: CUDA is asked for and this onnxruntime has none.
+    """
+    ort = _onnxruntime()
+    has_cuda = PROVIDERS["cuda"] in ort.get_available_providers()
+    if device == "cuda" and not has_cuda:
+        raise BundleError(
+            f"--device cuda: onnxruntime {ort.__version__} here has no CUDA provider; "
+            "type: pip uninstall onnxruntime && pip install 'spam-batch[gpu]'"
+        )
+    return "cuda" if device != "cpu" and has_cuda else "cpu"
+
+
 class InferenceSession:
     """One loaded graph on one device.
 
@@ -36,19 +67,23 @@ class InferenceSession:
         note: a sentence for the user if ``auto`` could not have the GPU, else None.
     """
 
-    def __init__(self, model: bytes, device: str = "auto", threads: int | None = None):
+    def __init__(
+        self,
+        model: bytes,
+        device: str = "auto",
+        threads: int | None = None,
+        external: dict[str, bytes] | None = None,
+    ):
         """
+        Args:
+            external: contents of the files that hold the tensors of a model above 2 GB, by
+                the name that it gives them.
+
         Raises:
             BundleError: onnxruntime is missing, the device asked for does not
                 work, or the graph cannot be loaded.
         """
-        try:
-            import onnxruntime as ort
-        except ImportError:
-            raise BundleError(
-                "onnxruntime is not installed; type: pip install 'spam-batch[cpu]', "
-                "or 'spam-batch[gpu]' for an NVIDIA GPU"
-            ) from None
+        ort = _onnxruntime()
         ort.set_default_logger_severity(4)  # its warnings would stand in cron's mail
         self.version = ort.__version__
         self.note: str | None = None
@@ -56,13 +91,12 @@ class InferenceSession:
         options.log_severity_level = 4
         options.intra_op_num_threads = threads or usable_cpus()
         options.inter_op_num_threads = 1
-        has_cuda = PROVIDERS["cuda"] in ort.get_available_providers()
-        if device == "cuda" and not has_cuda:
-            raise BundleError(
-                f"--device cuda: onnxruntime {ort.__version__} here has no CUDA provider; "
-                "type: pip uninstall onnxruntime && pip install 'spam-batch[gpu]'"
+        if external:
+            sizes = [len(data) for data in external.values()]
+            options.add_external_initializers_from_files_in_memory(
+                list(external), list(external.values()), sizes
             )
-        wanted = "cuda" if device == "cuda" or (device == "auto" and has_cuda) else "cpu"
+        wanted = wanted_device(device)
         try:
             self._session = self._create(ort, model, wanted, options)
         except BundleError as error:
@@ -95,7 +129,7 @@ class InferenceSession:
             raise BundleError(f"onnxruntime cannot load the model{on}: {reason}")
         return session
 
-    def run(self, ids: np.ndarray) -> np.ndarray:
+    def run(self, ids: np.ndarray, check_finite: bool = True) -> np.ndarray:
         """Logits of one padded batch: ``(B, T)`` int64 -> ``(B, K)`` float32.
 
         Raises:
@@ -105,7 +139,7 @@ class InferenceSession:
             logits = self._session.run(None, {self._input: ids})[0]
         except Exception as error:
             raise InternalError(f"onnxruntime failed on a batch: {_first_line(error)}") from None
-        if not np.isfinite(logits).all():
+        if check_finite and not np.isfinite(logits).all():
             raise InternalError("the model gave a logit that is not a finite number")
         return logits
 

@@ -1,4 +1,4 @@
-"""Does an ONNX file ask for another file? Seen in its bytes, before onnxruntime gets them.
+"""Which other files an ONNX file asks for; seen in its bytes, before onnxruntime gets them.
 
 A tensor may keep its data elsewhere, at any path ("external data"). Only the fields that
 can hold a tensor are walked, by their numbers in onnx.proto; all others are skipped.
@@ -21,24 +21,45 @@ EXTERNAL_DATA, DATA_LOCATION = 13, 14  # of a tensor
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # how a field's value is written
 
 
-def has_external_data(model: bytes) -> bool:
-    """True if a tensor of the serialized ``model`` lies outside it.
+def external_files(model: bytes) -> set[str]:
+    """Names of the files in which tensors of the serialized ``model`` lie, as it gives them.
+
+    ``""`` stands for a tensor that lies elsewhere without saying where.
 
     Raises:
         ValueError: the bytes are no protocol buffer.
     """
+    found = set()
     todo = [("Model", memoryview(model))]
     while todo:
         message, data = todo.pop()
+        is_elsewhere, places = False, set()
         for number, value in _read_fields(data):
             if message == "Tensor" and number == EXTERNAL_DATA:
-                return True
+                is_elsewhere = True
+                places |= _read_location(value)
             if message == "Tensor" and number == DATA_LOCATION and value != 0:
-                return True
+                is_elsewhere = True
             inner = TENSOR_FIELDS[message].get(number)
             if inner and isinstance(value, memoryview):
                 todo.append((inner, value))
-    return False
+        if is_elsewhere:
+            found |= places or {""}
+    return found
+
+
+def _read_location(entry: int | memoryview) -> set[str]:
+    """The file that one entry of a tensor's external data names, if it is that entry."""
+    if not isinstance(entry, memoryview):
+        raise ValueError("an entry that is a number")
+    key, value = (
+        [field for number, field in _read_fields(entry) if number == wanted] for wanted in (1, 2)
+    )
+    if not all(isinstance(field, memoryview) for field in key + value):
+        raise ValueError("an entry that holds a number")
+    if any(bytes(field) == b"location" for field in key):
+        return {bytes(field).decode("utf-8", "replace") for field in value} or {""}
+    return set()
 
 
 def _read_fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:

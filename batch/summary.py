@@ -19,6 +19,7 @@ class Summary:
     labelled: int = 0  # records of this run
     seconds: float = 0.0
     session: InferenceSession | None = None  # None if nothing was left to label
+    precision: str = ""
     warnings: list[str] = field(default_factory=list)
 
     def counts(self) -> dict:
@@ -43,7 +44,7 @@ class Summary:
         if session:
             rate = self.labelled / self.seconds if self.seconds else 0.0
             lines.append(
-                f"{rate:,.0f} rows a second on {session.device} "
+                f"{rate:,.0f} rows a second on {session.device} in {self.precision} "
                 f"({count(session.threads, 'thread')}), {self.seconds:.1f} s; {manifest.model}"
             )
         lines.append(f"weights: {manifest.weights}")

@@ -1,4 +1,4 @@
-"""``spam-export``: trace to ONNX, check, write the bundle."""
+"""``spam-export``: trace to ONNX, check, write the bundle; check it again."""
 
 from pathlib import Path
 
@@ -6,6 +6,18 @@ import click
 
 from batch import __version__
 from batch.command import Cli, show_log
+
+PRECISIONS = ("fp32", "int8", "fp16", "bf16")
+
+_run = click.option(
+    "--run", type=click.Path(path_type=Path), default=Path("runs/spam"), show_default=True,
+    help="Run folder of spam-train fit.",
+)  # fmt: skip
+_device = click.option(
+    "--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True,
+    help="Where the exported model is checked.",
+)  # fmt: skip
+_quiet = click.option("--quiet", is_flag=True, help="No progress, warnings only.")
 
 
 @click.group(cls=Cli, name="spam-export", context_settings={"max_content_width": 100})
@@ -16,40 +28,90 @@ def main() -> None:
     \b
     Example:
       spam-export bundle --run runs/spam --out models/spam
+      spam-export verify models/spam
     """
 
 
 @main.command()
-@click.option(
-    "--run", type=click.Path(path_type=Path), default=Path("runs/spam"), show_default=True,
-    help="Run folder of spam-train fit.",
-)  # fmt: skip
+@_run
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("models/spam"), show_default=True,
     help="Bundle to write.",
 )  # fmt: skip
-@click.option(
-    "--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True,
-    help="Where the exported model is checked.",
-)  # fmt: skip
-@click.option("--quiet", is_flag=True, help="No progress, warnings only.")
-def bundle(run: Path, out: Path, device: str, quiet: bool) -> None:
+@click.option("--precision", metavar="LIST",
+    help="Of fp32, int8, fp16, bf16, comma-separated; each must pass. Default: fp32, and int8 "
+    "if it passes.")  # fmt: skip
+@_device
+@_quiet
+def bundle(run: Path, out: Path, precision: str | None, device: str, quiet: bool) -> None:
     """Write a bundle, once every message's logits and labels equal PyTorch's.
 
     \b
     Example:
       spam-export bundle --run runs/spam --out models/spam
+      spam-export bundle --precision fp32,int8
     """
+    precisions, optional = ("fp32",), ("int8",)
+    if precision is not None:
+        precisions, optional = parse_precisions(precision), ()
     show_log("exporter", quiet)
     from exporter.export import export
-    from exporter.verify import FP32_TOLERANCE
+    from exporter.machine import describe_machine
+    from exporter.report import machine_lines, variant_lines
 
-    comparisons = export(run, out, device, progress=not quiet)
-    click.echo("ONNX Runtime against PyTorch, validation and test messages and nasty ones:")
-    for result in comparisons:
-        click.echo(
-            f"  batch size {result.batch_size:>2}: {result.messages} messages, largest logit "
-            f"difference {result.worst:.2e} (message {result.worst_message}), "
-            f"{len(result.labels_differ)} labels differ"
+    results = export(run, out, device, precisions, optional, progress=not quiet)
+    for verified in results:
+        click.echo("\n".join(variant_lines(verified, [])))
+    for line in machine_lines(describe_machine(), [result.precision for result in results]):
+        click.echo(line)
+    click.echo(f"bundle: {out}")
+
+
+def parse_precisions(text: str) -> tuple[str, ...]:
+    """Precisions by name; fp32 comes first, because it is what the others are made from."""
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in PRECISIONS:
+            raise click.UsageError(
+                f"--precision: there is no {name!r}; choose from {', '.join(PRECISIONS)}"
+            )
+    if "fp32" not in names:
+        raise click.UsageError("--precision: fp32 must be among them: it runs everywhere")
+    return tuple(name for name in PRECISIONS if name in names)
+
+
+@main.command()
+@click.argument("folder", metavar="BUNDLE", type=click.Path(path_type=Path))
+@_run
+@_device
+@_quiet
+def verify(folder: Path, run: Path, device: str, quiet: bool) -> None:
+    """Check every variant of BUNDLE against PyTorch on this machine.
+
+    A variant that falls short is removed from the bundle, and the exit status is 78.
+
+    \b
+    Example:
+      spam-export verify models/spam --run runs/spam
+    """
+    show_log("exporter", quiet)
+    from exporter.export import VerificationError
+    from exporter.machine import describe_machine
+    from exporter.recheck import recheck
+    from exporter.report import machine_lines, variant_lines
+
+    results = recheck(folder, run, device, progress=not quiet)
+    for result in results:
+        lines = variant_lines(result.verified, result.problems(), result.structure)
+        click.echo("\n".join(lines))
+    names = [result.verified.precision for result in results]
+    for line in machine_lines(describe_machine(), names):
+        click.echo(line)
+    failed = [result for result in results if result.problems()]
+    if failed:
+        first = failed[0]
+        raise VerificationError(
+            f"{', '.join(result.verified.precision for result in failed)} removed from {folder}: "
+            f"{first.problems()[0]}"
         )
-    click.echo(f"tolerance {FP32_TOLERANCE:g}: passed; bundle: {out}")
+    click.echo(f"{folder}: verified")

@@ -1,31 +1,38 @@
-"""Trace the padded fixed-length classifier to one ONNX file."""
+"""Trace the padded fixed-length classifier to one ONNX graph."""
 
+import ast
 import contextlib
 import io
 import logging
+import math
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
+from unittest.mock import patch
 
 import onnx
-import onnxscript  # noqa: F401  torch's exporter needs it; its lack is said before any work
+import onnxscript.optimizer
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from batch.errors import InternalError
-from trainer.model import PAD_ID, GPT2Classifier
+from trainer.model import PAD_ID, Attention, GPT2Classifier, take_position
 
-OPSET = 20  # the first with Gelu as one operator
+OPSET = 23  # the first with Attention as one operator; onnxruntime has it from 1.23 on
 INPUT, OUTPUT = "input_ids", "logits"
+_SCOPES = "pkg.torch.onnx.name_scopes"  # where torch writes which module a node comes from
+_NO_LIMIT = 1 << 62  # bytes of a tensor that is computed once instead of at every run
 
 
-def export_onnx(model: GPT2Classifier, max_length: int, path: Path) -> None:
-    """Trace ``model`` and write ``path``; its input is ``(B, T)`` int64, output ``(B, K)`` float32.
+def trace(model: GPT2Classifier, max_length: int) -> onnx.ModelProto:
+    """``model`` as a graph with input ``(B, T)`` int64 and output ``(B, K)`` float32.
 
-    The batch axis is free. The sequence axis is ``max_length`` where the model
-    is tied to its padding, else it is free. The file is checked by onnx before this returns.
+    The batch axis is free. The sequence axis is ``max_length`` where the model is tied to
+    its padding, else it is free. Nodes have the names of the modules that they come from,
+    such as ``h.3.mlp.c_fc``; what does not depend on the input is computed already.
 
     Raises:
-        InternalError: torch or onnx could not make a valid graph.
+        InternalError: torch could not trace it.
     """
     fixed = model.config.is_fixed_length
     width = max_length if fixed else min(max(2, max_length), model.config.context_length)
@@ -35,25 +42,98 @@ def export_onnx(model: GPT2Classifier, max_length: int, path: Path) -> None:
     free = torch.export.Dim.DYNAMIC
     axes = {0: free} if fixed else {0: free, 1: free}
     try:
-        with _quiet():
-            torch.onnx.export(
+        with _quiet(), _attention_for_onnx(model):
+            program = torch.onnx.export(
                 model.eval(),
                 (ids,),
-                path,
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=[INPUT],
                 output_names=[OUTPUT],
                 dynamic_shapes=(axes,),
-                external_data=False,
                 optimize=True,
                 verbose=False,
             )
-        onnx.checker.check_model(str(path))
+            onnxscript.optimizer.optimize(
+                program.model, input_size_limit=_NO_LIMIT, output_size_limit=_NO_LIMIT
+            )
+            proto = program.model_proto
     except Exception as error:  # the exporter raises a zoo of classes
         raise InternalError(
             f"the export failed: {type(error).__name__}: {str(error).splitlines()[0]}"
         ) from error
+    _name_nodes(proto.graph)
+    return proto
+
+
+def _name_nodes(graph: onnx.GraphProto) -> None:
+    """Give nodes their module's name, and drop the exporter's notes on them."""
+    for number, node in enumerate(graph.node):
+        notes = {entry.key: entry.value for entry in node.metadata_props}
+        scopes = ast.literal_eval(notes.get(_SCOPES, "[]"))
+        module = scopes[-2].removeprefix("transformer.") if len(scopes) > 1 else ""
+        module = "" if module.startswith("_") else module  # torch has no name for some
+        node.name = f"{module or 'model'}/{node.op_type}_{number}"
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    graph.ClearField("metadata_props")
+    graph.ClearField("value_info")
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        value.ClearField("metadata_props")
+
+
+def module_of(node: onnx.NodeProto) -> str:
+    """The module that a node of :func:`trace` comes from, such as ``h.3.mlp.c_fc``."""
+    return node.name.partition("/")[0]
+
+
+@contextlib.contextmanager
+def _attention_for_onnx(model: GPT2Classifier) -> Iterator[None]:
+    """Attention as onnxruntime runs it best, while ``model`` is traced."""
+    last = model.transformer.h[-1].attn
+    C = last.c_proj.in_features
+    last.c_q, last.c_kv = _rows_of(last.c_attn, 0, C), _rows_of(last.c_attn, C, 3 * C)
+    try:
+        with (
+            patch.object(Attention, "attend", _attend),
+            patch.object(Attention, "forward_pooled", _forward_pooled),
+        ):
+            yield
+    finally:
+        del last.c_q, last.c_kv
+
+
+def _rows_of(linear: nn.Linear, start: int, stop: int) -> nn.Linear:
+    part = nn.Linear(linear.in_features, stop - start)
+    with torch.no_grad():
+        part.weight.copy_(linear.weight[start:stop])
+        part.bias.copy_(linear.bias[start:stop])
+    return part
+
+
+def _attend(self: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """:meth:`Attention.attend` as ONNX's operator, which needs neither heads apart nor a mask."""
+    return torch.onnx.ops.attention(
+        q, k, v, is_causal=self.causal, q_num_heads=self.heads, kv_num_heads=self.heads
+    )[0]
+
+
+def _forward_pooled(self: Attention, x: Tensor, position: Tensor) -> Tensor:
+    """:meth:`Attention.forward_pooled` with keys and values formed.
+
+    Without them onnxruntime would sum C products for each of T positions in blocks
+    whose size depends on T, and a message's last bits on its batch. With them every
+    sum over C has weights for its other side, whose blocks are always the same.
+    """
+    B, T, C = x.shape
+    D = C // self.heads
+    q = self.c_q(take_position(x, position)).view(B, self.heads, 1, D)
+    k, v = (part.view(B, T, self.heads, D).transpose(1, 2) for part in self.c_kv(x).split(C, dim=2))
+    scores = torch.matmul(q, k.transpose(2, 3)) / math.sqrt(D)  # (B, H, 1, T)
+    if self.causal:
+        hidden = torch.arange(T, device=x.device)[None, :] > position[:, None]
+        scores = scores.masked_fill(hidden[:, None, None, :], float("-inf"))
+    return self.c_proj(torch.matmul(F.softmax(scores, dim=-1), v).reshape(B, C))
 
 
 @contextlib.contextmanager

@@ -224,6 +224,53 @@ def table(rows, shape, seeds, data, bpe, cache, device, json_out, quiet) -> None
 
 
 @main.command()
+@click.option("--protocols", default="book,grouped,natural", show_default=True,
+    help="book: the published split; grouped: near copies on one side; natural: grouped, and "
+    "the mix of classes as it is.")  # fmt: skip
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Runs of each.")
+@click.option("--new-splits", is_flag=True, help="Each seed draws its own split as well.")
+@click.option("--recipe", type=click.Choice(["default", "book"]), default="default")
+@_model
+@_weights
+@click.option("--data", type=click.Path(path_type=Path), help="Labelled CSV or TSV of your own.")
+@click.option("--text-column", help="Name of the text column in --data.")
+@click.option("--label-column", help="Name of the label column in --data.")
+@click.option("--bpe", type=click.Path(path_type=Path), help="gpt2.tiktoken, or a folder with it.")
+@_cache
+@click.option("--device", type=click.Choice(["auto", "cuda", "mps", "cpu"]), default="auto")
+@recipe_options
+@click.option("--json", "json_out", type=click.Path(path_type=Path), help="Also write it as JSON.")
+@click.option("--quiet", is_flag=True, help="No progress, warnings only.")
+def scores(
+    protocols, seeds, new_splits, recipe, size, weights, data, text_column, label_column, bpe,
+    cache, device, json_out, quiet, split, balance, **changes,
+) -> None:  # fmt: skip
+    """Train once for each protocol and seed; print every test score, the linear SVM's beside it.
+
+    \b
+    Example:
+      spam-train scores --seeds 5
+      spam-train scores --protocols grouped --seeds 5 --new-splits
+    """
+    if split is not None or balance is not None:
+        raise click.UsageError("--protocols says how to split; leave --split and --balance out")
+    show_log("trainer", quiet)
+    from trainer.data import Columns
+    from trainer.protocols import ScoreOptions, format_protocols, parse_protocols, score_protocols
+    from trainer.run_folder import write_json
+
+    options = ScoreOptions(
+        protocols=parse_protocols(protocols), seeds=seeds, new_splits=new_splits, recipe=recipe,
+        weights=weights, size=size, data=data, columns=Columns(label_column, text_column),
+        bpe=bpe, cache=cache, device=device, changes=checked_changes(changes), progress=not quiet,
+    )  # fmt: skip
+    result = score_protocols(options)
+    if json_out is not None:
+        write_json(json_out, result)
+    click.echo(format_protocols(result))
+
+
+@main.command()
 @click.argument("text")
 @click.option(
     "--run", type=click.Path(path_type=Path), default=Path("runs/spam"), show_default=True

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from batch.batching import cut_batches
-from batch.classifier import softmax
+from batch.decision import softmax
 from batch.errors import InputError, MissingInputError
 from batch.tokenizer import Tokenizer
 from trainer.baseline import NAME, baseline_scores

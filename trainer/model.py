@@ -85,11 +85,16 @@ class Attention(nn.Module):
         self.c_proj = nn.Linear(config.emb_dim, config.emb_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        B, T, C = x.shape
-        q, k, v = self.c_attn(x).view(B, T, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = self.c_attn(x).split(x.shape[2], dim=2)
+        return self.c_proj(self.attend(q, k, v))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Mix values by query and key: three times ``(B, T, C)`` -> ``(B, T, C)``."""
+        B, T, C = q.shape
+        q, k, v = (x.view(B, T, self.heads, C // self.heads).transpose(1, 2) for x in (q, k, v))
         drop = self.drop_rate if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal, dropout_p=drop)
-        return self.c_proj(y.transpose(1, 2).reshape(B, T, C))
+        return y.transpose(1, 2).reshape(B, T, C)
 
     def forward_pooled(self, x: Tensor, position: Tensor) -> Tensor:
         """Attention of one position a message: ``(B, T, C)``, ``(B,)`` -> ``(B, C)``.

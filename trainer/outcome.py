@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from batch.classifier import softmax
+from batch.decision import softmax
 from trainer.accuracy import set_logits
 from trainer.baseline import NAME, baseline_scores
 from trainer.calibration import choose_threshold, fit_temperature

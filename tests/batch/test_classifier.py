@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.bundle import GOLDEN, MANIFEST, VERIFY
-from batch.classifier import GOLDEN_TOLERANCE, Classifier, softmax
+from batch.classifier import Classifier
+from batch.decision import softmax
 from batch.errors import BundleError, InternalError
+from batch.selftest import GOLDEN_TOLERANCE
 
 CLASSIFIERS = ("classifier", "fixed_length")
 TEXTS = (

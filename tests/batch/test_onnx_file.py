@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from batch.onnx_file import has_external_data
+from batch.onnx_file import external_files
 
 
 def make_tensor(is_external: bool) -> TensorProto:
@@ -60,8 +60,8 @@ PLACES = [
 
 @pytest.mark.parametrize("place", PLACES)
 def test_finds_it_in_every_place(place):
-    assert has_external_data(make_model(place, make_tensor(True)).SerializeToString())
-    assert not has_external_data(make_model(place, make_tensor(False)).SerializeToString())
+    assert external_files(make_model(place, make_tensor(True)).SerializeToString())
+    assert not external_files(make_model(place, make_tensor(False)).SerializeToString())
 
 
 def test_either_sign_is_enough():
@@ -69,23 +69,34 @@ def test_either_sign_is_enough():
     only_place.external_data.add(key="location", value="x")
     only_flag.data_location = TensorProto.EXTERNAL
     for tensor in (only_place, only_flag):
-        assert has_external_data(make_model("initializer", tensor).SerializeToString())
+        assert external_files(make_model("initializer", tensor).SerializeToString())
+
+
+def test_the_file_is_named():
+    tensor = make_tensor(True)
+    assert external_files(make_model("initializer", tensor).SerializeToString()) == {"x"}
+    tensor.external_data.add(key="offset", value="0")
+    tensor.external_data.add(key="location", value="../y")
+    assert external_files(make_model("branch", tensor).SerializeToString()) == {"x", "../y"}
+    only_flag = make_tensor(False)
+    only_flag.data_location = TensorProto.EXTERNAL
+    assert external_files(make_model("constant", only_flag).SerializeToString()) == {""}
 
 
 def test_names_mean_nothing(make_graph):
     model = onnx.load_from_string(make_graph())
     model.doc_string = "location: external_data"
     model.graph.initializer.append(numpy_helper.from_array(numpy_helper.np.ones(3), "location"))
-    assert not has_external_data(model.SerializeToString())
+    assert not external_files(model.SerializeToString())
 
 
 @pytest.mark.parametrize("data", [b"\xff", b"\x3a\x05ab", b"\x0b", b"\x80" * 20, b"\x39\x00"])
 def test_what_is_no_protocol_buffer(data):
     with pytest.raises(ValueError):
-        has_external_data(data)
+        external_files(data)
 
 
 @given(st.binary(max_size=60))
 def test_any_bytes_end_it(data):
     with contextlib.suppress(ValueError):
-        assert has_external_data(data) in (False, True)
+        assert isinstance(external_files(data), set)

@@ -61,6 +61,7 @@ class StubClassifier:
 
     def __init__(self, bundle):
         self.bundle, self.manifest, self.session = bundle, bundle.manifest, StubSession()
+        self.precision = "fp32"
 
     @classmethod
     def load(cls, folder, *_, **__) -> "StubClassifier":

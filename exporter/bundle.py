@@ -1,0 +1,110 @@
+"""Write a bundle: golden messages, manifest, and the folder under its name."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from batch.bundle import GOLDEN, MANIFEST, FileEntry, Manifest, file_entries
+from batch.errors import OutputError
+from exporter.rows import NASTY_TEXTS, Source
+from exporter.variants import FILES, open_variant
+from exporter.verify import Rows, run_batches, torch_logits
+from trainer.run_folder import WEIGHTS, hash_file, package_versions, write_json
+
+GOLDEN_TEXTS = (*NASTY_TEXTS, "You won a prize! Call now", "See you at dinner tonight, ok?")
+
+
+def write_golden(source: Source, folder: Path, precisions: list[str], device: str) -> None:
+    """Write messages of ours with their ids and logits, for spam-batch to replay at load.
+
+    No user's text travels with a bundle. A reduced precision has its own logits there, those
+    that ONNX Runtime gave here.
+    """
+    limit = source.config.max_length
+    sequences = [source.tokenizer.encode(text, limit) for text in GOLDEN_TEXTS]
+    rows = Rows(
+        [*GOLDEN_TEXTS], sequences, torch_logits(source.model, sequences, limit), source.decision,
+        limit, source.rows.pad_id, source.rows.fixed_length,
+    )  # fmt: skip
+    messages = [
+        {"text": text, "ids": ids, "logits": row.tolist()}
+        for text, ids, row in zip(GOLDEN_TEXTS, sequences, rows.logits, strict=True)
+    ]
+    variants = {}
+    for precision in precisions:
+        if precision != "fp32":
+            batches = [(np.array([row]), limit) for row in range(len(sequences))]
+            logits = run_batches(open_variant(folder, precision, device), rows, batches)
+            variants[precision] = logits.tolist()
+    write_json(
+        folder / GOLDEN,
+        {"labels": source.config.labels, "messages": messages, "variants": variants},
+    )
+
+
+def write_manifest(folder: Path, source: Source, precisions: list[str]) -> None:
+    """Write ``bundle.json`` over the files that are in ``folder``."""
+    config, metrics = source.config, source.metrics
+    files: dict[str, FileEntry] = dict(file_entries(folder))
+    manifest = Manifest(
+        labels=config.labels,
+        positive_label=config.positive_label,
+        threshold=source.decision.threshold,
+        temperature=source.decision.temperature,
+        max_length=config.max_length,
+        fixed_length=config.model_config.is_fixed_length,
+        pooling=config.model["pooling"],
+        pad_id=config.model["pad_id"],
+        model=config.model["size"],
+        weights=config.weights["statement"],
+        variants={precision: FILES[precision] for precision in precisions},
+        files=files,
+        training={key: metrics[key] for key in ("accuracy", "messages", "data")},
+        made_by={
+            "versions": package_versions("torch", "onnx", "onnxscript", "onnxruntime"),
+            "recipe": config.recipe["name"],
+            "data_sha256": config.data["sha256"],
+            "model_sha256": hash_file(source.run / WEIGHTS),
+            "weights": config.weights,
+        },
+    )
+    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+
+
+def check_target(target: Path) -> None:
+    """Refuse to replace anything but a bundle or an empty folder.
+
+    Raises:
+        OutputError: ``target`` holds something else.
+    """
+    is_empty = target.is_dir() and not any(target.iterdir())
+    if target.exists() and not is_empty and not (target / MANIFEST).is_file():
+        raise OutputError(f"{target} exists and is not a bundle; it was left as it is")
+
+
+def replace_folder(new: Path, target: Path) -> None:
+    """Give ``new`` the name ``target``; an older bundle there goes, anything else stays.
+
+    Raises:
+        OutputError: ``target`` holds something that is not a bundle.
+    """
+    check_target(target)
+    os.chmod(new, 0o777 & ~_umask())
+    old = new.with_suffix(".old")
+    try:
+        if target.exists():
+            os.rename(target, old)
+        os.rename(new, target)
+    except BaseException:
+        if old.exists() and not target.exists():
+            os.rename(old, target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,98 @@
+"""The gate of a reduced precision: what it may cost on the validation messages."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from batch.decision import Decision
+
+log = logging.getLogger("exporter")
+
+MAX_ACCURACY_LOSS = 0.005
+MAX_RECALL_LOSS = 0.005  # of each class
+MIN_AGREEMENT = 0.995  # share of the messages that keep PyTorch's label
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Validation figures of a variant (ours) beside PyTorch's fp32 (theirs)."""
+
+    messages: int
+    accuracy_ours: float
+    accuracy_theirs: float
+    recall_ours: dict[str, float]  # by label, of the classes that have messages
+    recall_theirs: dict[str, float]
+    agreement: float
+
+    def problems(self) -> list[str]:
+        found = []
+        if self.accuracy_theirs - self.accuracy_ours > MAX_ACCURACY_LOSS:
+            found.append(
+                f"validation accuracy falls from {_percent(self.accuracy_theirs)} to "
+                f"{_percent(self.accuracy_ours)}, by more than {100 * MAX_ACCURACY_LOSS:g} points"
+            )
+        for label, theirs in self.recall_theirs.items():
+            if theirs - self.recall_ours[label] > MAX_RECALL_LOSS:
+                found.append(
+                    f"recall of {label!r} falls from {_percent(theirs)} to "
+                    f"{_percent(self.recall_ours[label])}, by more than "
+                    f"{100 * MAX_RECALL_LOSS:g} points"
+                )
+        if self.agreement < MIN_AGREEMENT:
+            found.append(
+                f"{_percent(self.agreement)} of {self.messages} validation labels are PyTorch's, "
+                f"at least {_percent(MIN_AGREEMENT)} must be"
+            )
+        return found
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def measure_gate(
+    ours: np.ndarray, theirs: np.ndarray, classes: np.ndarray, decision: Decision
+) -> Gate:
+    """Compare logits ``(V, K)`` of the validation messages, whose classes are ``(V,)``."""
+    found, expected = decision.decide(ours)[0], decision.decide(theirs)[0]
+
+    def recalls(labels: np.ndarray) -> dict[str, float]:
+        return {
+            label: float((labels[classes == number] == number).mean())
+            for number, label in enumerate(decision.labels)
+            if (classes == number).any()
+        }
+
+    return Gate(
+        messages=len(classes),
+        accuracy_ours=float((found == classes).mean()),
+        accuracy_theirs=float((expected == classes).mean()),
+        recall_ours=recalls(found),
+        recall_theirs=recalls(expected),
+        agreement=float((found == expected).mean()),
+    )
+
+
+def search_layers(
+    layers: Sequence[str],
+    passes: Callable[[Sequence[str]], bool],
+    error_without: Callable[[str], float],
+) -> list[str] | None:
+    """Which layers to keep in fp32 so that the gate is passed; None if none may be reduced.
+
+    A few outlying channels of GPT-2's activations make a few layers cost most. Each layer's
+    cost is the error that goes when it alone is kept; the dearest 1, 2, 4, ... are kept until
+    the gate is passed.
+    """
+    cost = {layer: error_without(layer) for layer in layers}
+    dearest = sorted(layers, key=cost.__getitem__)  # least error left first
+    count = 1
+    while count < len(layers):
+        kept = dearest[:count]
+        log.info("The gate is not passed; keeping %d layers in fp32: %s", count, ", ".join(kept))
+        if passes(kept):
+            return kept
+        count *= 2
+    return None

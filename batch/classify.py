@@ -175,7 +175,8 @@ def _label_windows(
             "were written"
         )
     blank_lines = before.blank_lines + table.blank_lines
-    yield b"", b"", replace(done, blank_lines=blank_lines, is_complete=True)
+    end = {"offset": table.offset, "line": table.line, "blank_lines": blank_lines}
+    yield b"", b"", replace(done, is_complete=True, **end)
 
 
 def _read_window(table: TextTable, before: int) -> list[Record]:
@@ -265,7 +266,7 @@ def _say_resumed(job: Job, done: Progress) -> None:
         log.info("an interrupted run had labelled all of %s; nothing is left to label", job.source)
     else:
         records = count(done.records, "record")
-        log.info("going on at line %d of %s: %s were done", done.line, job.source, records)
+        log.info("going on at line %d of %s, behind %s", done.line, job.source, records)
 
 
 def _check_end(job: Job, source: Source, summary: Summary) -> None:

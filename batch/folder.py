@@ -67,6 +67,8 @@ def label_files(
             log.error("error: %s", error)
             statuses.append(error.exit_code)
             what["failed"] += 1
+    if what["labelled"]:
+        log.info("weights: %s", bundle.manifest.weights)
     counts = ", ".join(f"{what[key]:,} {key}" for key in ("labelled", "skipped", "failed"))
     log.info("%s: %s", f"{len(statuses):,} file{'s' * (len(statuses) != 1)}", counts)
     return min(statuses, key=WORST_FIRST.index)

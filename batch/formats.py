@@ -4,8 +4,9 @@ from pathlib import PurePath
 
 from batch.dialect import Dialect
 from batch.errors import InputError, UsageError
+from batch.output import is_stream
 from batch.rows import CsvTable
-from batch.source import Source
+from batch.source import STANDARD_INPUT, Source
 from batch.streams import compression_of_name, find_compression
 from batch.table import Layout
 
@@ -53,7 +54,7 @@ def check_output(source: str, out: str, layout: Layout) -> None:
         )
     if format_ != PARQUET:
         return
-    if "-" in (source, out):
+    if source == STANDARD_INPUT or is_stream(out):
         raise UsageError("Parquet is neither read from a pipe nor written to one; give files")
     if found := compression_of_name(out):
         raise UsageError(

@@ -27,6 +27,7 @@ from batch.errors import InputError, OutputError, StorageError
 from batch.output import storage_errors, sync_folder, uninterrupted
 from batch.part import PartFile, is_written
 from batch.rejects import HEADER, rejects_path
+from batch.summary import count
 
 log = logging.getLogger("batch")
 
@@ -222,11 +223,9 @@ class Journal:
         # What counts is what is on the disk: a signal may have come in between.
         with contextlib.suppress(InputError):
             if saved := read_checkpoint(self.target):
-                log.warning(
-                    "%s of %s are labelled and kept; the same command goes on from there",
-                    f"{saved.progress.records:,} record{'s' * (saved.progress.records != 1)}",
-                    saved.origin.source.path,
-                )
+                records = count(saved.progress.records, "record")
+                source = saved.origin.source.path
+                log.warning("kept of %s: %s; the same command goes on from there", source, records)
                 return
         if not self._is_finished:
             for part in filter(None, (self._part, self._rejects)):

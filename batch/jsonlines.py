@@ -117,9 +117,9 @@ class JsonLinesReader:
                     f"has a key {key!r} already; choose others with --columns, "
                     "or give --overwrite-columns"
                 )
-        if problem:
-            return record._replace(problem=problem)
-        return record._replace(text=_encode(text))
+        text = None if problem else _encode(text)
+        raw, line_end, line, offset, _, _, dialect = record  # a third of _replace's time
+        return Record(raw, line_end, line, offset, text, problem, dialect)
 
 
 def _encode(text: str) -> bytes:

@@ -12,7 +12,7 @@ _OPTIONS = (
     click.option("--delimiter", help="One character; default: a comma, a tab for .tsv."),
     click.option("--quote", default='"', show_default=True, help="One character."),
     click.option("--no-quote", is_flag=True, help="No quote character: quotes are text."),
-    click.option("--escape", help="One character, such as \\\\; default: none."),
+    click.option("--escape", help="One character, such as \\; default: none."),
     click.option("--no-header", is_flag=True,
         help="The first line is a record; --text-column is a number."),
     click.option("--overwrite-columns", is_flag=True,

@@ -10,6 +10,7 @@ them, and an output that is cut where a piece ends goes on from there with the s
 
 import bz2
 import lzma
+import shlex
 import sys
 import zlib
 from collections.abc import Callable
@@ -291,13 +292,15 @@ def check_is_text(name: str, head: bytes, encoding: Encoding = UTF_8) -> None:
     Raises:
         InputError: it is an archive, a workbook, Parquet, or UTF-16 or UTF-32 unasked.
     """
-    if head.startswith((b"PK\x03\x04[Content_Types].xml", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")) or (
-        head.startswith(b"PK\x03\x04") and (b"xl/" in head or b"[Content_Types].xml" in head)
-    ):
-        raise InputError(f"{name}: is an Excel workbook; save it as CSV (UTF-8) and give that")
-    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+    is_zip = head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+    parts = (b"[Content_Types].xml", b"xl/", b"application/vnd.oasis.opendocument")
+    is_workbook = is_zip and any(part in head for part in parts)
+    if is_workbook or head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
+        raise InputError(f"{name}: is a workbook, not text; save it as CSV (UTF-8) and give that")
+    if is_zip:
+        file = "FILE" if name == "-" else shlex.quote(name)
         raise InputError(
-            f"{name}: is a zip archive; type: unzip -p {name} | spam-batch classify - --out ..."
+            f"{name}: is a zip archive; type: unzip -p {file} | spam-batch classify - --out ..."
         )
     if head.startswith(b"PAR1"):
         raise InputError(f"{name}: is a Parquet file; type: --format parquet")

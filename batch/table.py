@@ -74,6 +74,8 @@ def read_header(
         hint = "; its first line must name the columns" if layout.has_header else ""
         raise InputError(f"{name}: the file is empty{hint}")
     record = records[0]
+    if record.raw.startswith((b'{"', b"{ ")):
+        raise InputError(f"{name}: looks like JSON Lines; type: --format jsonl")
     if record.problem:
         what = "header" if layout.has_header else "first record"
         raise InputError(f"{name}: line {record.line}: the {what} {record.problem}")

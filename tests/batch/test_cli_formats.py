@@ -460,6 +460,10 @@ def test_parquet_with_rejects(run):
             "Parquet is neither read from a pipe nor written to one; give files",
         ),
         (
+            "in.parquet", b"", (), "/dev/null", 2,
+            "Parquet is neither read from a pipe nor written to one; give files",
+        ),
+        (
             "in.parquet", b"", (), "o.parquet.gz", 2,
             "--out o.parquet.gz: Parquet is compressed inside; give a name without .gz",
         ),

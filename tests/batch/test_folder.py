@@ -65,7 +65,7 @@ def test_a_folder_then_the_same_folder_with_one_more(run, loads):
     assert run("in", "--out-dir", "out") == (
         0,
         [f"in/a.csv: {one}", f"in/b.csv: {one}", f"in/c.csv.gz: {one}",
-         "3 files: 3 labelled, 0 skipped, 0 failed"],
+         "weights: none, the graph is a sum", "3 files: 3 labelled, 0 skipped, 0 failed"],
     )  # fmt: skip
     assert loads == ["loaded"]
     assert read("out/a.csv") == read("out/b.csv") == LABELLED
@@ -78,7 +78,7 @@ def test_a_folder_then_the_same_folder_with_one_more(run, loads):
         0,
         ["in/a.csv: was labelled already", "in/b.csv: was labelled already",
          "in/b.jsonl: 1 record in, 1 row out: 0 ham, 1 spam", "in/c.csv.gz: was labelled already",
-         "4 files: 1 labelled, 3 skipped, 0 failed"],
+         "weights: none, the graph is a sum", "4 files: 1 labelled, 3 skipped, 0 failed"],
     )  # fmt: skip
     assert len(loads) == 2
 
@@ -155,6 +155,7 @@ def test_one_bad_file_does_not_stop_the_others(run):
             "aside, type --max-rejects 10, or 1%",
             "in/c.csv: 1 record in, 1 row out: 1 ham, 0 spam",
             "error: cannot read none.csv: No such file or directory",
+            "weights: none, the graph is a sum",
             "4 files: 1 labelled, 0 skipped, 3 failed",
         ],
     )

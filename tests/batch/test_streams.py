@@ -208,10 +208,10 @@ def test_a_name_that_asks_for_none():
     assert compression_of_name("labeled.csv") is compression_of_name("-") is None
 
 
-def zipped(name: str) -> bytes:
+def zipped(name: str, data: bytes = TEXT) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
-        file.writestr(name, TEXT)
+        file.writestr(name, data)
     return buffer.getvalue()
 
 
@@ -220,11 +220,15 @@ def zipped(name: str) -> bytes:
     [
         (
             zipped("[Content_Types].xml"),
-            "is an Excel workbook; save it as CSV (UTF-8) and give that",
+            "is a workbook, not text; save it as CSV (UTF-8) and give that",
         ),
         (
             b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504),
-            "is an Excel workbook; save it as CSV (UTF-8) and give that",
+            "is a workbook, not text; save it as CSV (UTF-8) and give that",
+        ),
+        (
+            zipped("mimetype", b"application/vnd.oasis.opendocument.spreadsheet"),
+            "is a workbook, not text; save it as CSV (UTF-8) and give that",
         ),
         (
             zipped("inbox.csv"),

@@ -90,6 +90,7 @@ def test_the_name_asked_for_wins():
             "text",
             "in.csv: the text column 'text' is not there; columns: 'id', 'TEXT', 'Note'",
         ),
+        (b'{"text": "a"}\n', None, "in.csv: looks like JSON Lines; type: --format jsonl"),
         (
             b"a,b,a\n",
             "a",

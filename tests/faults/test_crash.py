@@ -336,7 +336,8 @@ def test_F12_F13_F14_a_signal_stops_cleanly(case, finish, number):
     said = process.communicate(timeout=60)[1].decode()
     assert time.monotonic() - start < 10
     kept, *_, last = said.splitlines()
-    assert kept.endswith(" are labelled and kept; the same command goes on from there")
+    assert kept.startswith(f"kept of {case.folder / 'in.csv'}: ")
+    assert kept.endswith(" records; the same command goes on from there")
     name = "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"
     assert last == f"spam-batch: error: {name}"
     assert process.returncode == 128 + number

@@ -120,13 +120,12 @@ def test_a_run_that_stopped_at_a_bad_record_goes_on_with_a_larger_allowance(case
     assert done.returncode == 65
     kept, said = done.stderr.decode().splitlines()
     assert kept == (
-        f"32 records of {case.folder / 'in.csv'} are labelled and kept; "
-        "the same command goes on from there"
+        f"kept of {case.folder / 'in.csv'}: 32 records; the same command goes on from there"
     )
     assert said.startswith("spam-batch: error: in.csv: line 36, byte offset ")
     assert said.endswith("; --max-rejects 1 were rejected before it")
     done = finish(case)
-    assert b"going on at line 35 of in.csv: 32 records were done\n" in done.stderr
+    assert b"going on at line 35 of in.csv, behind 32 records\n" in done.stderr
 
 
 @pytest.mark.quick

@@ -1,0 +1,181 @@
+"""Each exit status of ``spam-batch classify``, with all that is said on standard error."""
+
+import os
+import signal
+
+import pytest
+from click.testing import CliRunner
+
+from batch.classifier import Classifier
+from batch.cli import main
+from batch.errors import InternalError
+from batch.lock import hold_lock
+from batch.part import PartFile
+
+TABLE = b"id,text\n1,Do you have time\n2,a\n"
+OLD = b"old\n"
+
+
+@pytest.fixture
+def invoke(stub, stub_bundle, tmp_path, monkeypatch):
+    """Runs ``classify in.csv --out out.csv`` over an old output; returns click's result."""
+    monkeypatch.setattr(Classifier, "load", stub.StubClassifier.load)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.csv").write_bytes(TABLE)
+    (tmp_path / "out.csv").write_bytes(OLD)
+
+    def run(*args, bundle=stub_bundle):
+        command = ["classify", "in.csv", "--out", "out.csv", "--bundle", str(bundle), *args]
+        return CliRunner().invoke(main, command)
+
+    return run
+
+
+def said(result, exit_code: int) -> str:
+    """What was said before the run ended with that status, having left the old output alone."""
+    assert (result.exit_code, result.stdout) == (exit_code, "")
+    with open("out.csv", "rb") as file:
+        assert file.read() == OLD
+    assert sorted(os.listdir()) == ["in.csv", "out.csv"]
+    return result.stderr
+
+
+def test_0_complete(invoke):
+    result = invoke()
+    assert (result.exit_code, result.stdout) == (0, "")
+    lines = result.stderr.splitlines()
+    assert lines[:2] == ["2 records in, 2 rows out: 2 ham, 0 spam", "text column: text"]
+    assert lines[2].endswith(" s; stub")
+    assert lines[3:] == ["weights: none, the scores are hashes", "written: out.csv"]
+    with open("out.csv", "rb") as file:
+        assert [line.count(b",") for line in file] == [3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (
+            ("--max-rejects", "some"),
+            "--max-rejects: 'some' is neither a number of records nor a percentage; type for "
+            "example 10 or 0.5%",
+        ),
+        (
+            ("--max-rejects", "1", "--out", "-"),
+            "--max-rejects: rejects go into a file beside the output, which this output has no "
+            "place for; give a file as --out",
+        ),
+    ],
+)
+def test_2_wrong_usage(invoke, args, message):
+    assert said(invoke(*args), 2) == f"spam-batch: error: {message}\n"
+
+
+def test_3_complete_with_rejects(invoke, tmp_path):
+    (tmp_path / "in.csv").write_bytes(TABLE + b"3\n")
+    result = invoke("--max-rejects", "1")
+    assert (result.exit_code, result.stdout) == (3, "")
+    lines = result.stderr.splitlines()
+    assert lines[0] == "3 records in, 2 rows out, 1 reject: 2 ham, 0 spam"
+    rejects = tmp_path / "out.rejects.csv"
+    assert lines[-2:] == [f"rejected: {rejects}", "written: out.csv"]
+    assert rejects.read_bytes() == (
+        b'line,byte_offset,reason,record\n4,31,"has 1 field, expected 2","3"\n'
+    )
+
+
+def test_65_a_bad_input(invoke, tmp_path):
+    (tmp_path / "in.csv").write_bytes(TABLE + b"3\n")
+    assert said(invoke(), 65) == (
+        "spam-batch: error: in.csv: line 4, byte offset 31: has 1 field, expected 2; to set bad "
+        "records aside, type --max-rejects 10, or 1%\n"
+    )
+
+
+def test_66_no_input(invoke, tmp_path):
+    (tmp_path / "in.csv").rename(tmp_path / "other.csv")
+    result = invoke()
+    (tmp_path / "other.csv").rename(tmp_path / "in.csv")
+    message = "cannot read in.csv: No such file or directory"
+    assert said(result, 66) == f"spam-batch: error: {message}\n"
+
+
+def test_70_a_fault_of_ours(invoke, stub, monkeypatch):
+    def fail(*_):
+        raise InternalError("the model gave a logit that is not a finite number")
+
+    monkeypatch.setattr(stub.StubClassifier, "classify", fail)
+    assert said(invoke(), 70) == (
+        "spam-batch: error: in.csv: the model failed at line 2, byte offset 8: the model gave a "
+        "logit that is not a finite number\n"
+    )
+
+
+def test_73_an_output_that_cannot_be(invoke):
+    message = ". is a folder; give the name of a file"
+    assert said(invoke("--out", "."), 73) == f"spam-batch: error: {message}\n"
+
+
+def test_74_a_full_disk(invoke, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(PartFile, "write", fail)
+    message = "writing out.csv: No space left on device"
+    assert said(invoke(), 74) == f"spam-batch: error: {message}\n"
+
+
+def test_75_another_run_holds_the_lock(invoke, tmp_path):
+    with hold_lock(tmp_path / "out.csv"):
+        result = invoke()
+    message = f"another run is writing {tmp_path / 'out.csv'}; let it end, or stop it"
+    assert said(result, 75) == f"spam-batch: error: {message}\n"
+
+
+def test_78_a_bundle_that_cannot_be_used(invoke):
+    message = "none: no such bundle; make one with: make train export"
+    assert said(invoke(bundle="none"), 78) == f"spam-batch: error: {message}\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "exit_code"),
+    [
+        (signal.SIGHUP, "stopped by SIGHUP", 129),
+        (signal.SIGINT, "interrupted", 130),
+        (signal.SIGTERM, "stopped by SIGTERM", 143),
+    ],
+)
+def test_129_130_143_stopped(
+    invoke, stub, monkeypatch, tmp_path, wanted_bytes, number, name, exit_code
+):
+    """In the second window: the first is kept, and the same command goes on behind it."""
+    monkeypatch.setattr("batch.classify.WINDOW", 1)
+    real, calls = stub.StubClassifier.classify, []
+
+    def stop_later(self, texts):
+        calls.append(texts)
+        if len(calls) == 2:
+            signal.raise_signal(number)
+        return real(self, texts)
+
+    monkeypatch.setattr(stub.StubClassifier, "classify", stop_later)
+    result = invoke()
+    kept = f"kept of {tmp_path / 'in.csv'}: 1 record; the same command goes on "
+    end = "\n" if number == signal.SIGINT else ""
+    assert result.stderr == f"{kept}from there\n{end}spam-batch: error: {name}\n"
+    assert result.exit_code == exit_code
+    assert (tmp_path / "out.csv").read_bytes() == OLD
+    assert len(os.listdir(tmp_path)) == 4  # part file and checkpoint, too
+
+    result = invoke()
+    assert result.exit_code == 0
+    assert result.stderr.startswith("going on at line 3 of in.csv, behind 1 record\n")
+    assert (tmp_path / "out.csv").read_bytes() == wanted_bytes
+    assert sorted(os.listdir(tmp_path)) == ["in.csv", "out.csv"]
+
+
+@pytest.fixture
+def wanted_bytes(invoke, tmp_path) -> bytes:
+    assert invoke().exit_code == 0
+    found = (tmp_path / "out.csv").read_bytes()
+    (tmp_path / "out.csv").write_bytes(OLD)
+    return found

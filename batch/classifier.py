@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from batch.batching import cut_batches, pad_batch
+from batch.batching import cut_batches
 from batch.bundle import EXTERNAL_SUFFIX, TOKENIZER, Bundle, open_bundle
 from batch.decision import Decision
 from batch.errors import BundleError
 from batch.inference import InferenceSession, wanted_device
+from batch.memory import Memory
 from batch.selftest import check_verified, choose_precision, replay_golden
-from batch.tokenizer import Tokenizer, read_ranks
+from batch.tokenizer import TokenBatch, Tokenizer, read_ranks
 
 BATCH_TOKENS = 256  # on a CPU; more does not pay there, less leaves cores idle
 GPU_BATCH_TOKENS = 16384
@@ -27,6 +28,20 @@ class Predictions:
     probabilities: np.ndarray  # (N, K) float64
     tokens: np.ndarray  # (N,) int64, after cutting
     truncated: np.ndarray  # (N,) bool: the message was longer than max_length
+    repeated: int = 0  # messages whose text had been seen before, here or in an earlier call
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """N texts, D of them distinct, before the model has seen those that are new."""
+
+    rows: np.ndarray  # (N,) int64: which distinct text each is
+    distinct: list[str]  # D
+    new: np.ndarray  # (E,) int64: which distinct texts were never seen
+    encoded: TokenBatch  # their E
+    logits: np.ndarray  # (D, K) float32; those of new texts are filled in
+    tokens: np.ndarray  # (D,) int64
+    truncated: np.ndarray  # (D,) bool
 
 
 class Classifier:
@@ -48,6 +63,7 @@ class Classifier:
         self.manifest = bundle.manifest
         self.decision = Decision.of(bundle.manifest)
         self.session = session
+        self._memory = Memory(len(bundle.manifest.labels))
         self.tokenizer = tokenizer
         self.batch_tokens = BATCH_TOKENS if session.device == "cpu" else GPU_BATCH_TOKENS
 
@@ -91,31 +107,72 @@ class Classifier:
         ids = self.tokenizer.encode(text, limit + 1)
         return ids[:limit], len(ids) > limit
 
-    def logits(self, sequences: Sequence[Sequence[int]]) -> np.ndarray:
-        """Logits of token sequences, each its own row: ``(N, K)`` float32, order kept."""
+    def logits(self, tokens: TokenBatch) -> np.ndarray:
+        """Logits of N texts' tokens: ``(N, K)`` float32, order kept; equal ones run once."""
+        first: dict[bytes, int] = {}
+        same_as = np.array(
+            [first.setdefault(tokens.row(row).tobytes(), row) for row in range(len(tokens))],
+            dtype=np.int64,
+        )
+        distinct = np.fromiter(first.values(), dtype=np.int64, count=len(first))
         fixed = self.manifest.max_length if self.manifest.fixed_length else None
-        result = np.empty((len(sequences), len(self.manifest.labels)), dtype=np.float32)
-        for rows, width in cut_batches([len(s) for s in sequences], self.batch_tokens, fixed):
-            ids = pad_batch([sequences[row] for row in rows], width, self.manifest.pad_id)
-            logits = self.session.run(ids)
+        result = np.empty((len(tokens), len(self.manifest.labels)), dtype=np.float32)
+        lengths = tokens.lengths[distinct]
+        for numbers, width in cut_batches(lengths, self.batch_tokens, fixed):
+            rows = distinct[numbers]
+            logits = self.session.run(tokens.pad(rows, width, self.manifest.pad_id))
             if logits.shape != (len(rows), result.shape[1]):
                 raise BundleError(
                     f"{self.bundle.folder}: the model gives logits of shape {logits.shape} for "
                     f"{len(rows)} messages and {result.shape[1]} labels"
                 )
             result[rows] = logits
-        return result
+        return result[same_as]
+
+    def prepare(self, texts: Sequence[str]) -> "Prepared":
+        """Everything before the model: what is known is looked up, the rest encoded.
+
+        Any thread may do it, while another runs :meth:`classify_prepared`.
+        """
+        number: dict[str, int] = {}
+        rows = [number.setdefault(text, len(number)) for text in texts]
+        distinct = list(number)
+        known, logits, tokens, truncated = self._memory.look_up(distinct)
+        new = np.flatnonzero(~known)
+        encoded = self.tokenizer.encode_batch(
+            [distinct[row] for row in new], self.manifest.max_length
+        )
+        return Prepared(
+            np.array(rows, dtype=np.int64), distinct, new, encoded, logits, tokens, truncated
+        )
+
+    def classify_prepared(self, prepared: "Prepared") -> Predictions:
+        """Labels of the texts that were given to :meth:`prepare`, in their order."""
+        new, encoded = prepared.new, prepared.encoded
+        texts = [prepared.distinct[row] for row in new]
+        # Once more: what came before may have been labelled since then.
+        known, logits, *_ = self._memory.look_up(texts)
+        unknown = np.flatnonzero(~known)
+        if len(unknown):
+            logits[unknown] = self.logits(encoded.take(unknown))
+        prepared.logits[new] = logits
+        prepared.tokens[new] = encoded.lengths
+        prepared.truncated[new] = encoded.truncated
+        self._memory.add(
+            [texts[row] for row in unknown], logits[unknown], encoded.lengths[unknown],
+            encoded.truncated[unknown],
+        )  # fmt: skip
+        rows = prepared.rows
+        return Predictions(
+            *self.decide(prepared.logits[rows]),
+            tokens=prepared.tokens[rows],
+            truncated=prepared.truncated[rows],
+            repeated=len(rows) - len(unknown),
+        )
 
     def classify(self, texts: Sequence[str]) -> Predictions:
         """Label texts. The same text gets the same label and score in any company."""
-        encoded = [self.encode(text) for text in texts]
-        sequences = [ids for ids, _ in encoded]
-        logits = self.logits(sequences)
-        return Predictions(
-            *self.decide(logits),
-            tokens=np.array([len(ids) for ids in sequences], dtype=np.int64),
-            truncated=np.array([cut for _, cut in encoded], dtype=bool),
-        )
+        return self.classify_prepared(self.prepare(texts))
 
     def decide(self, logits: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
         """Labels, scores ``(N,)`` and probabilities ``(N, K)`` of logits ``(N, K)``."""

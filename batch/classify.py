@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from batch.ahead import read_ahead
 from batch.bundle import Bundle
 from batch.checkpoint import Origin, Progress
 from batch.classifier import Classifier, Predictions
@@ -38,6 +39,7 @@ from batch.table import DEFAULT_LAYOUT, Layout
 WINDOW = 4096
 WINDOW_BYTES = 16 * 1024 * 1024  # held at once, before another format of them is made
 LONG_RECORD = 64 * 1024  # bytes on average, from which on records are taken one by one
+STEP = 256  # records asked of the reader at a time; 16 cost it a fifth of its speed
 COMMIT_SECONDS = 5.0  # between two commit points, or as long as a window takes
 
 log = logging.getLogger("batch")
@@ -145,28 +147,29 @@ def _label_windows(
     """Rows, rejects and what is done with them, for each window, and once more at the end."""
     start, before = time.monotonic(), summary.progress
     done = before
+    windows = _read_windows(table, before.records, classifier)
     with tqdm(
         total=table.size, initial=done.offset, unit="B", unit_scale=True,
         disable=None if job.progress else True,
-    ) as bar:  # fmt: skip
-        while records := _read_window(table, done.records):
-            bad = [record for record in records if record.problem]
+    ) as bar, contextlib.closing(read_ahead(windows)) as windows:  # fmt: skip
+        for window in windows:
+            bad = [record for record in window.records if record.problem]
             job.allowance.check_window(job.source, done.rejects, bad)
-            good = [record for record in records if not record.problem] if bad else records
-            predictions = _classify(job.source, classifier, good)
-            bar.update(table.offset - done.offset)
+            predictions = _classify(job.source, classifier, window)
+            bar.update(window.offset - done.offset)
             done = replace(
                 done,
-                offset=table.offset,
-                line=table.line,
-                records=done.records + len(records),
+                offset=window.offset,
+                line=window.line,
+                records=done.records + len(window.records),
                 rejects=done.rejects + len(bad),
                 truncated=done.truncated + int(predictions.truncated.sum()),
-                blank_lines=before.blank_lines + table.blank_lines,
+                blank_lines=before.blank_lines + window.blank_lines,
                 labels=dict(Counter(done.labels) + Counter(predictions.labels)),
             )
-            yield table.rows(good, predictions), encode_rejects(bad), done
+            yield table.rows(window.good, predictions), encode_rejects(bad), done
             summary.labelled = done.records - before.records
+            summary.repeated += predictions.repeated
             summary.seconds = time.monotonic() - start
             bar.set_postfix_str(f"{summary.labelled / max(summary.seconds, 1e-9):,.0f} rows/s")
     if done.records != done.rows + done.rejects:
@@ -175,8 +178,37 @@ def _label_windows(
             "were written"
         )
     blank_lines = before.blank_lines + table.blank_lines
-    end = {"offset": table.offset, "line": table.line, "blank_lines": blank_lines}
-    yield b"", b"", replace(done, is_complete=True, **end)
+    yield b"", b"", replace(done, blank_lines=blank_lines, is_complete=True)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Records that are labelled together, and where reading stood behind them."""
+
+    records: list[Record]
+    good: list[Record]  # those without a problem
+    offset: int
+    line: int
+    blank_lines: int
+    prepared: object  # of the good ones' texts; None if that failed
+
+
+def _read_windows(table: TextTable, before: int, classifier: Classifier) -> Iterator[Window]:
+    """All windows, their texts encoded; runs in a thread beside the model."""
+    while records := _read_window(table, before):
+        before += len(records)
+        good = [record for record in records if not record.problem]
+        place = table.offset, table.line, table.blank_lines
+        yield Window(records, good, *place, _prepare(classifier, good))
+
+
+def _prepare(classifier: Classifier, records: list[Record]):
+    try:
+        return classifier.prepare([_text(record) for record in records])
+    except BaseException as error:
+        if not _is_fault(error):
+            raise
+        return None  # it fails again where the record is looked for
 
 
 def _read_window(table: TextTable, before: int) -> list[Record]:
@@ -188,7 +220,7 @@ def _read_window(table: TextTable, before: int) -> list[Record]:
     records: list[Record] = []
     held = 0
     while len(records) < WINDOW and held < WINDOW_BYTES:
-        step = 1 if held > len(records) * LONG_RECORD else 16
+        step = 1 if held > len(records) * LONG_RECORD else STEP
         try:
             more = table.read(min(step, WINDOW - len(records)))
         except BrokenInputError as error:
@@ -201,14 +233,16 @@ def _read_window(table: TextTable, before: int) -> list[Record]:
     return records
 
 
-def _classify(name: str, classifier: Classifier, records: list[Record]) -> Predictions:
+def _classify(name: str, classifier: Classifier, window: Window) -> Predictions:
     """Label records; where that fails, find the one that it fails for.
 
     Raises:
         InternalError: names the record's line, never its text.
     """
+    records = window.good
     try:
-        return classifier.classify([_text(record) for record in records])
+        prepared = window.prepared or classifier.prepare([_text(record) for record in records])
+        return classifier.classify_prepared(prepared)
     except BaseException as error:
         if not _is_fault(error):
             raise

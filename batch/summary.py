@@ -20,6 +20,7 @@ class Summary:
     seconds: float = 0.0
     session: InferenceSession | None = None  # None if nothing was left to label
     precision: str = ""
+    repeated: int = 0  # records of this run whose text had been seen before
     warnings: list[str] = field(default_factory=list)
 
     def counts(self) -> dict:
@@ -47,6 +48,9 @@ class Summary:
                 f"{rate:,.0f} rows a second on {session.device} in {self.precision} "
                 f"({count(session.threads, 'thread')}), {self.seconds:.1f} s; {manifest.model}"
             )
+            if self.repeated:
+                share = 100 * self.repeated / self.labelled
+                lines.append(f"{count(self.repeated, 'repeated text')} ({share:.1f} %)")
         lines.append(f"weights: {manifest.weights}")
         if done.truncated:
             cut = f"cut to {manifest.max_length} tokens"

@@ -7,8 +7,11 @@ call :meth:`Tokenizer.encode`.
 import base64
 import binascii
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from batch.errors import BundleError
 
@@ -18,12 +21,51 @@ PAD_ID = 50256  # <|endoftext|>; encode never yields it
 # with possessive quantifiers (openai/tiktoken, tiktoken_ext/openai_public.py).
 PIECE_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
 
+SEPARATOR = "<|endoftext|>"  # between texts that are encoded in one step
+LONG_TEXT = 1000  # characters from which on a text is encoded by itself
 LONGEST_TOKEN = 128  # bytes; the longest of GPT-2's tokens
 
 # Unicode White_Space, which is what \\s means in PIECE_PATTERN.
 _SPACE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _WORD_END = re.compile(f"[^{_SPACE}](?=[{_SPACE}])")
 _LONG_GAP = re.compile(f"[{_SPACE}]{{1000,}}")
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Token ids of N texts, one after the other.
+
+    Attributes:
+        ids: ``(S,)`` uint32, with room between the texts that belongs to none.
+        starts: ``(N,)`` int64, where in ``ids`` each text begins.
+        lengths: ``(N,)`` int64, its tokens, after cutting.
+        truncated: ``(N,)`` bool, whether it was cut.
+    """
+
+    ids: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+    truncated: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def row(self, number: int) -> np.ndarray:
+        """The ids of one text."""
+        start = self.starts[number]
+        return self.ids[start : start + self.lengths[number]]
+
+    def take(self, rows: np.ndarray) -> "TokenBatch":
+        """Some of the texts, by number."""
+        return TokenBatch(self.ids, self.starts[rows], self.lengths[rows], self.truncated[rows])
+
+    def pad(self, rows: np.ndarray, width: int, pad_id: int) -> np.ndarray:
+        """``(B,)`` row numbers to ``(B, width)`` int64, padded on the right."""
+        steps = np.arange(width)
+        places = np.minimum(self.starts[rows][:, None] + steps, max(len(self.ids) - 1, 0))
+        real = steps < self.lengths[rows][:, None]
+        found = self.ids[places] if len(self.ids) else np.zeros(places.shape, dtype=np.uint32)
+        return np.where(real, found, pad_id).astype(np.int64)
 
 
 def read_ranks(data: bytes) -> dict[bytes, int]:
@@ -58,7 +100,7 @@ class Tokenizer:
             explicit_n_vocab=PAD_ID + 1,
             pat_str=PIECE_PATTERN,
             mergeable_ranks=ranks,
-            special_tokens={"<|endoftext|>": PAD_ID},
+            special_tokens={SEPARATOR: PAD_ID},
         )
 
     @classmethod
@@ -76,7 +118,7 @@ class Tokenizer:
         """
         if max_tokens is not None:
             text = sufficient_prefix(text, max_tokens)
-        if len(text) < 1000:
+        if len(text) < LONG_TEXT:
             return self._encoding.encode_ordinary(text)[:max_tokens]
         ids: list[int] = []
         for part in split_long_gaps(text):
@@ -86,6 +128,37 @@ class Tokenizer:
     def encode_all(self, texts: Iterable[str], max_tokens: int | None = None) -> list[list[int]]:
         """:meth:`encode` of each text."""
         return [self.encode(text, max_tokens) for text in texts]
+
+    def encode_batch(self, texts: Sequence[str], max_tokens: int) -> TokenBatch:
+        """:meth:`encode` of each text, cut to ``max_tokens``, in one call that leaves Python.
+
+        Texts are joined by a special token, at which the encoder cuts before it looks at
+        anything else, so each gets the ids that it has by itself. One that is long, or holds
+        the special token's text, is encoded by itself.
+        """
+        odd = [row for row, text in enumerate(texts) if len(text) >= LONG_TEXT]
+        joined = SEPARATOR.join(texts)
+        if odd or joined.count(SEPARATOR) != len(texts) - 1:
+            odd = [row for row, text in enumerate(texts)
+                   if len(text) >= LONG_TEXT or SEPARATOR in text]  # fmt: skip
+            plain = list(texts)
+            for row in odd:
+                plain[row] = ""
+            joined = SEPARATOR.join(plain)
+        try:
+            ids = self._encoding.encode_to_numpy(joined, allowed_special={SEPARATOR})
+        except UnicodeEncodeError:  # half a surrogate pair; no text that was read has one
+            ids, odd = np.full(max(len(texts) - 1, 0), PAD_ID, dtype=np.uint32), range(len(texts))
+        cuts = np.flatnonzero(ids == PAD_ID)
+        starts = np.concatenate(([0], cuts + 1))[: len(texts)]
+        lengths = np.concatenate((cuts, [len(ids)]))[: len(texts)] - starts
+        by_itself = [self.encode(texts[row], max_tokens + 1) for row in odd]
+        if by_itself:
+            counts = np.array([len(found) for found in by_itself])
+            starts[odd] = len(ids) + np.cumsum(counts) - counts
+            lengths[odd] = counts
+            ids = np.concatenate([ids, *(np.array(f, dtype=np.uint32) for f in by_itself)])
+        return TokenBatch(ids, starts, np.minimum(lengths, max_tokens), lengths > max_tokens)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ``ids``; a cut character becomes U+FFFD."""

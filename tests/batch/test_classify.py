@@ -229,14 +229,14 @@ def test_a_refused_header_costs_no_model(refuse):
 def test_a_message_that_the_model_fails_at(
     refuse, classifier, monkeypatch, set_window, window, problem, shown
 ):
-    real = classifier.classify
+    real = classifier.classify_prepared
 
-    def fail_at_one(texts):
-        if "message, 9" in texts:
+    def fail_at_one(prepared):
+        if "message, 9" in prepared.distinct:
             raise problem
-        return real(texts)
+        return real(prepared)
 
-    monkeypatch.setattr(classifier, "classify", fail_at_one)
+    monkeypatch.setattr(classifier, "classify_prepared", fail_at_one)
     set_window(window)
     message = refuse(TABLES["plain"], InternalError, lambda: classifier)
     assert message == f"in.csv: the model failed at line 11, byte offset 163: {shown}"
@@ -244,14 +244,14 @@ def test_a_message_that_the_model_fails_at(
 
 
 def test_a_failure_that_does_not_come_again(refuse, classifier, monkeypatch):
-    real, failures = classifier.classify, [RuntimeError("once")]
+    real, failures = classifier.classify_prepared, [RuntimeError("once")]
 
-    def fail_once(texts):
+    def fail_once(prepared):
         if failures:
             raise failures.pop()
-        return real(texts)
+        return real(prepared)
 
-    monkeypatch.setattr(classifier, "classify", fail_once)
+    monkeypatch.setattr(classifier, "classify_prepared", fail_once)
     message = refuse(TABLES["plain"], InternalError, lambda: classifier)
     assert message == "in.csv: the model failed at a batch: RuntimeError"
 

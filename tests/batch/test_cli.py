@@ -280,6 +280,7 @@ def begun(bundle, tmp_path):
             (tmp_path / "out.csv").write_bytes(b"old\n")
             command = [*before, sys.executable, "-m", "batch", "classify", "-"]
             command += ["--out", str(tmp_path / "out.csv"), "--bundle", str(bundle)]
+            command += ["--threads", "1"]  # two wait for each other where other work runs
             process = stack.enter_context(
                 subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
             )
@@ -287,7 +288,7 @@ def begun(bundle, tmp_path):
             process.stdin.write(TABLE * 8000)  # more than one read of it asks for
             process.stdin.flush()
             for _ in range(3000):
-                if len(os.listdir(tmp_path)) == 2:
+                if any(name.endswith(".part") for name in os.listdir(tmp_path)):
                     break
                 time.sleep(0.01)
             return process

@@ -70,6 +70,12 @@ class StubClassifier:
                 file.write("loaded\n")
         return cls(open_bundle(folder))
 
+    def prepare(self, texts):
+        return texts or [""][:0]
+
+    def classify_prepared(self, texts) -> Predictions:
+        return self.classify(texts)
+
     def classify(self, texts) -> Predictions:
         time.sleep(float(os.environ.get("STUB_SLEEP", 0)))
         if os.environ.get("STUB_RAISE") in texts:

@@ -23,6 +23,10 @@ class InputError(SpamBatchError):
     exit_code = 65
 
 
+class ChangedInputError(InputError):
+    """The input was cut or overwritten while it was read; what was made of it is worth nothing."""
+
+
 class MissingInputError(SpamBatchError):
     """An input is missing, is a folder, or cannot be read."""
 

@@ -287,7 +287,7 @@ def begun(bundle, tmp_path):
             process.stdin.write(TABLE * 8000)  # more than one read of it asks for
             process.stdin.flush()
             for _ in range(3000):
-                if len(os.listdir(tmp_path)) == 2:
+                if any(name.endswith(".part") for name in os.listdir(tmp_path)):
                     break
                 time.sleep(0.01)
             return process

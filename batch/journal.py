@@ -234,7 +234,7 @@ class Journal:
             if saved.progress.reject_bytes and self._rejects:
                 log.warning("rejected so far: %s", self._rejects.path)
             return
-        if not self._is_finished:
+        if not (keep and self._is_finished):
             for part in filter(None, (self._part, self._rejects)):
                 with contextlib.suppress(OSError):
                     part.path.unlink()

@@ -63,7 +63,7 @@ classify: $(VENV)/.has-run ## Label IN= into OUT= and show the first rows
 test: $(VENV)/.has-dev ## Run the tests
 	$(BIN)/python -m pytest
 
-test-faults: $(VENV)/.has-dev ## Run every fault test (crash, disk, input, bundle, environment)
+test-faults: $(VENV)/.has-dev ## Run every fault test (crash, disk, input, formats, bundle, environment)
 	$(BIN)/python -m pytest tests/faults -m 'faults or quick'
 
 check: $(VENV)/.has-dev ## Lint

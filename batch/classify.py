@@ -15,7 +15,14 @@ from batch.bundle import Bundle
 from batch.checkpoint import Origin, Progress
 from batch.classifier import Classifier, Predictions
 from batch.dialect import Dialect
-from batch.errors import BrokenInputError, BundleError, InternalError, SpamBatchError, UsageError
+from batch.errors import (
+    BrokenInputError,
+    BundleError,
+    ChangedInputError,
+    InternalError,
+    SpamBatchError,
+    UsageError,
+)
 from batch.formats import check_output, open_table
 from batch.journal import Journal
 from batch.lock import hold_lock
@@ -124,8 +131,8 @@ def _label_to_file(job: Job, source: Source, target: Path, bundle: Bundle, load)
                 _label_rest(job, source, table, classifier, summary, journal)
             _check_end(job, source, summary)
             journal.publish(table.finish)
-        except BaseException:
-            journal.stop()
+        except BaseException as error:
+            journal.stop(keep=not isinstance(error, ChangedInputError | BrokenInputError))
             raise
     return summary
 

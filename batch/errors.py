@@ -27,6 +27,10 @@ class BrokenInputError(InputError):
     """From here on the input cannot be read as what it is, whatever is allowed."""
 
 
+class ChangedInputError(InputError):
+    """The input was cut or overwritten while it was read; what was made of it is worth nothing."""
+
+
 class MissingInputError(SpamBatchError):
     """An input is missing, is a folder, or cannot be read."""
 

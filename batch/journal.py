@@ -213,21 +213,28 @@ class Journal:
         os.replace(whole, self.target)
         sync_folder(self.target.parent)
 
-    def stop(self) -> None:
+    def stop(self, keep: bool = True) -> None:
         """Something ended the run: keep what a later one can go on from, or leave nothing."""
-        if self._is_sound and self._part and self.origin and self.progress.records:
+        if not keep and self._part:
+            self._remove_checkpoint()
+        elif self._is_sound and self._part and self.origin and self.progress.records:
             with contextlib.suppress(StorageError, MemoryError):
                 self.commit()
         if not self._part:
             return
-        # What counts is what is on the disk: a signal may have come in between.
-        with contextlib.suppress(InputError):
-            if saved := read_checkpoint(self.target):
-                records = count(saved.progress.records, "record")
-                source = saved.origin.source.path
-                log.warning("kept of %s: %s; the same command goes on from there", source, records)
-                return
-        if not self._is_finished:
+        try:  # What counts is what is on the disk: a signal may have come in between.
+            saved = read_checkpoint(self.target)
+        except InputError:
+            saved = None
+        except StorageError:
+            return
+        if saved:
+            records, path = count(saved.progress.records, "record"), saved.origin.source.path
+            log.warning("kept of %s: %s; the same command goes on from there", path, records)
+            if saved.progress.reject_bytes and self._rejects:
+                log.warning("rejected so far: %s", self._rejects.path)
+            return
+        if not (keep and self._is_finished):
             for part in filter(None, (self._part, self._rejects)):
                 with contextlib.suppress(OSError):
                     part.path.unlink()

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from batch.classifier import Predictions
 from batch.dialect import Dialect
-from batch.errors import InputError
+from batch.errors import BrokenInputError, InputError
 from batch.output import create_file
 from batch.records import Record
 from batch.table import check_ours, find_text_column, format_columns, show
@@ -246,4 +246,5 @@ class ParquetTable:
         except (ArrowException, OSError, UnicodeError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the disk's
-            raise InputError(f"{self._name}: is not Parquet, or is damaged or cut off") from None
+            said = f"{self._name}: is not Parquet, or is damaged or cut off"
+            raise BrokenInputError(said) from None

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from batch.errors import InputError, MissingInputError, StorageError
+from batch.errors import ChangedInputError, InputError, MissingInputError, StorageError
 
 STANDARD_INPUT = "-"
 HEAD_BYTES = 1 << 20  # hashed, to know a file again; its size and time tell the rest
@@ -89,7 +89,7 @@ class Source:
         """Look at the file again, at the end; returns a sentence if it has grown.
 
         Raises:
-            InputError: it was overwritten or cut, or grew on from the middle of a line.
+            ChangedInputError: it was overwritten or cut, or grew on from the middle of a line.
         """
         if self.identity is None:
             return None
@@ -98,7 +98,7 @@ class Source:
             last = os.pread(self._file.fileno(), 1, max(self.size - 1, 0))
         if found.st_size > self.size:
             if last not in (b"\n", b"\r"):
-                raise InputError(
+                raise ChangedInputError(
                     f"{self.name}: grows while it is read, and its last line was not whole at "
                     f"{self.size:,} bytes; run again when it is written"
                 )
@@ -107,9 +107,9 @@ class Source:
                 f"labelled are the {self.size:,} that it had at the start"
             )
         if found.st_size < self.size:
-            raise InputError(_describe_cut(self.name, self.size, found.st_size))
+            raise ChangedInputError(_describe_cut(self.name, self.size, found.st_size))
         if found.st_mtime_ns != self.identity.mtime_ns:
-            raise InputError(f"{self.name}: was overwritten while it was read; run again")
+            raise ChangedInputError(f"{self.name}: was overwritten while it was read; run again")
         return None
 
 
@@ -133,7 +133,9 @@ class _Watched(io.RawIOBase):
         if self._left is not None:
             if count == 0:
                 found = os.fstat(self._file.fileno()).st_size
-                raise InputError(_describe_cut(self._name, self._file.tell() + self._left, found))
+                raise ChangedInputError(
+                    _describe_cut(self._name, self._file.tell() + self._left, found)
+                )
             self._left -= count
         return count
 

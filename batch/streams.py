@@ -28,6 +28,7 @@ from batch.encoding import (
 from batch.errors import BrokenInputError, InputError
 
 READ_SIZE = 1 << 16  # compressed bytes asked of a file at a time
+FIRST_FEED = 512  # bytes
 HEAD_SIZE = 4096  # bytes looked at to tell what a stream is
 XZ_MEMORY = 256 << 20  # bytes that its dictionary may take; xz -9 needs 64 MiB
 
@@ -133,7 +134,10 @@ class DecompressedStream:
 
     def __init__(self, name: str, stream: BinaryIO, kind: Compression):
         self._name, self._stream, self._kind = name, stream, kind
-        self._input = b""  # read, not yet given to the decompressor
+        self._chunk, self._at = b"", 0  # read, and how much of it was given to the decompressor
+        # Bytes given to it next. Few at first: what is behind a short member comes back, and is
+        # copied, so that a file of many would cost the square of its size.
+        self._feed = FIRST_FEED
         self._decompressor = kind.decompressor()
         self._fault: BrokenInputError | None = None
         self.offset = 0  # decompressed bytes returned
@@ -143,12 +147,12 @@ class DecompressedStream:
         while not self._fault:
             if self._decompressor.eof and not self._next_member():
                 return b""
-            chunk, at_end = b"", False
+            piece, at_end = b"", False
             if self._decompressor.needs_input:
-                chunk, self._input = self._input or read_some(self._stream, READ_SIZE), b""
-                at_end = not chunk
+                piece = self._take_piece()
+                at_end = not piece
             try:
-                found = self._decompressor.decompress(chunk, n)
+                found = self._decompressor.decompress(piece, n)
             # bz2 says OSError, which here is no fault of the disk.
             except (zlib.error, OSError, lzma.LZMAError, EOFError, _load_zstd().ZstdError):
                 self._refuse("is damaged")
@@ -160,22 +164,29 @@ class DecompressedStream:
                 self._refuse("ends too early, the file is cut off")
         raise self._fault
 
+    def _take_piece(self) -> bytes:
+        if self._at == len(self._chunk):
+            self._chunk, self._at = read_some(self._stream, READ_SIZE), 0
+        piece = self._chunk[self._at : self._at + self._feed]
+        self._at, self._feed = self._at + len(piece), 2 * self._feed
+        return piece
+
     def _next_member(self) -> bool:
         """Begin the next member; False at the end of the stream."""
-        rest = self._decompressor.unused_data + self._input
-        longest = max(map(len, self._kind.marks))
-        while len(rest := rest.lstrip(b"\0")) < longest:
-            chunk = read_some(self._stream, READ_SIZE)
-            if not chunk:
-                break
-            rest += chunk
-        self._input = rest
-        if not rest:
-            return False
-        if not rest.startswith(self._kind.marks):
-            self._refuse("is followed by something else")
-            raise self._fault
-        self._decompressor = self._kind.decompressor()
+        self._at -= len(self._decompressor.unused_data)  # it is of the last piece
+        marks = self._kind.marks
+        if not self._chunk.startswith(marks, self._at):
+            rest, more = self._chunk[self._at :].lstrip(b"\0"), b"more"
+            while more and len(rest) < max(map(len, marks)):
+                more = read_some(self._stream, READ_SIZE)
+                rest = (rest + more).lstrip(b"\0")
+            self._chunk, self._at = rest, 0
+            if not rest:
+                return False
+            if not rest.startswith(marks):
+                self._refuse("is followed by something else")
+                raise self._fault
+        self._decompressor, self._feed = self._kind.decompressor(), FIRST_FEED
         return True
 
     def _refuse(self, problem: str) -> None:

@@ -172,6 +172,27 @@ def test_a_cut_file_says_how_far_it_was_read(run):
     )
 
 
+def test_nothing_is_kept_of_a_cut_file_so_that_the_whole_one_is_labelled(run, plain, tmp_path):
+    (tmp_path / "plain.csv").unlink()
+    (tmp_path / "plain.out.csv").unlink()
+    data = gzip.compress(PLAIN)
+    assert refused(run, "in.csv", data[:-4])[0] == 65
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+    assert labelled(run, "in.csv", data) == plain
+
+
+def test_nothing_is_kept_of_damaged_parquet(run, tmp_path):
+    """Another column than the messages' is read at the end only."""
+    data = bytearray(as_parquet(0))
+    chunk = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(2).column(2)
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    data[start : start + 9] = b"\xff" * 9
+    assert refused(run, "in.parquet", bytes(data), out="out.parquet") == (
+        65, "in.parquet: is not Parquet, or is damaged or cut off"
+    )  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
+
+
 def test_a_cut_header(run):
     assert refused(run, "in.csv.gz", gzip.compress(PLAIN)[:15]) == (
         65,

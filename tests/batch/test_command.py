@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import json
 import logging
 import re
 import signal
@@ -14,7 +15,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from batch.command import EXTRA_MODULES, Cli, fail, show_log
+from batch.command import EXTRA_MODULES, Cli, escape_controls, fail, show_log
 from batch.errors import (
     BundleError,
     InputError,
@@ -186,6 +187,57 @@ def test_a_command_that_ends_well(run):
 def test_a_status_that_the_command_chose(run, exit_code):
     result = run(lambda: click.get_current_context().exit(exit_code))
     assert (result.exit_code, result.stdout, result.stderr) == (exit_code, "", "")
+
+
+def test_the_first_interrupt_unwinds_and_the_second_would_end_the_process(run):
+    found = []
+
+    def action():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            found.append(signal.getsignal(signal.SIGINT))
+            raise
+
+    result = run(action)
+    assert (result.exit_code, result.stderr) == (130, "\nspam-batch: error: interrupted\n")
+    assert found == [signal.SIG_DFL]
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain, \u00e9 \U0001f44d", "plain, \u00e9 \U0001f44d"),
+        ("a\nb\r\x1b[31m\x00\x7f", r"a\nb\r\x1b[31m\x00\x7f"),
+        ("\udcff \u202e \u2028", r"\udcff \u202e \u2028"),
+    ],
+)
+def test_control_characters_are_escaped(text, shown, run_raising, logger, capsys):
+    assert escape_controls(text) == shown
+    result = run_raising(SpamBatchError(text))
+    assert result.stderr == f"spam-batch: error: {shown}\n"
+    show_log(logger.name)
+    logger.warning(text)
+    assert capsys.readouterr().err == f"{shown}\n"
+
+
+def test_the_log_as_json(run_raising, capsys):
+    logger = logging.getLogger("batch")
+    before = logger.handlers, logger.level, logger.propagate
+    try:
+        show_log("batch", log_format="json")
+        logger.info("a\n%s", "b", extra={"counts": {"rows": 1}})
+        result = run_raising(InputError("bad\x1b"))
+    finally:
+        logger.handlers, logger.propagate = before[0], before[2]
+        logger.setLevel(before[1])
+    first, second = (json.loads(capsys.readouterr().err), json.loads(result.stderr))
+    for line in (first, second):
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]{12}\+00:00", line.pop("time"))
+    assert first == {"level": "info", "message": "a\nb", "counts": {"rows": 1}}
+    assert second == {"level": "error", "message": "bad\x1b", "exit": 65}
+    assert result.exit_code == 65
 
 
 def test_fail_when_standard_error_is_full(monkeypatch):

@@ -85,7 +85,7 @@ def stop_after(classifier, windows: int):
     return classify
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(data=TABLE, block=BLOCK, window=st.integers(1, 9))
 def test_conservation_order_bytes(label, data, block, window):
     out, rejects, summary = label(data, block, window)
@@ -135,7 +135,7 @@ def test_block_and_window_do_not_matter(label, data, block, window, other):
     assert label(data, other, 4096)[:2] == wanted
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(data=TABLE, block=BLOCK, window=st.integers(1, 4), stop_at=st.integers(1, 5))
 def test_an_interrupted_run_gives_the_same_bytes(label, data, block, window, stop_at):
     wanted = label(data)

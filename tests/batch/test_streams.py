@@ -94,6 +94,12 @@ def test_many_members_and_zeros_after_them(kind):
     assert read(members + bytes(8), stream=Trickle) == TEXT
 
 
+@every_kind
+def test_very_many_members(kind):
+    member = THEIRS[kind](b"a,b\n")
+    assert read(member * 5000) == b"a,b\n" * 5000
+
+
 def test_a_skippable_frame():
     frame = b"\x5a\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"hello"
     assert read(frame + THEIRS["zstd"](TEXT) + frame) == TEXT

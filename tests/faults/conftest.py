@@ -2,7 +2,7 @@
 
 Only those that are marked ``quick`` are part of ``make test``; ``make test-faults`` runs all.
 A test's name begins with the case of the fault checklist that it is for (F01, F02, ...). The
-families are the files: crash, disk, input, bundle, environment.
+families are the files: crash, disk, input, formats, bundle, environment.
 """
 
 import os

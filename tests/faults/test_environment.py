@@ -159,7 +159,7 @@ def test_F93_odd_names(case, wanted, name):
     assert stopped.returncode == 65, stopped.stderr
     for control in (b"\x1b", "\u202e".encode(), b"\xe9"):
         assert control not in stopped.stderr
-    assert len(stopped.stderr.splitlines()) == 2  # what is kept, and why it stopped
+    assert len(stopped.stderr.splitlines()) == 3  # what is kept, the rejects, why it stopped
     done = subprocess.run(
         [*command, b"--max-rejects", b"2"], cwd=folder, env=env, capture_output=True, timeout=60
     )

@@ -118,7 +118,9 @@ def test_a_run_that_stopped_at_a_bad_record_goes_on_with_a_larger_allowance(case
     """It stopped in its first window, at its fifth; the rows before are not labelled again."""
     done = case.run("--max-rejects", 1)
     assert done.returncode == 65
-    kept, said = done.stderr.decode().splitlines()
+    kept, rejected, said = done.stderr.decode().splitlines()
+    path = case.part.with_name(case.part.name.replace(".part", ".rejects.part"))
+    assert rejected == f"rejected so far: {path}"
     assert kept == (
         f"kept of {case.folder / 'in.csv'}: 32 records; the same command goes on from there"
     )
@@ -238,7 +240,7 @@ def test_F68_a_truncated_input(case):
 def test_F68_a_small_input_truncated_after_it_was_read(case):
     process = begin(case, b"text\na\nb\n")
     os.truncate(case.folder / "in.csv", 5)
-    said = process.communicate(timeout=60)[1].decode().splitlines()[-1]
+    said = process.communicate(timeout=60)[1].decode().strip()
     wanted = "in.csv: was cut from 9 to 5 bytes while it was read; run again"
     assert said == f"spam-batch: error: {wanted}"
     assert (process.returncode, case.out.read_bytes()) == (65, b"the old file\n")
@@ -247,9 +249,11 @@ def test_F68_a_small_input_truncated_after_it_was_read(case):
 def test_F68_an_overwritten_input(case):
     process = begin(case, b"text\na\nb\n")
     (case.folder / "in.csv").write_bytes(b"text\nc\nd\n")
-    said = process.communicate(timeout=60)[1].decode().splitlines()[-1]
+    said = process.communicate(timeout=60)[1].decode().strip()
     assert said == "spam-batch: error: in.csv: was overwritten while it was read; run again"
     assert (process.returncode, case.out.read_bytes()) == (65, b"the old file\n")
+    assert case.names == ["in.csv", "out.csv"]  # nothing to go on from, so the next run is new
+    assert case.run().returncode == 0
 
 
 def test_F69_a_replaced_input(case):

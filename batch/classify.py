@@ -44,7 +44,8 @@ class Summary:
             f"{_count(self.records, 'record')} in, "
             f"{_count(sum(self.labels.values()), 'row')} out: {counts}",
             f"text column: {self.text_column}",
-            f"{rate:,.0f} rows a second on {session.device} in {classifier.precision} ({_count(session.threads, 'thread')}), "
+            f"{rate:,.0f} rows a second on {session.device} in {classifier.precision} "
+            f"({_count(session.threads, 'thread')}), "
             f"{self.seconds:.1f} s; {classifier.manifest.model}",
             f"weights: {classifier.manifest.weights}",
         ]

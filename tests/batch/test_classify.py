@@ -288,7 +288,7 @@ def test_the_summary(classifier, make_bundle, monkeypatch):
     assert summary.lines(classifier, "out.csv") == [
         "1,234 records in, 1,234 rows out: 1,230 ham, 4 spam",
         "text column: message",
-        "617 rows a second on cpu (1 thread), 2.0 s; stub",
+        "617 rows a second on cpu in fp32 (1 thread), 2.0 s; stub",
         "weights: none, the graph is a sum",
         "2 messages cut to 32 tokens",
         "1 blank line skipped",
@@ -300,7 +300,7 @@ def test_the_summary(classifier, make_bundle, monkeypatch):
     assert Summary("text").lines(other, "-") == [
         "0 records in, 0 rows out: 0 ham, 0 spam",
         "text column: text",
-        "0 rows a second on cpu (1 thread), 0.0 s; stub",
+        "0 rows a second on cpu in fp32 (1 thread), 0.0 s; stub",
         "weights: none, the graph is a sum",
         "WARNING: no GPU; running on the CPU",
         "WARNING: the model was trained on an incomplete copy of its data",

@@ -118,11 +118,11 @@ class TestFigures:
         """The pooling that reads pads is caught where there are more of them."""
         found = check(rows, lambda ids: 0.001 * (ids.shape == (5, 16)) * (ids[:, :1] == 11))
         assert found.logit.row == found.batch_variance.row == "test message 2"
-        theirs = rows.logits[1]
-        ours = np.round(theirs + np.float32(0.001), 6).tolist()
+        theirs = rows.logits[1].tolist()
+        ours = np.round([logit + 0.001 for logit in theirs], 6).tolist()
         assert found.problems() == [
             "the logits of test message 2 differ by 0.001, more than 0.0001 "
-            f"(7 rows, own width): ONNX Runtime gives {ours}, PyTorch {theirs.tolist()}",
+            f"(7 rows, own width): ONNX Runtime gives {ours}, PyTorch {theirs}",
             "the logits of test message 2 differ by 0.001 between alone and 7 rows, own width, "
             "more than 0",
         ]

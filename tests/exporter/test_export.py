@@ -1,0 +1,268 @@
+"""From run folder to bundle: what is recorded, and when there is none."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+
+from batch.bundle import open_bundle
+from batch.classifier import Classifier
+from batch.errors import BundleError, MissingInputError
+from exporter import variants
+from exporter.export import VerificationError, export
+from exporter.graph import trace
+from exporter.rows import NASTY_TEXTS
+from exporter.verify import torch_logits
+from trainer.model import GPT2Classifier, ModelConfig
+from trainer.run_folder import hash_file
+
+NUMBERS = r"\[(?:-?(?:\d+\.\d+(?:e-\d+)?|nan)(?:, )?)+\]"
+ROWS = 7 + len(NASTY_TEXTS)
+SPARE = [f"{first} {second} {third}" for first in ("win", "call", "meet", "home", "free")
+         for second in ("a prize", "at noon", "now", "", "tonight")
+         for third in ("ok?", "!!", "12345", "dear")]  # fmt: skip
+
+
+def edit_tensors(proto: onnx.ModelProto, **changes) -> onnx.ModelProto:
+    """Change the head's tensors: ``bias=lambda bias: bias + 1``."""
+    for tensor in proto.graph.initializer:
+        change = changes.get(tensor.name.removeprefix("score."))
+        if change is not None:
+            values = change(numpy_helper.to_array(tensor)).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    return proto
+
+
+def refusal(action, *args) -> str:
+    with pytest.raises(VerificationError) as error:
+        action(*args)
+    assert error.value.exit_code == 78
+    return str(error.value)
+
+
+def test_report(exported) -> None:
+    _, bundle, results = exported
+    report = json.loads((bundle / "verify.json").read_bytes())
+    assert report["rows"] == {"validation": 3, "test": 4, "nasty": len(NASTY_TEXTS)}
+    assert list(report["variants"]) == ["fp32", "int8"]
+    for result, (precision, entry) in zip(results, report["variants"].items(), strict=True):
+        assert result.precision == precision
+        assert (entry["passed"], entry["problems"], entry["device"]) == (True, [], "cpu")
+        name = open_bundle(bundle).manifest.variants[precision]
+        assert entry["sha256"] == hash_file(bundle / name)
+        assert entry["external_sha256"] is None
+        check = entry["check"]
+        assert entry["rows_per_second"] == check["rows_per_second"] > 0
+        assert (check["rows"], check["labels_differ"]) == (ROWS, [])
+        assert check["batch_variance"]["value"] == 0
+        assert check["logit"]["value"] == result.check.logit.value
+        assert entry["kept_fp32"] == []
+    fp32, int8 = report["variants"].values()
+    assert (fp32["gate"], int8["gate"]["messages"]) == (None, 3)
+    assert int8["gate"]["agreement"] == 1
+    assert fp32["check"]["logit"]["value"] <= 1e-5 < int8["check"]["logit"]["value"]
+    assert set(report["machine"]) == {"cpu", "flags", "vnni", "versions"}
+
+
+@pytest.mark.parametrize("exported", ["last_token"], indirect=True)
+class TestRefusals:
+    @pytest.mark.parametrize(("by", "shown"), [(0.5, r"0\.5"), (0.001, r"0\.001"), (np.nan, "inf")])
+    def test_changed_weight(
+        self, exported, traced, export_graph, tmp_path: Path, by: float, shown: str
+    ) -> None:
+        old = tmp_path / "bundle"
+        old.mkdir()
+        (old / "bundle.json").write_text("old", encoding="utf-8")
+        proto = edit_tensors(traced()[1], bias=lambda bias: bias + by)
+        assert re.fullmatch(
+            rf"fp32: the logits of (validation|test|nasty) message \d+ differ by {shown}, more "
+            rf"than 0\.0001 \(.*\): ONNX Runtime gives {NUMBERS}, PyTorch {NUMBERS}; "
+            r"no bundle was written",
+            refusal(export_graph, proto, exported[0], old),
+        )
+        assert list(tmp_path.iterdir()) == [old]
+        assert [path.name for path in old.iterdir()] == ["bundle.json"]
+        assert (old / "bundle.json").read_text(encoding="utf-8") == "old"
+
+    def test_label_that_differs(
+        self, tiny_model, write_run_folder, traced, export_graph, exported, tmp_path: Path
+    ) -> None:
+        """A difference far below the tolerance, and yet another label."""
+        model = tiny_model()
+        with torch.no_grad():
+            model.score.weight.zero_()
+            model.score.bias.copy_(torch.tensor([0.0, 1e-5]))
+        run = write_run_folder(tmp_path / "run", model)
+        proto = edit_tensors(
+            traced()[1], weight=np.zeros_like, bias=lambda bias: np.array([1e-5, 0.0])
+        )
+        assert refusal(export_graph, proto, run, tmp_path / "bundle") == (
+            f"fp32: {ROWS} labels differ, the first that of validation message 1; "
+            "no bundle was written"
+        )
+        assert list(tmp_path.iterdir()) == [run]
+
+    def test_bf16_on_a_cpu(self, exported, traced, export_graph, tmp_path: Path) -> None:
+        found = refusal(export_graph, traced()[1], exported[0], tmp_path / "bundle", "fp32", "bf16")
+        assert re.fullmatch(
+            r"bf16: onnxruntime cannot load the model: \[ONNXRuntimeError\] : 9 : NOT_IMPLEMENTED "
+            r": Could not find an implementation for MatMul\(\d+\) node with name "
+            r"'h\.0\.attn\.c_attn/half/MatMul_\d'; no bundle was written",
+            found,
+        )
+        assert list(tmp_path.iterdir()) == []
+
+    def test_no_such_device(self, exported, tmp_path: Path, monkeypatch) -> None:
+        monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [])
+        with pytest.raises(BundleError, match=r"^--device cuda: onnxruntime .* has no CUDA"):
+            export(exported[0], tmp_path / "bundle", "cuda", progress=False)
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("exported", ["last_token"], indirect=True)
+def test_fp16_on_a_cpu(exported, traced, export_graph, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    results = export_graph(traced()[1], exported[0], bundle, "fp32", "fp16")
+    assert [result.problems() for result in results] == [[], []]
+    assert open_bundle(bundle).manifest.variants["fp16"] == "model.fp16.onnx"
+    assert Classifier.load(bundle, "cpu", 1, precision="fp16").classify(["hi"]).labels
+
+
+def with_outliers(tiny_model, *norms: str, **changes) -> GPT2Classifier:
+    """The same function, but for channel 3 of the norms named, which is 1000 times the others.
+
+    What reads it has weights a thousandth as large, so that fp32 gives the same; a row's
+    one int8 scale is then the channel's, and nothing is left of the other channels.
+    """
+    model = tiny_model(**changes)
+    trunk = model.transformer
+    with torch.no_grad():
+        for name in norms:
+            block, norm = trunk.h[int(name[0])], name[2:]
+            reader = block.attn.c_attn if norm == "ln_1" else block.mlp.c_fc
+            for parameter in getattr(block, norm).parameters():
+                parameter[3] *= 1000
+            reader.weight[:, 3] /= 1000
+            reader.weight *= 4  # so that it matters to the labels
+    return model
+
+
+def clear_texts(model: GPT2Classifier, tokenizer) -> list[str]:
+    """Those of SPARE that rounding alone gives no other label."""
+    logits = torch_logits(model, tokenizer.encode_all(SPARE, 16), 16)
+    margins = np.abs(logits[:, 1] - logits[:, 0])
+    return [text for text, margin in zip(SPARE, margins, strict=True) if margin > 0.1]
+
+
+class TestOutliers:
+    def test_a_ruined_layer_is_kept_in_fp32(
+        self, tiny_model, tokenizer, write_run_folder, export_graph, tmp_path: Path, caplog
+    ) -> None:
+        model = with_outliers(tiny_model, "0.ln_2")
+        texts = clear_texts(model, tokenizer)
+        run = write_run_folder(tmp_path / "run", model, validation=texts)
+        bundle = tmp_path / "bundle"
+        with caplog.at_level("INFO", "exporter"):
+            _, int8 = export_graph(trace(model, 16), run, bundle, "fp32", "int8")
+        assert int8.kept_fp32 == ["h.0.mlp.c_fc"]
+        assert int8.problems() == []
+        message = "The gate is not passed; keeping 1 layers in fp32: h.0.mlp.c_fc"
+        assert [r.getMessage() for r in caplog.records if "gate" in r.getMessage()] == [message]
+        entry = json.loads((bundle / "verify.json").read_bytes())["variants"]["int8"]
+        assert (entry["passed"], entry["kept_fp32"]) == (True, ["h.0.mlp.c_fc"])
+        assert entry["gate"]["messages"] == len(texts) > 40
+        proto = onnx.load(bundle / "model.int8.onnx")
+        assert "h.0.mlp.c_fc/MatMul" in " ".join(node.name for node in proto.graph.node)
+        assert [node.op_type for node in proto.graph.node].count("MatMulInteger") == 4
+        classifier = Classifier.load(bundle, "cpu", 1, precision="int8")
+        assert set(classifier.classify(texts).labels) == {"ham", "spam"}
+
+    def test_nothing_helps(
+        self, tiny_model, tokenizer, write_run_folder, export_graph, tmp_path: Path, caplog
+    ) -> None:
+        """The only layer is the ruined one."""
+        model = with_outliers(tiny_model, "0.ln_1", layers=1)
+        texts = clear_texts(model, tokenizer)
+        run = write_run_folder(tmp_path / "run", model, validation=texts)
+        bundle, proto = tmp_path / "bundle", trace(model, 16)
+        found = refusal(export_graph, proto, run, bundle, "fp32", "int8")
+        assert list(tmp_path.iterdir()) == [run]
+
+        with caplog.at_level("WARNING", "exporter"):
+            results = export_graph(proto, run, bundle, optional=("int8",))
+        assert [result.precision for result in results] == ["fp32"]
+        problem = re.fullmatch(r"int8: (.*); no bundle was written", found).group(1)
+        said = [r.getMessage() for r in caplog.records if r.name == "exporter"]
+        assert said == [f"WARNING: no int8 in this bundle: {problem}"]
+        assert sorted(path.name for path in bundle.iterdir()) == [
+            "bundle.json", "golden.json", "gpt2.tiktoken", "model.onnx", "verify.json",
+        ]  # fmt: skip
+        assert Classifier.load(bundle, "cpu", 1).precision == "fp32"
+
+
+@pytest.fixture(scope="module")
+def external(tmp_path_factory, traced, write_run_folder, export_graph) -> Path:
+    """A bundle as of a model above 2 GB, with the limit set lower."""
+    folder = tmp_path_factory.mktemp("external")
+    model, proto = traced()
+    run = write_run_folder(folder / "run", model)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(variants, "EXTERNAL_ABOVE", 100_000)
+        export_graph(proto, run, folder / "bundle", "fp32", "int8")
+    return folder / "bundle"
+
+
+class TestExternalData:
+    @pytest.mark.parametrize("precision", ["fp32", "int8"])
+    def test_labels(self, external: Path, precision: str) -> None:
+        name = {"fp32": "model.onnx", "int8": "model.int8.onnx"}[precision]
+        entry = json.loads((external / "verify.json").read_bytes())["variants"][precision]
+        assert entry["sha256"] == hash_file(external / name)
+        assert entry["external_sha256"] == hash_file(external / f"{name}.data")
+        assert f"{name}.data" in open_bundle(external).manifest.files
+        found = Classifier.load(external, "cpu", 1, precision=precision).classify(SPARE)
+        assert set(found.labels) == {"ham", "spam"}
+
+    def test_a_flipped_byte(self, external: Path, tmp_path: Path) -> None:
+        tensors = external / "model.onnx.data"
+        before = tensors.read_bytes()
+        data = bytearray(before)
+        data[len(data) // 2] ^= 1
+        try:
+            tensors.write_bytes(data)
+            with pytest.raises(BundleError) as error:
+                Classifier.load(external, "cpu", 1, precision="fp32")
+            said = open_bundle(external).manifest.files[tensors.name].sha256
+            assert str(error.value) == (
+                f"{tensors}: SHA-256 is {hash_file(tensors)}, bundle.json says {said}"
+            )
+        finally:
+            tensors.write_bytes(before)
+
+
+@pytest.mark.slow
+def test_a_model_above_two_gigabytes(write_run_folder, tmp_path: Path) -> None:
+    """Nothing is pretended: what one protobuf cannot hold is exported, checked, and labels."""
+    config = ModelConfig("custom", emb_dim=64, layers=1, heads=2, vocab_size=8_000_000,
+                         context_length=16)  # fmt: skip
+    model = GPT2Classifier(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            rows = parameter[:50257] if "wte" in name else parameter  # the others are no token's
+            rows.normal_(std=0.3)
+    run, bundle = write_run_folder(tmp_path / "run", model.eval()), tmp_path / "bundle"
+    export(run, bundle, "cpu", progress=False)
+    assert (bundle / "model.onnx").stat().st_size < 1_000_000
+    assert (bundle / "model.onnx.data").stat().st_size > 2_000_000_000
+    assert Classifier.load(bundle, "cpu", 1).classify(["You won a car!"]).labels
+
+
+def test_no_run_folder(tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match=r" is not a run folder "):
+        export(tmp_path / "run", tmp_path / "bundle", "cpu", progress=False)
+    assert list(tmp_path.iterdir()) == []

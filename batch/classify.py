@@ -13,14 +13,13 @@ from tqdm import tqdm
 from batch.ahead import read_ahead
 from batch.bundle import Bundle
 from batch.checkpoint import Origin, Progress
-from batch.classifier import Classifier, Predictions
+from batch.classifier import Classifier
 from batch.dialect import Dialect
 from batch.errors import (
     BrokenInputError,
     BundleError,
     ChangedInputError,
     InternalError,
-    SpamBatchError,
     UsageError,
 )
 from batch.formats import check_output, open_table
@@ -34,19 +33,13 @@ from batch.output import (
     resolve_target,
     write_all,
 )
-from batch.records import Record
 from batch.rejects import NO_REJECTS, Allowance, check_rejects_path, encode_rejects, rejects_path
 from batch.rows import TextTable
 from batch.source import Source, open_source
 from batch.summary import Summary, count
 from batch.table import DEFAULT_LAYOUT, Layout
+from batch.windows import classify_window, read_windows
 
-# Records that are read, sorted by length, labelled and written together. Large
-# enough that batches of equal length fill, small enough to hold.
-WINDOW = 4096
-WINDOW_BYTES = 16 * 1024 * 1024  # held at once, before another format of them is made
-LONG_RECORD = 64 * 1024  # bytes on average, from which on records are taken one by one
-STEP = 256  # records asked of the reader at a time; 16 cost it a fifth of its speed
 COMMIT_SECONDS = 5.0  # between two commit points, or as long as a window takes
 
 log = logging.getLogger("batch")
@@ -154,7 +147,7 @@ def _label_windows(
     """Rows, rejects and what is done with them, for each window, and once more at the end."""
     start, before = time.monotonic(), summary.progress
     done = before
-    windows = _read_windows(table, before.records, classifier)
+    windows = read_windows(table, before.records, classifier)
     with tqdm(
         total=table.size, initial=done.offset, unit="B", unit_scale=True,
         disable=None if job.progress else True,
@@ -162,7 +155,7 @@ def _label_windows(
         for window in windows:
             bad = [record for record in window.records if record.problem]
             job.allowance.check_window(job.source, done.rejects, bad)
-            predictions = _classify(job.source, classifier, window)
+            predictions = classify_window(job.source, classifier, window)
             bar.update(window.offset - done.offset)
             done = replace(
                 done,
@@ -186,105 +179,6 @@ def _label_windows(
         )
     blank_lines = before.blank_lines + table.blank_lines
     yield b"", b"", replace(done, blank_lines=blank_lines, is_complete=True)
-
-
-@dataclass(frozen=True)
-class Window:
-    """Records that are labelled together, and where reading stood behind them."""
-
-    records: list[Record]
-    good: list[Record]  # those without a problem
-    offset: int
-    line: int
-    blank_lines: int
-    prepared: object  # of the good ones' texts; None if that failed
-
-
-def _read_windows(table: TextTable, before: int, classifier: Classifier) -> Iterator[Window]:
-    """All windows, their texts encoded; runs in a thread beside the model."""
-    while records := _read_window(table, before):
-        before += len(records)
-        good = [record for record in records if not record.problem]
-        place = table.offset, table.line, table.blank_lines
-        yield Window(records, good, *place, _prepare(classifier, good))
-
-
-def _prepare(classifier: Classifier, records: list[Record]):
-    try:
-        return classifier.prepare([_text(record) for record in records])
-    except BaseException as error:
-        if not _is_fault(error):
-            raise
-        return None  # it fails again where the record is looked for
-
-
-def _read_window(table: TextTable, before: int) -> list[Record]:
-    """The next records; how many depends on nothing but their number and lengths.
-
-    Raises:
-        BrokenInputError: with the records that were read.
-    """
-    records: list[Record] = []
-    held = 0
-    while len(records) < WINDOW and held < WINDOW_BYTES:
-        step = 1 if held > len(records) * LONG_RECORD else STEP
-        try:
-            more = table.read(min(step, WINDOW - len(records)))
-        except BrokenInputError as error:
-            said = f"records read before it: {before + len(records):,}"
-            raise BrokenInputError(f"{error}; {said}") from None
-        if not more:
-            break
-        records += more
-        held += sum([len(record.raw) for record in more])
-    return records
-
-
-def _classify(name: str, classifier: Classifier, window: Window) -> Predictions:
-    """Label records; where that fails, find the one that it fails for.
-
-    Raises:
-        InternalError: names the record's line, never its text.
-    """
-    records = window.good
-    try:
-        prepared = window.prepared or classifier.prepare([_text(record) for record in records])
-        return classifier.classify_prepared(prepared)
-    except BaseException as error:
-        if not _is_fault(error):
-            raise
-        reason = str(error) if isinstance(error, SpamBatchError) else type(error).__name__
-        culprit = _find_culprit(classifier, records)
-    where = f"line {culprit.line}, byte offset {culprit.offset}" if culprit else "a batch"
-    raise InternalError(f"{name}: the model failed at {where}: {reason}")
-
-
-def _find_culprit(classifier: Classifier, records: list[Record]) -> Record | None:
-    """The record that fails by itself too, looked for in halves; None if none does."""
-    while records:
-        half = records[: (len(records) + 1) // 2]
-        try:
-            classifier.classify([_text(record) for record in half])
-        except BaseException as error:
-            if not _is_fault(error):
-                raise
-            if len(records) == 1:
-                return records[0]
-            records = half
-        else:
-            records = records[len(half) :]
-    return None
-
-
-def _text(record: Record) -> str:
-    return record.text.decode("utf-8", "replace")
-
-
-def _is_fault(error: BaseException) -> bool:
-    """False for what asks the run to stop; a panic in tiktoken is no Exception of Python's."""
-    if type(error).__module__ == "pyo3_runtime":
-        return True
-    return isinstance(error, Exception) and not isinstance(error, MemoryError)
 
 
 def _open_table(job: Job, source: Source, bundle: Bundle) -> TextTable:

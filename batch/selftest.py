@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batch.bundle import GOLDEN, VERIFY, Bundle
+from batch.bundle import EXTERNAL_SUFFIX, GOLDEN, VERIFY, Bundle
 from batch.errors import BundleError
 
 if TYPE_CHECKING:
@@ -48,8 +48,10 @@ def check_verified(bundle: Bundle, precision: str) -> None:
     verified = bundle.read_json(VERIFY).get("variants", {}).get(precision, {})
     if verified.get("passed") is not True:
         raise BundleError(f"{bundle.folder}: {precision} was not verified; {hint}")
-    if verified.get("sha256") != bundle.manifest.files[name].sha256:
-        raise BundleError(f"{bundle.folder}: {VERIFY} is of another {name}; {hint}")
+    for key, file in (("sha256", name), ("external_sha256", name + EXTERNAL_SUFFIX)):
+        entry = bundle.manifest.files.get(file)
+        if verified.get(key) != (entry.sha256 if entry else None):
+            raise BundleError(f"{bundle.folder}: {VERIFY} is of another {file}; {hint}")
 
 
 def replay_golden(classifier: "Classifier") -> None:

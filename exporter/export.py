@@ -12,8 +12,9 @@ import onnx
 from tqdm import tqdm
 
 from batch.batching import cut_batches
-from batch.bundle import TOKENIZER, VERIFY
-from batch.errors import SpamBatchError
+from batch.bundle import EXTERNAL_SUFFIX, TOKENIZER, VERIFY
+from batch.errors import BundleError, SpamBatchError
+from batch.inference import wanted_device
 from exporter.bundle import check_target, replace_folder, write_golden, write_manifest
 from exporter.gate import Gate, measure_gate, search_layers
 from exporter.graph import trace
@@ -38,12 +39,12 @@ class Verified:
     """What was found out about one variant."""
 
     precision: str
-    check: Check
+    check: Check | None  # None of a file that cannot be loaded
     gate: Gate | None  # of a reduced precision
     kept_fp32: list[str]  # layers that its gate did not let go
 
     def problems(self) -> list[str]:
-        return self.check.problems() + (self.gate.problems() if self.gate else [])
+        return [found for part in (self.check, self.gate) if part for found in part.problems()]
 
 
 def export(
@@ -64,6 +65,7 @@ def export(
         OutputError: ``out`` is something else than a bundle.
     """
     check_target(out)
+    wanted_device(device)
     source = Source.read(run)
     out.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
@@ -72,8 +74,12 @@ def export(
         plain = trace(source.model, source.config.max_length)
         results = []
         for precision in (*precisions, *optional):
-            verified = write_variant(source, plain, precision, scratch, device, progress)
-            if problems := verified.problems():
+            try:
+                verified = write_variant(source, plain, precision, scratch, device, progress)
+                problems = verified.problems()
+            except BundleError as error:  # onnxruntime has no bf16 product on a CPU
+                problems = [str(error)]
+            if problems:
                 if precision in precisions:
                     raise VerificationError(f"{precision}: {problems[0]}; no bundle was written")
                 log.warning("WARNING: no %s in this bundle: %s", precision, problems[0])
@@ -161,17 +167,24 @@ def report_of(rows: Rows, folder: Path, results: list[tuple[Verified, list[str]]
     return {
         "rows": {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
         "variants": {
-            verified.precision: {
-                "passed": not problems,
-                "problems": problems,
-                "sha256": hash_file(folder / FILES[verified.precision]),
-                "device": verified.check.device,
-                "rows_per_second": verified.check.rows_per_second,
-                "check": asdict(verified.check),
-                "gate": asdict(verified.gate) if verified.gate else None,
-                "kept_fp32": verified.kept_fp32,
-            }
+            verified.precision: _report_variant(verified, problems, folder)
             for verified, problems in results
         },
         "machine": describe_machine(),
+    }
+
+
+def _report_variant(verified: Verified, problems: list[str], folder: Path) -> dict:
+    path, check = folder / FILES[verified.precision], verified.check
+    external = path.with_name(path.name + EXTERNAL_SUFFIX)
+    return {
+        "passed": not problems,
+        "problems": problems,
+        "sha256": hash_file(path) if path.exists() else None,
+        "external_sha256": hash_file(external) if external.exists() else None,
+        "device": check.device if check else None,
+        "rows_per_second": check.rows_per_second if check else None,
+        "check": asdict(check) if check else None,
+        "gate": asdict(verified.gate) if verified.gate else None,
+        "kept_fp32": verified.kept_fp32,
     }

@@ -28,13 +28,13 @@ class Gate:
 
     def problems(self) -> list[str]:
         found = []
-        if self.accuracy_theirs - self.accuracy_ours > MAX_ACCURACY_LOSS:
+        if _loss(self.accuracy_theirs, self.accuracy_ours) > MAX_ACCURACY_LOSS:
             found.append(
                 f"validation accuracy falls from {_percent(self.accuracy_theirs)} to "
                 f"{_percent(self.accuracy_ours)}, by more than {100 * MAX_ACCURACY_LOSS:g} points"
             )
         for label, theirs in self.recall_theirs.items():
-            if theirs - self.recall_ours[label] > MAX_RECALL_LOSS:
+            if _loss(theirs, self.recall_ours[label]) > MAX_RECALL_LOSS:
                 found.append(
                     f"recall of {label!r} falls from {_percent(theirs)} to "
                     f"{_percent(self.recall_ours[label])}, by more than "
@@ -46,6 +46,10 @@ class Gate:
                 f"at least {_percent(MIN_AGREEMENT)} must be"
             )
         return found
+
+
+def _loss(theirs: float, ours: float) -> float:
+    return round(theirs - ours, 9)  # 0.9 - 0.895 is above 0.005
 
 
 def _percent(share: float) -> str:

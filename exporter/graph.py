@@ -42,7 +42,7 @@ def trace(model: GPT2Classifier, max_length: int) -> onnx.ModelProto:
     free = torch.export.Dim.DYNAMIC
     axes = {0: free} if fixed else {0: free, 1: free}
     try:
-        with _quiet(), _attention_for_onnx(model):
+        with _quiet(), _written_for_onnx(model):
             program = torch.onnx.export(
                 model.eval(),
                 (ids,),
@@ -88,8 +88,8 @@ def module_of(node: onnx.NodeProto) -> str:
 
 
 @contextlib.contextmanager
-def _attention_for_onnx(model: GPT2Classifier) -> Iterator[None]:
-    """Attention as onnxruntime runs it best, while ``model`` is traced."""
+def _written_for_onnx(model: GPT2Classifier) -> Iterator[None]:
+    """Attention and mean as onnxruntime runs them best, while ``model`` is traced."""
     last = model.transformer.h[-1].attn
     C = last.c_proj.in_features
     last.c_q, last.c_kv = _rows_of(last.c_attn, 0, C), _rows_of(last.c_attn, C, 3 * C)
@@ -97,6 +97,7 @@ def _attention_for_onnx(model: GPT2Classifier) -> Iterator[None]:
         with (
             patch.object(Attention, "attend", _attend),
             patch.object(Attention, "forward_pooled", _forward_pooled),
+            patch.object(GPT2Classifier, "pool_from", _pool_from),
         ):
             yield
     finally:
@@ -134,6 +135,22 @@ def _forward_pooled(self: Attention, x: Tensor, position: Tensor) -> Tensor:
         hidden = torch.arange(T, device=x.device)[None, :] > position[:, None]
         scores = scores.masked_fill(hidden[:, None, None, :], float("-inf"))
     return self.c_proj(torch.matmul(F.softmax(scores, dim=-1), v).reshape(B, C))
+
+
+_plain_pool_from = GPT2Classifier.pool_from
+
+
+def _pool_from(self: GPT2Classifier, x: Tensor, start: int, position: Tensor) -> Tensor:
+    """:meth:`GPT2Classifier.pool_from` with the mean as a product.
+
+    onnxruntime's own mean sums a message's positions in another order when it is alone.
+    """
+    if self.config.pooling != "mean":
+        return _plain_pool_from(self, x, start, position)
+    trunk = self.transformer
+    x = trunk.ln_f(trunk.run_blocks(x, start, len(trunk.h)))
+    share = x.new_full((1, x.shape[1]), 1 / x.shape[1])
+    return torch.matmul(share, x).squeeze(1)
 
 
 @contextlib.contextmanager

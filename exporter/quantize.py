@@ -52,10 +52,9 @@ def reduce_precision(
         else:
             nodes.append(node)
     used = {name for node in nodes for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    new = helper.make_graph(
-        nodes, graph.name, graph.input, graph.output, [*kept, *rewrite.initializers]
-    )
+    tensors = (*graph.initializer, *rewrite.initializers)
+    kept = [tensor for tensor in tensors if tensor.name in used]
+    new = helper.make_graph(nodes, graph.name, graph.input, graph.output, kept)
     result = helper.make_model(
         new, opset_imports=proto.opset_import, ir_version=proto.ir_version,
         producer_name=proto.producer_name, producer_version=proto.producer_version,

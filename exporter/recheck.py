@@ -1,29 +1,37 @@
 """``spam-export verify``: a bundle's variants against PyTorch, here and now."""
 
-import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from batch.bundle import MANIFEST, VERIFY, Bundle, file_entries, open_bundle
-from batch.errors import InputError
+from batch.bundle import (
+    EXTERNAL_SUFFIX,
+    MANIFEST,
+    TOKENIZER,
+    VERIFY,
+    Bundle,
+    file_entries,
+    open_bundle,
+)
+from batch.errors import BundleError, InputError, SpamBatchError
+from batch.inference import wanted_device
 from exporter.export import Verified, gate_of, report_of, verify_file
 from exporter.rows import Source
 from exporter.structure import Structure, read_structure
 from exporter.variants import remove_variant
 from trainer.run_folder import WEIGHTS, hash_file, write_json
 
-log = logging.getLogger("exporter")
-
 
 @dataclass(frozen=True)
 class Recheck:
     """One variant: what its file says of itself, and what it computes."""
 
-    structure: Structure
+    structure: Structure | None  # None of a file that is not ONNX
     verified: Verified
+    found: list[str]  # of its files and the manifest, and why it could not be run
 
     def problems(self) -> list[str]:
-        return self.structure.problems + self.verified.problems()
+        structure = self.structure.problems if self.structure else []
+        return self.found + structure + self.verified.problems()
 
 
 def recheck(folder: Path, run: Path, device: str = "auto", progress: bool = True) -> list[Recheck]:
@@ -32,10 +40,15 @@ def recheck(folder: Path, run: Path, device: str = "auto", progress: bool = True
     A variant that falls short is removed from the bundle.
 
     Raises:
-        BundleError: not a bundle.
+        BundleError: not a bundle, another file of it was changed, or no such device here.
         InputError: ``run`` is not what it was made from.
     """
     bundle = open_bundle(folder)
+    wanted_device(device)
+    variants = tuple(bundle.manifest.variants.values())
+    for name in bundle.manifest.files:
+        if name != VERIFY and not name.startswith(variants):
+            bundle.read(name)  # the new manifest vouches for it
     source = Source.read(run)
     made_of = bundle.manifest.made_by.get("model_sha256")
     if made_of != hash_file(run / WEIGHTS):
@@ -54,30 +67,50 @@ def recheck(folder: Path, run: Path, device: str = "auto", progress: bool = True
 def _recheck_variant(
     bundle: Bundle, source: Source, precision: str, device: str, progress: bool
 ) -> Recheck:
-    name = bundle.manifest.variants[precision]
-    path = bundle.folder / name
-    structure = read_structure(path, source.config, precision)
-    problems = list(structure.problems)
-    if hash_file(path) != bundle.manifest.files[name].sha256:
-        problems.append(f"{name} is not the file that {MANIFEST} lists: its SHA-256 is another")
-    for key, expected in (
-        ("labels", source.config.labels),
-        ("max_length", source.config.max_length),
-        ("pooling", source.config.model["pooling"]),
-        ("fixed_length", source.config.model_config.is_fixed_length),
-        ("pad_id", source.config.model["pad_id"]),
-    ):
-        found = getattr(bundle.manifest, key)
-        if found != expected:
-            problems.append(f"{MANIFEST} says {key} {found!r}, the run {expected!r}")
-    gate = None if precision == "fp32" else gate_of(source, bundle.folder, precision, device)
-    check = verify_file(source, bundle.folder, precision, device, progress)
+    name, folder = bundle.manifest.variants[precision], bundle.folder
+    found = _manifest_problems(bundle, source)
+    structure = gate = check = None
+    try:
+        for file in (name, name + EXTERNAL_SUFFIX):
+            if file == name or file in bundle.manifest.files:
+                bundle.read(file)
+    except BundleError as error:
+        found.append(str(error))
+    try:
+        structure = read_structure(folder / name, source.config, precision)
+        gate = None if precision == "fp32" else gate_of(source, folder, precision, device)
+        check = verify_file(source, folder, precision, device, progress)
+    except SpamBatchError as error:
+        found.append(str(error))
     kept = _kept_before(bundle, precision)
-    return Recheck(replace(structure, problems=problems), Verified(precision, check, gate, kept))
+    return Recheck(structure, Verified(precision, check, gate, kept), found)
+
+
+def _manifest_problems(bundle: Bundle, source: Source) -> list[str]:
+    """What the manifest says otherwise than the run; the threshold is the user's to change."""
+    manifest, config = bundle.manifest, source.config
+    pairs = {
+        "labels": (manifest.labels, config.labels),
+        "positive_label": (manifest.positive_label, config.positive_label),
+        "temperature": (manifest.temperature, source.decision.temperature),
+        "max_length": (manifest.max_length, config.max_length),
+        "fixed_length": (manifest.fixed_length, config.model_config.is_fixed_length),
+        "pooling": (manifest.pooling, config.model["pooling"]),
+        "pad_id": (manifest.pad_id, config.model["pad_id"]),
+        "tokenizer": (manifest.files[TOKENIZER].sha256, config.tokenizer_sha256),
+    }
+    return [
+        f"{MANIFEST} says {key} {found!r}, the run {expected!r}"
+        for key, (found, expected) in pairs.items()
+        if found != expected
+    ]
 
 
 def _kept_before(bundle: Bundle, precision: str) -> list[str]:
-    report = bundle.read_json(VERIFY) if VERIFY in bundle.manifest.files else {}
+    try:
+        report = bundle.read_json(VERIFY)
+    except BundleError:
+        return []  # there is none, or a run that was killed left another; it is written anew
     return report.get("variants", {}).get(precision, {}).get("kept_fp32", [])
 
 
@@ -91,5 +124,10 @@ def _rewrite(bundle: Bundle, source: Source, results: list[Recheck]) -> None:
         if problems:
             remove_variant(bundle.folder, verified.precision)
             del variants[verified.precision]
-    changed = replace(manifest, variants=variants, files=dict(file_entries(bundle.folder)))
+    files = {
+        name: entry
+        for name, entry in file_entries(bundle.folder).items()
+        if name in manifest.files or name == VERIFY
+    }
+    changed = replace(manifest, variants=variants, files=files)
     (bundle.folder / MANIFEST).write_text(changed.to_json(), encoding="utf-8")

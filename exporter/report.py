@@ -65,10 +65,13 @@ def variant_lines(
     verified: Verified, problems: list[str], structure: Structure | None = None
 ) -> list[str]:
     """Everything on one variant, its verdict last."""
-    lines = [f"{verified.precision} on {verified.check.device}, {verified.check.rows} rows"]
+    check = verified.check
+    where = f"on {check.device}, {check.rows} rows" if check else "was not run"
+    lines = [f"{verified.precision} {where}"]
     if structure is not None:
         lines += structure_lines(structure)
-    lines += check_lines(verified.check)
+    if check is not None:
+        lines += check_lines(check)
     if verified.gate is not None:
         lines += gate_lines(verified.gate, verified.kept_fp32)
     lines.append("  passed" if not problems else "  FAILED")

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
+from google.protobuf.message import DecodeError
 
+from batch.errors import BundleError
 from exporter.graph import INPUT, OUTPUT
 from exporter.variants import model_properties
 from trainer.run_folder import RunConfig
@@ -25,8 +27,15 @@ class Structure:
 
 
 def read_structure(path: Path, config: RunConfig, precision: str) -> Structure:
-    """Read a file and compare its names, types, shape and metadata with the run's."""
-    proto = onnx.load(str(path), load_external_data=False)
+    """Read a file and compare its names, types, shape and metadata with the run's.
+
+    Raises:
+        BundleError: it is no ONNX file.
+    """
+    try:
+        proto = onnx.load(str(path), load_external_data=False)
+    except (OSError, DecodeError):
+        raise BundleError(f"{path}: cannot be read as ONNX") from None
     graph = proto.graph
     fixed = config.model_config.is_fixed_length
     expected = {

@@ -121,7 +121,7 @@ def test_an_unknown_key(copy):
         *[("temperature", value) for value in (0, -1.0, float("nan"))],
         *[("max_length", value) for value in (0, -1, 3.5, "120")],
         ("fixed_length", 1),
-        *[("variants", value) for value in ({}, {"fp32": "absent.onnx"}, ["fp32"])],
+        *[("variants", value) for value in ({"fp32": "absent.onnx"}, ["fp32"])],
         ("files", []),
         ("pad_id", "50256"),
         ("training", []),
@@ -130,6 +130,14 @@ def test_an_unknown_key(copy):
 def test_a_bad_value(copy, key, value):
     path = edit_manifest(copy, **{key: value})
     assert refusal(open_bundle, copy) == f"{path}: {key} is {value!r}, which is not valid"
+
+
+def test_no_variant_is_left(copy):
+    edit_manifest(copy, variants={})
+    assert refusal(open_bundle, copy) == (
+        f"{copy}: no variant of this bundle passed its verification; export it again with: "
+        "spam-export bundle"
+    )
 
 
 @pytest.mark.parametrize(

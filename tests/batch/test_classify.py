@@ -51,7 +51,7 @@ TABLES = {
 
 @pytest.fixture
 def set_window(monkeypatch):
-    return lambda size: monkeypatch.setattr("batch.classify.WINDOW", size)
+    return lambda size: monkeypatch.setattr("batch.windows.WINDOW", size)
 
 
 @pytest.fixture
@@ -323,8 +323,12 @@ def test_the_summary(classifier, make_bundle, monkeypatch):
     first = ["1,234 records in, 1,233 rows out, 1 reject: 1,230 ham, 3 spam"]
     assert summary.lines() == [*first, "text column: message", *rest]
     summary.session, summary.labelled, summary.seconds = classifier.session, 1000, 2.0
-    speed = "500 rows a second on cpu (1 thread), 2.0 s; stub"
-    assert summary.lines() == [*first, "text column: message", speed, *rest]
+    summary.precision, summary.repeated = "fp32", 125
+    speed = [
+        "500 rows a second on cpu in fp32 (1 thread), 2.0 s; stub",
+        "125 repeated texts (12.5 %)",
+    ]
+    assert summary.lines() == [*first, "text column: message", *speed, *rest]
     assert summary.counts() == {"records": 1234, "rows": 1233, "rejects": 1, "labels": labels}
 
     partial_data = make_bundle(training={"data": {"is_partial": True}})
@@ -334,7 +338,7 @@ def test_the_summary(classifier, make_bundle, monkeypatch):
     assert empty.lines() == [
         "0 records in, 0 rows out: 0 ham, 0 spam",
         "text column: text",
-        "0 rows a second on cpu (1 thread), 0.0 s; stub",
+        "0 rows a second on cpu in fp32 (1 thread), 0.0 s; stub",
         "weights: none, the graph is a sum",
         "WARNING: no GPU; running on the CPU",
         "WARNING: the model was trained on an incomplete copy of its data",

@@ -38,7 +38,9 @@ def test_labels_a_file(invoke, tmp_path, bundle):
     lines = result.stderr.splitlines()
     assert lines[0] == "2 records in, 2 rows out: 1 ham, 1 spam"
     assert lines[1] == "text column: text"
-    assert lines[2].endswith(" s; stub") and " rows a second on cpu (1 thread), " in lines[2]
+    assert (
+        lines[2].endswith(" s; stub") and " rows a second on cpu in fp32 (1 thread), " in lines[2]
+    )
     assert lines[3:] == ["weights: none, the graph is a sum", "written: out.csv"]
 
 

@@ -36,7 +36,7 @@ def run(bundle, tmp_path, monkeypatch, classifier):
     Returns the exit status, what was said, and the bytes of ``out``.
     """
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("batch.classify.WINDOW", 16)
+    monkeypatch.setattr("batch.windows.WINDOW", 16)
     monkeypatch.setattr("batch.classifier.Classifier.load", lambda *_, **__: classifier)
 
     def run(name: str, data: bytes | None, *args, out="out.csv", **options):

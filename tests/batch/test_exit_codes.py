@@ -148,7 +148,7 @@ def test_129_130_143_stopped(
     invoke, stub, monkeypatch, tmp_path, wanted_bytes, number, name, exit_code
 ):
     """In the second window: the first is kept, and the same command goes on behind it."""
-    monkeypatch.setattr("batch.classify.WINDOW", 1)
+    monkeypatch.setattr("batch.windows.WINDOW", 1)
     real, calls = stub.StubClassifier.classify, []
 
     def stop_later(self, texts):

@@ -51,7 +51,7 @@ def label(stub, stub_bundle):
             job = Job(str(folder / "in.csv"), str(out), Dialect(), allowance=allowance)
             reader = partial(RecordReader, block_size=block)
             stack.enter_context(mock.patch("batch.rows.RecordReader", reader))
-            stack.enter_context(mock.patch("batch.classify.WINDOW", window))
+            stack.enter_context(mock.patch("batch.windows.WINDOW", window))
             stack.enter_context(mock.patch("batch.classify.COMMIT_SECONDS", 0))
             stack.enter_context(mock.patch("os.fsync"))  # no power is cut here
             classifier = stub.StubClassifier(bundle)

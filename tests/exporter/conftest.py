@@ -1,11 +1,15 @@
 """Run folders of tiny random classifiers, and bundles made from them once a session."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pandas as pd
 import pytest
 
+from batch.bundle import MANIFEST, Manifest, file_entries, open_bundle
 from trainer.data import write_split
 from trainer.model import GPT2Classifier
 from trainer.recipe import RECIPES
@@ -20,12 +24,19 @@ RECIPE_OF = {"last_token": "default"}  # book otherwise
 def write_run_folder(bpe_file: Path) -> Callable[..., Path]:
     """Writes what ``spam-train fit`` would, but for the training."""
 
-    def write(folder: Path, model: GPT2Classifier, max_length: int = 16) -> Path:
+    def write(
+        folder: Path, model: GPT2Classifier, max_length: int = 16, validation: list[str] = TEXTS[:3]
+    ) -> Path:
         folder.mkdir(parents=True)
         labels = LABELS[: model.config.classes]
-        rows = [(labels[i % len(labels)], text) for i, text in enumerate(TEXTS)]
-        frame = pd.DataFrame(rows, columns=["label", "text"])
-        parts = {"train": frame, "validation": frame[:3], "test": frame[3:]}
+        parts = {"train": TEXTS, "validation": validation, "test": TEXTS[3:]}
+        parts = {
+            name: pd.DataFrame(
+                [(labels[i % len(labels)], text) for i, text in enumerate(texts)],
+                columns=["label", "text"],
+            )
+            for name, texts in parts.items()
+        }
         data = {"name": "made up", "origin": "test", "sha256": "0" * 64, "rows": 7, "lines": 7}
         config = RunConfig(
             model=model.config.to_dict(),
@@ -53,12 +64,96 @@ def write_run_folder(bpe_file: Path) -> Callable[..., Path]:
     return write
 
 
-@pytest.fixture(scope="session", params=["last_token", "last_position"])
-def exported(request, tmp_path_factory, tiny_model, write_run_folder):
-    """(run folder, bundle, comparisons) of one pooling; two and three classes."""
+@pytest.fixture(scope="session")
+def traced(tiny_model) -> Callable[..., tuple[GPT2Classifier, onnx.ModelProto]]:
+    """``traced(pooling, **changes)``: a tiny model and a graph of it of one's own.
+
+    Tracing takes seconds, so each is traced once a session; a fixed length is 16.
+    """
+    from exporter.graph import trace
+
+    made = {}
+
+    def make(pooling: str = "last_token", **changes):
+        key = (pooling, *sorted(({"classes": 2, "causal": True} | changes).items()))
+        if key not in made:
+            model = tiny_model(pooling, **changes)
+            made[key] = model, trace(model, 16)
+        proto = onnx.ModelProto()
+        proto.CopyFrom(made[key][1])
+        return made[key][0], proto
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def export_graph() -> Callable:
+    """``export_graph(proto, run, out, ...)``: export as if the model had been traced to it."""
     from exporter.export import export
 
+    def make(proto: onnx.ModelProto, run: Path, out: Path, *precisions, optional=()):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("exporter.export.trace", lambda *_: proto)
+            return export(run, out, "cpu", precisions or ("fp32",), optional, progress=False)
+
+    return make
+
+
+@pytest.fixture(scope="session", params=["last_token", "last_position"])
+def exported(request, tmp_path_factory, traced, write_run_folder, export_graph):
+    """(run folder, bundle, results) of one pooling; two and three classes; fp32 and int8."""
     folder = tmp_path_factory.mktemp("exported")
-    classes = {"last_token": 2, "last_position": 3}[request.param]
-    run = write_run_folder(folder / "run", tiny_model(request.param, classes=classes))
-    return run, folder / "bundle", export(run, folder / "bundle", "cpu", progress=False)
+    model, proto = traced(
+        request.param, classes={"last_token": 2, "last_position": 3}[request.param]
+    )
+    run = write_run_folder(folder / "run", model)
+    return run, folder / "bundle", export_graph(proto, run, folder / "bundle", "fp32", "int8")
+
+
+@pytest.fixture
+def copied(exported, tmp_path: Path) -> tuple[Path, Path]:
+    """(run folder, a copy of its bundle to damage)."""
+    return exported[0], Path(shutil.copytree(exported[1], tmp_path / "copy"))
+
+
+@pytest.fixture(scope="session")
+def write_hashes_anew() -> Callable[..., None]:
+    """Makes ``bundle.json`` agree with the files beside it; its own values can be changed."""
+
+    def write(folder: Path, **changes) -> None:
+        values = json.loads((folder / MANIFEST).read_bytes()) | changes
+        del values["format"], values["format_version"]
+        values["files"] = file_entries(folder)
+        (folder / MANIFEST).write_text(Manifest(**values).to_json(), encoding="utf-8")
+        open_bundle(folder)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def unused() -> Callable[[onnx.ModelProto], list[str]]:
+    """Names of tensors and of nodes' outputs that nothing reads."""
+
+    def find(proto: onnx.ModelProto) -> list[str]:
+        read = {name for node in proto.graph.node for name in node.input}
+        read.update(value.name for value in proto.graph.output)
+        made = [tensor.name for tensor in proto.graph.initializer]
+        made += [node.output[0] for node in proto.graph.node]
+        return [name for name in made if name not in read]
+
+    return find
+
+
+@pytest.fixture
+def load_warnings(capfd) -> Callable[[bytes], str]:
+    """What onnxruntime logs while it loads a model, warnings and worse."""
+    import onnxruntime as ort
+
+    def load(model: bytes) -> str:
+        options = ort.SessionOptions()
+        options.log_severity_level = 2
+        capfd.readouterr()
+        ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return "".join(capfd.readouterr())
+
+    return load

@@ -1,8 +1,6 @@
-"""The bundle: what stands in it, what replaces what, and when there is none."""
+"""From run folder to bundle: what is recorded, and when there is none."""
 
-import hashlib
 import json
-import os
 import re
 from pathlib import Path
 
@@ -14,285 +12,254 @@ from onnx import numpy_helper
 
 from batch.bundle import open_bundle
 from batch.classifier import Classifier
-from batch.errors import InternalError, MissingInputError, OutputError
-from exporter import export as module
-from exporter.export import (
-    NASTY_TEXTS,
-    VerificationError,
-    check,
-    export,
-    read_texts,
-    replace_folder,
-)
-from exporter.verify import BATCH_SIZES, Comparison, torch_logits
-from trainer.run_folder import hash_file, read_config, read_model, read_tokenizer
+from batch.errors import BundleError, MissingInputError
+from exporter import variants
+from exporter.export import VerificationError, export
+from exporter.graph import trace
+from exporter.rows import NASTY_TEXTS
+from exporter.verify import torch_logits
+from trainer.model import GPT2Classifier, ModelConfig
+from trainer.run_folder import hash_file
 
-TOLERANCE = 1e-4
-HOSTILE = [
-    "<|endoftext|>" * 40,
-    "",
-    "a" * 100_000,
-    "word " * 20_000,
-    "\n" * 50,
-    "\r\n \n",
-    "\0",
-    "😀",
-]
+NUMBERS = r"\[(?:-?(?:\d+\.\d+(?:e-\d+)?|nan)(?:, )?)+\]"
+ROWS = 7 + len(NASTY_TEXTS)
+SPARE = [f"{first} {second} {third}" for first in ("win", "call", "meet", "home", "free")
+         for second in ("a prize", "at noon", "now", "", "tonight")
+         for third in ("ok?", "!!", "12345", "dear")]  # fmt: skip
 
 
-class TestBundle:
-    def test_files_and_hashes(self, exported) -> None:
-        _, bundle, _ = exported
-        names = ["bundle.json", "golden.json", "gpt2.tiktoken", "model.onnx", "verify.json"]
-        assert sorted(path.name for path in bundle.iterdir()) == names
-        files = json.loads((bundle / "bundle.json").read_bytes())["files"]
-        assert set(files) == set(names) - {"bundle.json"}
-        for name, entry in files.items():
-            data = (bundle / name).read_bytes()
-            assert entry == {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
-
-    def test_manifest(self, exported) -> None:
-        run, bundle, _ = exported
-        config, manifest = read_config(run), open_bundle(bundle).manifest
-        fixed = config.model["pooling"] == "last_position"
-        assert manifest.labels == config.labels
-        assert manifest.positive_label == config.positive_label
-        assert (manifest.max_length, manifest.fixed_length) == (16, fixed)
-        assert (manifest.pooling, manifest.pad_id) == (config.model["pooling"], 50256)
-        assert (manifest.threshold, manifest.temperature) == (0.5, 1.0)
-        assert (manifest.model, manifest.weights) == ("custom", "Random.")
-        assert manifest.variants == {"fp32": "model.onnx"}
-        assert manifest.training["accuracy"]["test"] == 0.25
-        assert manifest.training["data"] == config.data
-        assert manifest.made_by["data_sha256"] == "0" * 64
-        assert manifest.made_by["recipe"] == ("book" if fixed else "default")
-        assert manifest.made_by["weights"] == config.weights
-        assert manifest.made_by["versions"]["torch"] == torch.__version__
-
-    def test_report(self, exported) -> None:
-        _, bundle, comparisons = exported
-        report = json.loads((bundle / "verify.json").read_bytes())
-        fp32 = report["variants"]["fp32"]
-        assert fp32["passed"] is True
-        assert fp32["sha256"] == hash_file(bundle / "model.onnx")
-        assert (fp32["tolerance"], fp32["device"]) == (TOLERANCE, "cpu")
-        assert fp32["comparisons"] == [comparison.to_dict() for comparison in comparisons]
-        assert set(report["versions"]) >= {"torch", "onnx", "onnxruntime"}
-        assert [comparison.batch_size for comparison in comparisons] == list(BATCH_SIZES)
-        for comparison in comparisons:
-            assert comparison.messages == 7 + len(NASTY_TEXTS)
-            assert comparison.worst <= 1e-5
-            assert comparison.labels_differ == []
-
-    def test_golden_messages_are_ours_and_replayed(self, exported) -> None:
-        run, bundle, _ = exported
-        values = json.loads((bundle / "golden.json").read_bytes())
-        assert values["labels"] == read_config(run).labels
-        golden = values["messages"]
-        texts = [message["text"] for message in golden]
-        own = set(read_texts(run)) - set(NASTY_TEXTS)
-        assert own
-        assert not own & set(texts)  # nobody's mail travels with a bundle
-        assert set(NASTY_TEXTS) < set(texts)
-        model = read_model(run, read_config(run))
-        theirs = torch_logits(model, [message["ids"] for message in golden], 16)
-        assert np.abs(np.array([m["logits"] for m in golden]) - theirs).max() <= 1e-6
-        Classifier.load(bundle, "cpu", threads=1).replay_golden()
-
-    def test_every_message_of_the_run_is_compared(self, exported) -> None:
-        run, _, _ = exported
-        texts = read_texts(run)
-        assert texts[:7] == [
-            "You won a car! Text us", "See you at lunch", "",
-            "NA", "a\r\nb", "ok " * 30, "time",
-        ]  # fmt: skip
-        assert texts[7:] == list(NASTY_TEXTS)
-
-    def test_nothing_else_is_left(self, exported) -> None:
-        run, bundle, _ = exported
-        assert sorted(bundle.parent.iterdir()) == [bundle, run]
-        assert bundle.stat().st_mode & 0o777 == run.stat().st_mode & 0o777
-
-
-def test_hostile_messages_get_torchs_logits_and_a_label(exported) -> None:
-    run, bundle, _ = exported
-    config, classifier = read_config(run), Classifier.load(bundle, "cpu", threads=1)
-    tokenizer = read_tokenizer(run)
-    sequences = [tokenizer.encode(text, config.max_length) for text in HOSTILE]
-    theirs = torch_logits(read_model(run, config), sequences, config.max_length)
-    predictions = classifier.classify(HOSTILE)
-    ids = [classifier.encode(text)[0] for text in HOSTILE]
-    alone = np.concatenate([classifier.logits([message]) for message in ids])
-    for ours in (classifier.logits(ids), alone):
-        assert np.abs(ours - theirs).max() <= TOLERANCE
-    assert predictions.labels == [config.labels[row] for row in theirs.argmax(axis=1)]
-    assert np.isfinite(predictions.scores).all()
-    assert predictions.truncated.tolist() == [len(text) > 48 for text in HOSTILE]
-
-
-@pytest.fixture
-def tampered(exported, monkeypatch: pytest.MonkeyPatch):
-    """Makes the next export write the right graph but for the tensors named."""
-    _, bundle, _ = exported
-    proto = onnx.load(bundle / "model.onnx")
-    tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
-
-    def tamper(**changes) -> None:
-        for name, change in changes.items():
-            tensor = tensors[f"score.{name}"]
+def edit_tensors(proto: onnx.ModelProto, **changes) -> onnx.ModelProto:
+    """Change the head's tensors: ``bias=lambda bias: bias + 1``."""
+    for tensor in proto.graph.initializer:
+        change = changes.get(tensor.name.removeprefix("score."))
+        if change is not None:
             values = change(numpy_helper.to_array(tensor)).astype(np.float32)
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-        data = proto.SerializeToString()
-        monkeypatch.setattr(module, "export_onnx", lambda *given: given[2].write_bytes(data))
-
-    return tamper
+    return proto
 
 
-NUMBERS = r"\[(?:-?\d+\.\d+(?:e-\d+)?(?:, )?)+\]"
+def refusal(action, *args) -> str:
+    with pytest.raises(VerificationError) as error:
+        action(*args)
+    assert error.value.exit_code == 78
+    return str(error.value)
 
 
-class TestFailedVerification:
-    def test_changed_weight(self, exported, tampered, tmp_path: Path) -> None:
-        tampered(bias=lambda bias: bias + 0.5)
-        with pytest.raises(VerificationError) as caught:
-            export(exported[0], tmp_path / "bundle", "cpu", progress=False)
-        assert re.fullmatch(
-            r"batch size 1: the logits of message \d+ differ by 0\.5, more than 0\.0001: "
-            rf"ONNX Runtime gives {NUMBERS}, PyTorch {NUMBERS}; no bundle was written",
-            str(caught.value),
-        )
-        assert caught.value.exit_code == 78
-        assert list(tmp_path.iterdir()) == []
+def test_report(exported) -> None:
+    _, bundle, results = exported
+    report = json.loads((bundle / "verify.json").read_bytes())
+    assert report["rows"] == {"validation": 3, "test": 4, "nasty": len(NASTY_TEXTS)}
+    assert list(report["variants"]) == ["fp32", "int8"]
+    for result, (precision, entry) in zip(results, report["variants"].items(), strict=True):
+        assert result.precision == precision
+        assert (entry["passed"], entry["problems"], entry["device"]) == (True, [], "cpu")
+        name = open_bundle(bundle).manifest.variants[precision]
+        assert entry["sha256"] == hash_file(bundle / name)
+        assert entry["external_sha256"] is None
+        check = entry["check"]
+        assert entry["rows_per_second"] == check["rows_per_second"] > 0
+        assert (check["rows"], check["labels_differ"]) == (ROWS, [])
+        assert check["batch_variance"]["value"] == 0
+        assert check["logit"]["value"] == result.check.logit.value
+        assert entry["kept_fp32"] == []
+    fp32, int8 = report["variants"].values()
+    assert (fp32["gate"], int8["gate"]["messages"]) == (None, 3)
+    assert int8["gate"]["agreement"] == 1
+    assert fp32["check"]["logit"]["value"] <= 1e-5 < int8["check"]["logit"]["value"]
+    assert set(report["machine"]) == {"cpu", "flags", "vnni", "versions"}
 
-    def test_old_bundle_is_kept(self, exported, tampered, tmp_path: Path) -> None:
-        tampered(bias=lambda bias: bias + 0.001)
+
+@pytest.mark.parametrize("exported", ["last_token"], indirect=True)
+class TestRefusals:
+    @pytest.mark.parametrize(("by", "shown"), [(0.5, r"0\.5"), (0.001, r"0\.001"), (np.nan, "inf")])
+    def test_changed_weight(
+        self, exported, traced, export_graph, tmp_path: Path, by: float, shown: str
+    ) -> None:
         old = tmp_path / "bundle"
         old.mkdir()
         (old / "bundle.json").write_text("old", encoding="utf-8")
-        with pytest.raises(VerificationError):
-            export(exported[0], old, "cpu", progress=False)
+        proto = edit_tensors(traced()[1], bias=lambda bias: bias + by)
+        assert re.fullmatch(
+            rf"fp32: the logits of (validation|test|nasty) message \d+ differ by {shown}, more "
+            rf"than 0\.0001 \(.*\): ONNX Runtime gives {NUMBERS}, PyTorch {NUMBERS}; "
+            r"no bundle was written",
+            refusal(export_graph, proto, exported[0], old),
+        )
         assert list(tmp_path.iterdir()) == [old]
         assert [path.name for path in old.iterdir()] == ["bundle.json"]
         assert (old / "bundle.json").read_text(encoding="utf-8") == "old"
 
     def test_label_that_differs(
-        self, tiny_model, write_run_folder, exported, tampered, tmp_path: Path
+        self, tiny_model, write_run_folder, traced, export_graph, exported, tmp_path: Path
     ) -> None:
         """A difference far below the tolerance, and yet another label."""
-        config = read_config(exported[0]).model
-        model = tiny_model(config["pooling"], classes=config["classes"])
+        model = tiny_model()
         with torch.no_grad():
             model.score.weight.zero_()
-            model.score.bias.copy_(torch.tensor([0.0, 1e-5, -1.0])[: config["classes"]])
+            model.score.bias.copy_(torch.tensor([0.0, 1e-5]))
         run = write_run_folder(tmp_path / "run", model)
-        swapped = np.array([1e-5, 0.0, -1.0])
-        tampered(weight=lambda weight: 0 * weight, bias=lambda bias: swapped[: len(bias)])
-        with pytest.raises(VerificationError) as caught:
-            export(run, tmp_path / "bundle", "cpu", progress=False)
-        count = 7 + len(NASTY_TEXTS)
-        assert str(caught.value) == (
-            f"batch size 1: {count} labels differ, the first is message 0; no bundle was written"
+        proto = edit_tensors(
+            traced()[1], weight=np.zeros_like, bias=lambda bias: np.array([1e-5, 0.0])
+        )
+        assert refusal(export_graph, proto, run, tmp_path / "bundle") == (
+            f"fp32: {ROWS} labels differ, the first that of validation message 1; "
+            "no bundle was written"
         )
         assert list(tmp_path.iterdir()) == [run]
 
-    def test_nan(self, exported, tampered, tmp_path: Path) -> None:
-        tampered(bias=lambda bias: bias * np.nan)
-        expected = "^the model gave a logit that is not a finite number$"
-        with pytest.raises(InternalError, match=expected):
-            export(exported[0], tmp_path / "bundle", "cpu", progress=False)
+    def test_bf16_on_a_cpu(self, exported, traced, export_graph, tmp_path: Path) -> None:
+        found = refusal(export_graph, traced()[1], exported[0], tmp_path / "bundle", "fp32", "bf16")
+        assert re.fullmatch(
+            r"bf16: onnxruntime cannot load the model: \[ONNXRuntimeError\] : 9 : NOT_IMPLEMENTED "
+            r": Could not find an implementation for MatMul\(\d+\) node with name "
+            r"'h\.0\.attn\.c_attn/half/MatMul_\d'; no bundle was written",
+            found,
+        )
+        assert list(tmp_path.iterdir()) == []
+
+    def test_no_such_device(self, exported, tmp_path: Path, monkeypatch) -> None:
+        monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [])
+        with pytest.raises(BundleError, match=r"^--device cuda: onnxruntime .* has no CUDA"):
+            export(exported[0], tmp_path / "bundle", "cuda", progress=False)
         assert list(tmp_path.iterdir()) == []
 
 
-class TestCheck:
-    FINE = Comparison(2, 3, 5e-5, 1, [1.0, 2.0], [1.00005, 2.0], [], True)
-
-    def test_what_holds_is_returned(self) -> None:
-        assert check(self.FINE, 1e-4) is self.FINE
-
-    @pytest.mark.parametrize(
-        ("comparison", "message"),
-        [
-            (
-                Comparison(2, 3, 0.0125, 1, [1.0, 2.0], [1.0125, 2.0], [], True),
-                "batch size 2: the logits of message 1 differ by 0.0125, more than 0.0001: "
-                "ONNX Runtime gives [1.0, 2.0], PyTorch [1.0125, 2.0]; no bundle was written",
-            ),
-            (
-                Comparison(64, 9, 1e-6, 1, [0.0, 1e-6], [1e-6, 0.0], [4, 8], True),
-                "batch size 64: 2 labels differ, the first is message 4; no bundle was written",
-            ),
-            (
-                Comparison(1, 3, np.inf, 0, [np.nan, 2.0], [1.0, 2.0], [], False),
-                "batch size 1: the logits of message 0 differ by inf, more than 0.0001: "
-                "ONNX Runtime gives [nan, 2.0], PyTorch [1.0, 2.0]; no bundle was written",
-            ),
-        ],
-    )
-    def test_what_does_not_hold(self, comparison: Comparison, message: str) -> None:
-        with pytest.raises(VerificationError, match=f"^{re.escape(message)}$"):
-            check(comparison, 1e-4)
+@pytest.mark.parametrize("exported", ["last_token"], indirect=True)
+def test_fp16_on_a_cpu(exported, traced, export_graph, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    results = export_graph(traced()[1], exported[0], bundle, "fp32", "fp16")
+    assert [result.problems() for result in results] == [[], []]
+    assert open_bundle(bundle).manifest.variants["fp16"] == "model.fp16.onnx"
+    assert Classifier.load(bundle, "cpu", 1, precision="fp16").classify(["hi"]).labels
 
 
-class TestReplaceFolder:
-    @pytest.fixture
-    def new(self, tmp_path: Path) -> Path:
-        new = tmp_path / ".bundle.part"
-        new.mkdir(mode=0o700)
-        (new / "bundle.json").write_text("new", encoding="utf-8")
-        return new
+def with_outliers(tiny_model, *norms: str, **changes) -> GPT2Classifier:
+    """The same function, but for channel 3 of the norms named, which is 1000 times the others.
 
-    def replaced(self, tmp_path: Path) -> bool:
-        """Whether ``bundle`` is the new one, whole, and nothing else is left."""
-        found = {path: path.read_text("utf-8") for path in tmp_path.rglob("*") if path.is_file()}
-        return found == {tmp_path / "bundle" / "bundle.json": "new"}
+    What reads it has weights a thousandth as large, so that fp32 gives the same; a row's
+    one int8 scale is then the channel's, and nothing is left of the other channels.
+    """
+    model = tiny_model(**changes)
+    trunk = model.transformer
+    with torch.no_grad():
+        for name in norms:
+            block, norm = trunk.h[int(name[0])], name[2:]
+            reader = block.attn.c_attn if norm == "ln_1" else block.mlp.c_fc
+            for parameter in getattr(block, norm).parameters():
+                parameter[3] *= 1000
+            reader.weight[:, 3] /= 1000
+            reader.weight *= 4  # so that it matters to the labels
+    return model
 
-    def test_no_folder_yet(self, new: Path, tmp_path: Path) -> None:
-        replace_folder(new, tmp_path / "bundle")
-        assert self.replaced(tmp_path)
 
-    def test_empty_folder(self, new: Path, tmp_path: Path) -> None:
-        (tmp_path / "bundle").mkdir()
-        replace_folder(new, tmp_path / "bundle")
-        assert self.replaced(tmp_path)
+def clear_texts(model: GPT2Classifier, tokenizer) -> list[str]:
+    """Those of SPARE that rounding alone gives no other label."""
+    logits = torch_logits(model, tokenizer.encode_all(SPARE, 16), 16)
+    margins = np.abs(logits[:, 1] - logits[:, 0])
+    return [text for text, margin in zip(SPARE, margins, strict=True) if margin > 0.1]
 
-    def test_older_bundle(self, new: Path, tmp_path: Path) -> None:
-        (tmp_path / "bundle").mkdir()
-        for name in ("bundle.json", "model.int8.onnx"):
-            (tmp_path / "bundle" / name).write_text("old", encoding="utf-8")
-        replace_folder(new, tmp_path / "bundle")
-        assert self.replaced(tmp_path)
 
-    def test_older_bundle_comes_back_when_the_second_name_fails(
-        self, new: Path, tmp_path: Path, monkeypatch
+class TestOutliers:
+    def test_a_ruined_layer_is_kept_in_fp32(
+        self, tiny_model, tokenizer, write_run_folder, export_graph, tmp_path: Path, caplog
     ) -> None:
-        (tmp_path / "bundle").mkdir()
-        (tmp_path / "bundle" / "bundle.json").write_text("old", encoding="utf-8")
-        rename = os.rename
+        model = with_outliers(tiny_model, "0.ln_2")
+        texts = clear_texts(model, tokenizer)
+        run = write_run_folder(tmp_path / "run", model, validation=texts)
+        bundle = tmp_path / "bundle"
+        with caplog.at_level("INFO", "exporter"):
+            _, int8 = export_graph(trace(model, 16), run, bundle, "fp32", "int8")
+        assert int8.kept_fp32 == ["h.0.mlp.c_fc"]
+        assert int8.problems() == []
+        message = "The gate is not passed; keeping 1 layers in fp32: h.0.mlp.c_fc"
+        assert [r.getMessage() for r in caplog.records if "gate" in r.getMessage()] == [message]
+        entry = json.loads((bundle / "verify.json").read_bytes())["variants"]["int8"]
+        assert (entry["passed"], entry["kept_fp32"]) == (True, ["h.0.mlp.c_fc"])
+        assert entry["gate"]["messages"] == len(texts) > 40
+        proto = onnx.load(bundle / "model.int8.onnx")
+        assert "h.0.mlp.c_fc/MatMul" in " ".join(node.name for node in proto.graph.node)
+        assert [node.op_type for node in proto.graph.node].count("MatMulInteger") == 4
+        classifier = Classifier.load(bundle, "cpu", 1, precision="int8")
+        assert set(classifier.classify(texts).labels) == {"ham", "spam"}
 
-        def stop_at_new(source, target) -> None:
-            if source == new:
-                raise KeyboardInterrupt
-            rename(source, target)
+    def test_nothing_helps(
+        self, tiny_model, tokenizer, write_run_folder, export_graph, tmp_path: Path, caplog
+    ) -> None:
+        """The only layer is the ruined one."""
+        model = with_outliers(tiny_model, "0.ln_1", layers=1)
+        texts = clear_texts(model, tokenizer)
+        run = write_run_folder(tmp_path / "run", model, validation=texts)
+        bundle, proto = tmp_path / "bundle", trace(model, 16)
+        found = refusal(export_graph, proto, run, bundle, "fp32", "int8")
+        assert list(tmp_path.iterdir()) == [run]
 
-        monkeypatch.setattr(os, "rename", stop_at_new)
-        with pytest.raises(KeyboardInterrupt):
-            replace_folder(new, tmp_path / "bundle")
-        assert (tmp_path / "bundle" / "bundle.json").read_text(encoding="utf-8") == "old"
-        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["bundle", new.name])
+        with caplog.at_level("WARNING", "exporter"):
+            results = export_graph(proto, run, bundle, optional=("int8",))
+        assert [result.precision for result in results] == ["fp32"]
+        problem = re.fullmatch(r"int8: (.*); no bundle was written", found).group(1)
+        said = [r.getMessage() for r in caplog.records if r.name == "exporter"]
+        assert said == [f"WARNING: no int8 in this bundle: {problem}"]
+        assert sorted(path.name for path in bundle.iterdir()) == [
+            "bundle.json", "golden.json", "gpt2.tiktoken", "model.onnx", "verify.json",
+        ]  # fmt: skip
+        assert Classifier.load(bundle, "cpu", 1).precision == "fp32"
 
-    @pytest.mark.parametrize("kind", ["folder", "file"])
-    def test_what_is_no_bundle_stays(self, new: Path, tmp_path: Path, exported, kind) -> None:
-        target = tmp_path / "bundle"
-        mine = target / "thesis.txt" if kind == "folder" else target
-        mine.parent.mkdir(exist_ok=True)
-        mine.write_text("mine", encoding="utf-8")
-        expected = f"^{re.escape(str(target))} exists and is not a bundle; it was left as it is$"
-        with pytest.raises(OutputError, match=expected):
-            replace_folder(new, target)
-        with pytest.raises(OutputError, match=expected):
-            export(exported[0], target, "cpu", progress=False)  # before any work is done
-        assert mine.read_text(encoding="utf-8") == "mine"
-        assert new.is_dir()
+
+@pytest.fixture(scope="module")
+def external(tmp_path_factory, traced, write_run_folder, export_graph) -> Path:
+    """A bundle as of a model above 2 GB, with the limit set lower."""
+    folder = tmp_path_factory.mktemp("external")
+    model, proto = traced()
+    run = write_run_folder(folder / "run", model)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(variants, "EXTERNAL_ABOVE", 100_000)
+        export_graph(proto, run, folder / "bundle", "fp32", "int8")
+    return folder / "bundle"
+
+
+class TestExternalData:
+    @pytest.mark.parametrize("precision", ["fp32", "int8"])
+    def test_labels(self, external: Path, precision: str) -> None:
+        name = {"fp32": "model.onnx", "int8": "model.int8.onnx"}[precision]
+        entry = json.loads((external / "verify.json").read_bytes())["variants"][precision]
+        assert entry["sha256"] == hash_file(external / name)
+        assert entry["external_sha256"] == hash_file(external / f"{name}.data")
+        assert f"{name}.data" in open_bundle(external).manifest.files
+        found = Classifier.load(external, "cpu", 1, precision=precision).classify(SPARE)
+        assert set(found.labels) == {"ham", "spam"}
+
+    def test_a_flipped_byte(self, external: Path, tmp_path: Path) -> None:
+        tensors = external / "model.onnx.data"
+        before = tensors.read_bytes()
+        data = bytearray(before)
+        data[len(data) // 2] ^= 1
+        try:
+            tensors.write_bytes(data)
+            with pytest.raises(BundleError) as error:
+                Classifier.load(external, "cpu", 1, precision="fp32")
+            said = open_bundle(external).manifest.files[tensors.name].sha256
+            assert str(error.value) == (
+                f"{tensors}: SHA-256 is {hash_file(tensors)}, bundle.json says {said}"
+            )
+        finally:
+            tensors.write_bytes(before)
+
+
+@pytest.mark.slow
+def test_a_model_above_two_gigabytes(write_run_folder, tmp_path: Path) -> None:
+    """Nothing is pretended: what one protobuf cannot hold is exported, checked, and labels."""
+    config = ModelConfig("custom", emb_dim=64, layers=1, heads=2, vocab_size=8_000_000,
+                         context_length=16)  # fmt: skip
+    model = GPT2Classifier(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            rows = parameter[:50257] if "wte" in name else parameter  # the others are no token's
+            rows.normal_(std=0.3)
+    run, bundle = write_run_folder(tmp_path / "run", model.eval()), tmp_path / "bundle"
+    export(run, bundle, "cpu", progress=False)
+    assert (bundle / "model.onnx").stat().st_size < 1_000_000
+    assert (bundle / "model.onnx.data").stat().st_size > 2_000_000_000
+    assert Classifier.load(bundle, "cpu", 1).classify(["You won a car!"]).labels
 
 
 def test_no_run_folder(tmp_path: Path) -> None:

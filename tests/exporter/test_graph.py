@@ -2,7 +2,6 @@
 
 import logging
 import warnings
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -12,11 +11,11 @@ import torch
 from batch.errors import InternalError
 from batch.inference import InferenceSession
 from exporter import graph
-from exporter.graph import export_onnx
-from trainer.model import PAD_ID, GPT2Classifier
-from trainer.run_folder import read_config, read_model
+from exporter.graph import OPSET, module_of, trace
+from trainer.model import PAD_ID, GPT2Classifier, count_parameters
 
 TOLERANCE = 1e-5
+POOLINGS = ("last_token", "last_position")
 
 
 def random_ids(rows: int, width: int) -> np.ndarray:
@@ -37,28 +36,21 @@ def worst(session: InferenceSession, model: GPT2Classifier, ids: np.ndarray) -> 
     return float(np.abs(ours - theirs).max())
 
 
-def axes(path: Path) -> list[list[int | str]]:
-    """The input's and the output's sizes; a name stands for a free axis."""
-    proto = onnx.load(path).graph
-    return [
-        [size.dim_value or size.dim_param for size in value.type.tensor_type.shape.dim]
-        for value in (*proto.input, *proto.output)
-    ]
+def open_graph(proto: onnx.ModelProto) -> InferenceSession:
+    return InferenceSession(proto.SerializeToString(), "cpu", threads=1)
 
 
-@pytest.fixture(scope="module")
-def graph_of_bundle(exported):
-    """(model, path of its graph, session) of one pooling."""
-    run, bundle, _ = exported
-    path = bundle / "model.onnx"
-    session = InferenceSession(path.read_bytes(), "cpu", threads=1)
-    return read_model(run, read_config(run)), path, session
+@pytest.fixture(scope="module", params=POOLINGS)
+def graph_of(request, traced):
+    """(model, its graph, session) of one pooling."""
+    model, proto = traced(request.param, classes=3 if request.param == "last_position" else 2)
+    return model, proto, open_graph(proto)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 33])
 @pytest.mark.parametrize("width", [1, 2, 7, 16, 20, 64])
-def test_any_size(graph_of_bundle, rows: int, width: int) -> None:
-    model, _, session = graph_of_bundle
+def test_any_size(graph_of, rows: int, width: int) -> None:
+    model, _, session = graph_of
     if model.config.is_fixed_length and width != 16:
         with pytest.raises(InternalError, match=r"^onnxruntime failed on a batch: .*input_ids"):
             session.run(random_ids(rows, width))
@@ -66,9 +58,12 @@ def test_any_size(graph_of_bundle, rows: int, width: int) -> None:
         assert worst(session, model, random_ids(rows, width)) <= TOLERANCE
 
 
-def test_axes(graph_of_bundle) -> None:
-    model, path, _ = graph_of_bundle
-    (batch, tokens), (out_batch, classes) = axes(path)
+def test_axes(graph_of) -> None:
+    model, proto, _ = graph_of
+    (batch, tokens), (out_batch, classes) = (
+        [size.dim_value or size.dim_param for size in value.type.tensor_type.shape.dim]
+        for value in (*proto.graph.input, *proto.graph.output)
+    )
     assert isinstance(batch, str)
     assert batch == out_batch != tokens
     assert isinstance(tokens, str) == (model.config.pooling == "last_token")
@@ -76,44 +71,76 @@ def test_axes(graph_of_bundle) -> None:
     assert classes == model.config.classes
 
 
-def test_one_file_of_the_announced_form(graph_of_bundle) -> None:
-    _, path, _ = graph_of_bundle
-    proto = onnx.load(path)
-    assert {entry.domain: entry.version for entry in proto.opset_import}[""] == 20
+def test_form(graph_of) -> None:
+    _, proto, _ = graph_of
+    assert {entry.domain: entry.version for entry in proto.opset_import} == {"": OPSET}
     assert [value.name for value in proto.graph.input] == ["input_ids"]
     assert [value.name for value in proto.graph.output] == ["logits"]
-    assert not any(tensor.external_data for tensor in proto.graph.initializer)
+    assert not any(node.metadata_props or node.doc_string for node in proto.graph.node)
 
 
-@pytest.mark.parametrize(("pooling", "classes"), [("last_token", 3), ("last_position", 2)])
-def test_starter_in_training_mode_with_messages_of_one_token(
-    tiny_model, tmp_path: Path, capfd, pooling: str, classes: int
-) -> None:
+def test_as_small_as_it_can_be(graph_of, unused, load_warnings) -> None:
+    """The parameters and a few indices; no head of 50,257 classes, no T x T mask, no dropout."""
+    model, proto, _ = graph_of
+    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in proto.graph.initializer}
+    assert unused(proto) == []
+    unreachable = (64 - 16) * 16 if model.config.is_fixed_length else 0  # positions
+    assert 0 <= sum(sizes.values()) - count_parameters(model) + unreachable < 100
+    assert "Dropout" not in {node.op_type for node in proto.graph.node}
+    assert load_warnings(proto.SerializeToString()) == ""
+
+
+def test_nodes_are_named_by_their_modules(graph_of) -> None:
+    _, proto, _ = graph_of
+    products = [
+        (module_of(node), node.op_type)
+        for node in proto.graph.node
+        if node.op_type in ("MatMul", "Gemm") and module_of(node) != "model"
+    ]
+    # The last block runs at one position a message, but for its keys and values.
+    assert products == [
+        ("h.0.attn.c_attn", "MatMul"), ("h.0.attn.c_proj", "MatMul"),
+        ("h.0.mlp.c_fc", "MatMul"), ("h.0.mlp.c_proj", "MatMul"),
+        ("h.1.attn.c_q", "Gemm"), ("h.1.attn.c_kv", "MatMul"), ("h.1.attn.c_proj", "Gemm"),
+        ("h.1.mlp.c_fc", "Gemm"), ("h.1.mlp.c_proj", "Gemm"), ("score", "Gemm"),
+    ]  # fmt: skip
+    assert len({node.name for node in proto.graph.node}) == len(proto.graph.node)
+
+
+def test_starter_in_training_mode_with_messages_of_one_token(tiny_model, capfd) -> None:
     """The token map goes into the graph, dropout does not, and nothing is printed."""
-    changes = {"classes": classes, "vocab_size": 8, "remapped": True}
-    model = tiny_model(pooling, drop_rate=0.5, **changes).train()
+    changes = {"classes": 3, "vocab_size": 8, "remapped": True}
+    model = tiny_model(drop_rate=0.5, **changes).train()
     model.transformer.token_map.copy_(torch.arange(50257) % 7)
-    theirs = tiny_model(pooling, **changes)
+    theirs = tiny_model(**changes)
     theirs.transformer.token_map.copy_(model.transformer.token_map)
-    disabled = logging.root.manager.disable
+    state, disabled = set(model.state_dict()), logging.root.manager.disable
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        export_onnx(model, 1, tmp_path / "model.onnx")
+        proto = trace(model, 1)
     assert [str(warning.message) for warning in caught] == []
     assert capfd.readouterr() == ("", "")
     assert logging.root.manager.disable == disabled
-    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
-    session = InferenceSession((tmp_path / "model.onnx").read_bytes(), "cpu", threads=1)
+    assert set(model.state_dict()) == state
+    session = open_graph(proto)
     assert worst(session, theirs, random_ids(3, 1)) <= TOLERANCE
-    if pooling == "last_token":
-        assert worst(session, theirs, random_ids(5, 9)) <= TOLERANCE
+    assert worst(session, theirs, random_ids(5, 9)) <= TOLERANCE
 
 
-def test_failure_is_one_sentence(tiny_model, tmp_path: Path, monkeypatch) -> None:
+def test_a_mean_has_the_same_bits_in_any_batch(traced) -> None:
+    _, proto = traced("mean")
+    session, ids = open_graph(proto), random_ids(64, 16)
+    together = session.run(ids)
+    for size in (1, 2, 7):
+        parts = [session.run(ids[start : start + size]) for start in range(0, 64, size)]
+        assert np.concatenate(parts).tolist() == together.tolist()
+
+
+def test_failure_is_one_sentence(tiny_model, monkeypatch) -> None:
     def fail(*args: object, **options: object) -> None:
         raise RuntimeError("no such operator\nand 40 lines more")
 
     monkeypatch.setattr(graph.torch.onnx, "export", fail)
     expected = r"^the export failed: RuntimeError: no such operator$"
     with pytest.raises(InternalError, match=expected):
-        export_onnx(tiny_model(), 8, tmp_path / "model.onnx")
+        trace(tiny_model(), 8)

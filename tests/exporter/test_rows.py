@@ -1,53 +1,34 @@
-"""Each kind of graph in the published table exports, verifies, and obeys its lengths."""
+"""The messages of a check: the run's own and nasty ones, and what PyTorch says of them."""
 
-import pytest
-import torch
+import numpy as np
 
-from batch.bundle import open_bundle
-from batch.classifier import Classifier
-from exporter.export import export
-from trainer.build import build_model, merge_updates
-from trainer.model import model_config
-from trainer.recipe import get_recipe
-from trainer.run_folder import read_config, read_model, read_tokenizer
-from trainer.table import ROWS
-
-# Rows that differ in their graph; the others train the same one in another way.
-KINDS = {1: True, 2: False, 11: True, 16: False, 17: True, 19: True}  # row: tied to one length
+from exporter.rows import NASTY_TEXTS, Source
 
 
-def test_every_row_has_the_graph_of_one_of_these() -> None:
-    def kind(row) -> tuple:
-        recipe = get_recipe("book", **row.changes)
-        return recipe.pooling, recipe.causal
+def test_source(exported) -> None:
+    run, _, _ = exported
+    source = Source.read(run)
+    rows = source.rows
+    own = [f"validation message {n}" for n in (1, 2, 3)] + [
+        f"test message {n}" for n in range(1, 5)
+    ]
+    assert rows.names[:7] == own
+    assert rows.names[7:] == [f"nasty message {n + 1}" for n in range(len(NASTY_TEXTS))]
+    texts = ["You won a car! Text us", "See you at lunch", "", "NA", "a\r\nb", "ok " * 30, "time"]
+    assert rows.sequences == [source.tokenizer.encode(text, 16) for text in (*texts, *NASTY_TEXTS)]
+    assert rows.logits.shape == (len(rows.names), len(source.config.labels))
+    assert rows.fixed_length == (source.config.model["pooling"] == "last_position")
+    assert (rows.max_length, rows.pad_id) == (16, 50256)
+    assert np.ptp(rows.logits, axis=0).max() > 0.01  # else anything would agree
+    assert source.labelled.rows.tolist() == [0, 1, 2]
+    labels = [source.config.labels[number] for number in source.labelled.classes]
+    assert labels == (["ham", "spam", "zebra"] if rows.fixed_length else ["ham", "spam", "ham"])
 
-    assert {kind(row) for row in ROWS.values()} == {kind(ROWS[number]) for number in KINDS}
 
-
-@pytest.mark.parametrize("number", KINDS)
-def test_row(number: int, write_run_folder, tmp_path) -> None:
-    recipe = get_recipe("book", **ROWS[number].changes)
-    config = model_config(
-        "starter", emb_dim=8, heads=2, layers=2, context_length=32, pooling=recipe.pooling,
-        causal=recipe.causal,
-    )  # fmt: skip
-    model = build_model(config, recipe, None)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    merge_updates(model)
-    run = write_run_folder(tmp_path / "run", model.eval())
-    comparisons = export(run, tmp_path / "bundle", "cpu", progress=False)
-    assert all(result.passed(1e-4) for result in comparisons)
-    assert open_bundle(tmp_path / "bundle").manifest.fixed_length is KINDS[number]
-
-    classifier = Classifier.load(tmp_path / "bundle", "cpu")
-    texts = ["", "ok", "You won a prize! Call now " * 3, "See you at lunch"]
-    ours = classifier.logits([classifier.encode(text)[0] for text in texts])
-    run_config, tokenizer = read_config(run), read_tokenizer(run)
-    ids = torch.full((len(texts), 16), config.pad_id)
-    for place, text in enumerate(texts):
-        tokens = tokenizer.encode(text, 16)
-        ids[place, : len(tokens)] = torch.tensor(tokens, dtype=torch.int64)
-    with torch.no_grad():
-        theirs = read_model(run, run_config).forward_plain(ids).numpy()
-    assert abs(ours - theirs).max() < 1e-4
+def test_nasty_texts_reach_every_length(tokenizer) -> None:
+    """Empty, one token, longest, special-token text, replaced bytes, 10,000 characters."""
+    lengths = {len(tokenizer.encode(text, 120)) for text in NASTY_TEXTS}
+    assert {0, 1, 120} <= lengths
+    assert "<|endoftext|>" in NASTY_TEXTS
+    assert any("\ufffd" in text for text in NASTY_TEXTS)
+    assert max(map(len, NASTY_TEXTS)) >= 10_000

@@ -1,89 +1,197 @@
-"""The comparison itself: what it measures, and what does not pass."""
+"""The comparison itself: what it runs, what it measures, and what does not pass."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from batch.inference import InferenceSession
+from batch.batching import WIDTH_STEP
+from batch.decision import Decision
 from exporter.verify import (
     BATCH_SIZES,
-    FP32_TOLERANCE,
-    Comparison,
-    compare,
-    onnx_logits,
+    BATCH_VARIANCE,
+    TOLERANCES,
+    Check,
+    Rows,
+    Worst,
+    check_variant,
     torch_logits,
 )
 from trainer.model import PAD_ID
-from trainer.run_folder import read_config, read_model
 
-MESSAGES = [[5211, 345, 423, 640], [11], [], list(range(16)), [7] * 9]
-
-
-def logits(*rows: list[float]) -> np.ndarray:
-    return np.array(rows, dtype=np.float32)
+SEQUENCES = [[5211, 345, 423, 640], [11], [], list(range(16)), [7] * 9]
+NAMES = [f"test message {number}" for number in range(1, 6)]
 
 
-class TestCompare:
-    def test_equal(self) -> None:
-        found = compare(logits([1, 2], [4, 3]), logits([1, 2], [4, 3]), 7)
-        assert found == Comparison(
-            batch_size=7,
-            messages=2,
-            worst=0.0,
-            worst_message=0,
-            worst_ours=[1.0, 2.0],
-            worst_theirs=[1.0, 2.0],
-            labels_differ=[],
-            finite=True,
+def logits_of(ids: np.ndarray) -> np.ndarray:
+    """A model made up: one number of a row's ids, twice."""
+    value = np.where(ids == PAD_ID, 0, ids % 11).sum(axis=1) % 5 - 2.25
+    return np.stack([value, -value], axis=1).astype(np.float32)
+
+
+@pytest.fixture
+def rows() -> Rows:
+    padded = np.full((5, 16), PAD_ID)
+    for row, sequence in enumerate(SEQUENCES):
+        padded[row, : len(sequence)] = sequence
+    decision = Decision(["ham", "spam"], "spam", 0.5, 1.0)
+    return Rows(NAMES, SEQUENCES, logits_of(padded), decision, 16, PAD_ID, False)
+
+
+class FakeSession:
+    """Gives ``logits_of`` and what ``error(ids)`` adds to it; notes the shapes that it ran."""
+
+    def __init__(self, error=lambda ids: 0.0, device: str = "cpu"):
+        self.device, self.error, self.shapes = device, error, []
+
+    def run(self, ids: np.ndarray, check_finite: bool = True) -> np.ndarray:
+        self.shapes.append(ids.shape)
+        return (logits_of(ids) + self.error(ids)).astype(np.float32)
+
+
+def check(rows: Rows, error=lambda ids: 0.0, precision: str = "fp32", device: str = "cpu") -> Check:
+    return check_variant(FakeSession(error, device), rows, precision, list)
+
+
+def in_row(first_id: int, error: list[float]):
+    """An error in the row that begins with ``first_id``."""
+    return lambda ids: np.where(ids[:, :1] == first_id, np.array([error]), 0.0)
+
+
+class TestRuns:
+    def test_free_length(self, rows: Rows) -> None:
+        session = FakeSession()
+        found = check_variant(session, rows, "fp32", list)
+        assert found.batches == [
+            "1 row, own width", "2 rows, own width", "7 rows, own width", "64 rows, own width",
+            "64 rows, 16 tokens wide", "batches of 256 tokens",
+        ]  # fmt: skip
+        assert BATCH_SIZES == (1, 2, 7, 64)
+        alone = [(1, 4), (1, 4), (1, 4), (1, 16), (1, 12)]
+        assert session.shapes[:5] == alone
+        assert session.shapes[5:8] == [(2, 4), (2, 16), (1, 12)]  # a ragged tail
+        assert session.shapes[8:] == [(5, 16)] * 4
+        assert all(width % WIDTH_STEP == 0 for _, width in session.shapes)
+
+    def test_tied_length(self, rows: Rows) -> None:
+        session = FakeSession()
+        found = check_variant(session, replace(rows, fixed_length=True), "fp32", list)
+        assert found.batches[0] == "1 row, width of the model"
+        assert {width for _, width in session.shapes} == {16}
+        assert len(found.batches) == 5
+
+    def test_progress_wraps_them(self, rows: Rows) -> None:
+        seen = []
+
+        def progress(runs):
+            seen.extend(name for name, _ in runs)
+            return runs
+
+        found = check_variant(FakeSession(), rows, "fp32", progress)
+        assert seen == found.batches
+
+
+class TestFigures:
+    def test_equal(self, rows: Rows) -> None:
+        found = check(rows)
+        assert found.problems() == []
+        assert (found.logit.value, found.logit_p99, found.probability.value) == (0, 0, 0)
+        assert (found.batch_variance.value, found.labels_differ, found.rows) == (0, [], 5)
+        assert (found.precision, found.device, found.tolerance) == ("fp32", "cpu", 1e-4)
+        assert found.rows_per_second > 0
+
+    def test_the_worst_is_where_it_is(self, rows: Rows) -> None:
+        found = check(rows, in_row(7, [0.5, 0.0]))
+        theirs = rows.logits[4].tolist()
+        assert found.logit == Worst(
+            0.5, "test message 5", [theirs[0] + 0.5, theirs[1]], theirs, "1 row, own width"
         )
-        assert found.passed(0.0)
+        assert found.logit_p99 == 0.5
+        assert found.probability.row == "test message 5"
+        assert 0 < found.probability.value < 0.25
+        assert found.problems() == [
+            "the logits of test message 5 differ by 0.5, more than 0.0001 (1 row, own width): "
+            f"ONNX Runtime gives [{theirs[0] + 0.5}, {theirs[1]}], PyTorch {theirs}"
+        ]
 
-    def test_worst_is_where_it_is(self) -> None:
-        ours = logits([1, 2, 0], [4, 3, 0.5], [1, 5, 0])
-        found = compare(ours, logits([1, 2, 0], [4, 3, 0], [1, 5, 0.25]), 1)
-        assert (found.worst, found.worst_message) == (0.5, 1)
-        assert found.worst_ours == [4.0, 3.0, 0.5]
-        assert found.worst_theirs == [4.0, 3.0, 0.0]
-        assert found.passed(0.5)
-        assert not found.passed(0.49)
+    def test_an_error_at_one_width_only(self, rows: Rows) -> None:
+        """The pooling that reads pads is caught where there are more of them."""
+        found = check(rows, lambda ids: 0.001 * (ids.shape == (5, 16)) * (ids[:, :1] == 11))
+        assert found.logit.row == found.batch_variance.row == "test message 2"
+        theirs = rows.logits[1].tolist()
+        ours = np.round([logit + 0.001 for logit in theirs], 6).tolist()
+        assert found.problems() == [
+            "the logits of test message 2 differ by 0.001, more than 0.0001 "
+            f"(7 rows, own width): ONNX Runtime gives {ours}, PyTorch {theirs}",
+            "the logits of test message 2 differ by 0.001 between alone and 7 rows, own width, "
+            "more than 0",
+        ]
 
-    def test_label_that_differs_does_not_pass_at_any_tolerance(self) -> None:
-        found = compare(logits([1, 2], [1, 1.1]), logits([1, 2], [1.1, 1]), 1)
-        assert found.labels_differ == [1]
-        assert not found.passed(10.0)
+    def test_one_bit_of_batch_variance_is_too_much_on_a_cpu(self, rows: Rows) -> None:
+        error = lambda ids: 1e-6 * (len(ids) == 2) * (ids[:, :1] == 5211)  # noqa: E731
+        found = check(rows, error)
+        assert found.problems() == [
+            f"the logits of test message 1 differ by {found.batch_variance.value:.3g} between "
+            "alone and 2 rows, own width, more than 0"
+        ]
+        assert check(rows, error, device="cuda").problems() == []
+        assert BATCH_VARIANCE == {"cpu": 0.0, "cuda": 1e-3}
+
+    def test_a_label_that_differs_does_not_pass_at_any_tolerance(self, rows: Rows) -> None:
+        close = np.array([1e-6, 0.0], np.float32)
+        theirs = replace(rows, logits=rows.logits.copy())
+        theirs.logits[1] = close
+        swap = in_row(11, close[::-1] - logits_of(np.array([[11]]))[0])
+        found = check(theirs, swap)
+        assert found.labels_differ == [
+            {"row": "test message 2", "margin": pytest.approx(2.5e-7, rel=0.1)}
+        ]
+        assert found.problems() == ["1 labels differ, the first that of test message 2"]
+        assert check(theirs, swap, "int8").problems() == []  # the accuracy gate's to judge
 
     @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-    @pytest.mark.parametrize("side", ["ours", "theirs", "both"])
-    def test_what_is_not_finite_does_not_pass(self, bad: float, side: str) -> None:
-        ours, theirs = logits([1, 2], [1, 2]), logits([1, 2], [1, 2])
-        if side != "theirs":
-            ours[1, 1] = bad
-        if side != "ours":
-            theirs[1, 1] = bad
-        found = compare(ours, theirs, 1)
-        assert (found.worst, found.worst_message, found.finite) == (np.inf, 1, False)
-        assert not found.passed(np.inf)
+    @pytest.mark.parametrize("precision", ["fp32", "int8"])
+    def test_what_is_not_finite_does_not_pass(self, rows: Rows, bad, precision: str) -> None:
+        found = check(rows, in_row(11, [bad, 0.0]), precision)
+        assert found.logit.value == np.inf
+        theirs = rows.logits[1].tolist()
+        tolerance = f"{found.tolerance:.3g}"
+        assert found.problems()[0] == (
+            f"the logits of test message 2 differ by inf, more than {tolerance} "
+            f"(1 row, own width): ONNX Runtime gives [{bad}, {theirs[1]}], PyTorch {theirs}"
+        )
 
-    def test_dict_is_what_the_report_holds(self) -> None:
-        values = compare(logits([1, 2]), logits([1, 2]), 1).to_dict()
-        assert Comparison(**values) == compare(logits([1, 2]), logits([1, 2]), 1)
+    def test_nan_on_both_sides_does_not_pass(self, rows: Rows) -> None:
+        theirs = replace(rows, logits=np.full_like(rows.logits, np.nan))
+        found = check(theirs, lambda ids: np.nan)
+        assert found.problems()[0] == (
+            "the logits of test message 1 differ by inf, more than 0.0001 (1 row, own width): "
+            "ONNX Runtime gives [nan, nan], PyTorch [nan, nan]"
+        )
+
+    def test_a_reduced_precisions_tolerance_is_of_the_largest_logit(self, rows: Rows) -> None:
+        large = replace(rows, logits=rows.logits * 4)
+        largest = float(np.abs(large.logits).max())
+        assert largest > 4
+        found = check_variant(FakeSession(), large, "int8", list)
+        assert found.tolerance == pytest.approx(0.25 * largest)
+        assert check_variant(FakeSession(), large, "fp32", list).tolerance == 1e-4
+        small = replace(rows, logits=rows.logits * 0)
+        assert check_variant(FakeSession(), small, "int8", list).tolerance == 0.25
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 64])
-def test_logits_do_not_depend_on_the_batch_size(exported, batch_size: int) -> None:
-    run, bundle, _ = exported
-    model = read_model(run, read_config(run))
-    fixed = 16 if model.config.pooling == "last_position" else None
-    session = InferenceSession((bundle / "model.onnx").read_bytes(), "cpu", threads=1)
-    theirs = torch_logits(model.train(), MESSAGES, 16, batch_size)
+def test_every_precision_has_a_tolerance_on_every_provider() -> None:
+    precisions = {precision for precision, _ in TOLERANCES}
+    assert precisions == {"fp32", "int8", "fp16", "bf16"}
+    assert len(TOLERANCES) == len(precisions) * len(BATCH_VARIANCE)
+    assert TOLERANCES["fp32", "cpu"] <= 1e-4
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 64])
+def test_torch_is_run_in_eval_mode_padded_to_the_full_length(tiny_model, batch_size) -> None:
+    model = tiny_model("last_position", drop_rate=0.5).train()
+    found = torch_logits(model, SEQUENCES, 16, batch_size)
     assert not model.training
-    assert theirs.shape == (5, model.config.classes)
-    ours = onnx_logits(session, MESSAGES, batch_size, PAD_ID, fixed)
-    assert compare(ours, theirs, batch_size).worst <= 1e-5
-    assert np.abs(theirs - torch_logits(model, MESSAGES, 16, 5)).max() <= 1e-5
-    assert np.ptp(theirs, axis=0).max() > 0.01  # else anything would agree
-
-
-def test_several_batch_sizes_are_tried() -> None:
-    assert {1, 2} < set(BATCH_SIZES)
-    assert max(BATCH_SIZES) > 32
-    assert FP32_TOLERANCE <= 1e-4
+    assert (found.shape, found.dtype) == ((5, 2), np.float32)
+    assert np.abs(found - torch_logits(model, SEQUENCES, 16, 5)).max() <= 1e-5
+    assert np.abs(found - torch_logits(model, SEQUENCES, 20, 5)).max() > 1e-3

@@ -24,6 +24,7 @@ import numpy as np
 import batch.classify
 import batch.rows
 import batch.streams
+import batch.windows
 from batch.bundle import MANIFEST, TOKENIZER, Manifest, file_entries, open_bundle
 from batch.classifier import Classifier, Predictions
 from batch.cli import main
@@ -108,6 +109,6 @@ if __name__ == "__main__":
     if block := os.environ.get("STUB_BLOCK"):
         batch.rows.RecordReader = partial(RecordReader, block_size=int(block))
         batch.streams.HEAD_SIZE = max(64, int(block))
-    batch.classify.WINDOW = int(os.environ.get("STUB_WINDOW", batch.classify.WINDOW))
+    batch.windows.WINDOW = int(os.environ.get("STUB_WINDOW", batch.windows.WINDOW))
     batch.classify.COMMIT_SECONDS = float(os.environ.get("STUB_COMMIT", 5))
     main(prog_name="spam-batch")

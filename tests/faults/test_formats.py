@@ -33,7 +33,7 @@ ADDED = b",label,score"
 def label(tmp_path, stub, stub_bundle, monkeypatch):
     """Labels bytes; returns the exit status, the last line that was said, and the output."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("batch.classify.WINDOW", 8)
+    monkeypatch.setattr("batch.windows.WINDOW", 8)
     monkeypatch.setattr("batch.classifier.Classifier.load", stub.StubClassifier.load)
 
     def run(data: bytes | None, *args, name="in.csv", out="out.csv"):

@@ -1,0 +1,167 @@
+"""The bundle: what stands in it, what replaces what."""
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from batch.bundle import open_bundle
+from batch.classifier import Classifier
+from batch.errors import OutputError
+from exporter.bundle import GOLDEN_TEXTS, replace_folder
+from exporter.export import export
+from exporter.rows import NASTY_TEXTS
+from exporter.verify import torch_logits
+from trainer.data import read_split
+from trainer.run_folder import hash_file, read_config, read_model, read_tokenizer
+
+TOLERANCE = 1e-4
+HOSTILE = [
+    "<|endoftext|>" * 40,
+    "",
+    "a" * 100_000,
+    "word " * 20_000,
+    "\n" * 50,
+    "\r\n \n",
+    "\0",
+    "😀",
+]
+
+
+def test_files_and_hashes(exported) -> None:
+    _, bundle, _ = exported
+    names = ["golden.json", "gpt2.tiktoken", "model.int8.onnx", "model.onnx", "verify.json"]
+    assert sorted(path.name for path in bundle.iterdir()) == ["bundle.json", *names]
+    files = json.loads((bundle / "bundle.json").read_bytes())["files"]
+    assert sorted(files) == names
+    for name, entry in files.items():
+        data = (bundle / name).read_bytes()
+        assert entry == {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+
+
+def test_manifest(exported) -> None:
+    run, bundle, _ = exported
+    config, manifest = read_config(run), open_bundle(bundle).manifest
+    fixed = config.model["pooling"] == "last_position"
+    assert manifest.labels == config.labels
+    assert manifest.positive_label == config.positive_label
+    assert (manifest.max_length, manifest.fixed_length) == (16, fixed)
+    assert (manifest.pooling, manifest.pad_id) == (config.model["pooling"], 50256)
+    assert (manifest.threshold, manifest.temperature) == (0.5, 1.0)
+    assert (manifest.model, manifest.weights) == ("custom", "Random.")
+    assert manifest.variants == {"fp32": "model.onnx", "int8": "model.int8.onnx"}
+    assert manifest.training["accuracy"]["test"] == 0.25
+    assert manifest.training["data"] == config.data
+    assert manifest.made_by["data_sha256"] == "0" * 64
+    assert manifest.made_by["model_sha256"] == hash_file(run / "model.safetensors")
+    assert manifest.made_by["recipe"] == ("book" if fixed else "default")
+    assert manifest.made_by["weights"] == config.weights
+    assert manifest.made_by["versions"]["torch"] == torch.__version__
+
+
+def test_golden_messages_are_ours_and_replayed(exported) -> None:
+    run, bundle, _ = exported
+    values = json.loads((bundle / "golden.json").read_bytes())
+    assert values["labels"] == read_config(run).labels
+    golden = values["messages"]
+    assert [message["text"] for message in golden] == list(GOLDEN_TEXTS)
+    own = {text for part in ("validation", "test") for text in read_split(run, part)["text"]}
+    assert own - set(NASTY_TEXTS)
+    assert not (own - set(NASTY_TEXTS)) & set(GOLDEN_TEXTS)  # nobody's mail travels with a bundle
+    model = read_model(run, read_config(run))
+    theirs = torch_logits(model, [message["ids"] for message in golden], 16)
+    assert np.abs(np.array([m["logits"] for m in golden]) - theirs).max() <= 1e-6
+    assert list(values["variants"]) == ["int8"]
+    for precision, logits in (("fp32", theirs), ("int8", values["variants"]["int8"])):
+        classifier = Classifier.load(bundle, "cpu", threads=1, precision=precision)
+        ours = classifier.logits([message["ids"] for message in golden])
+        assert np.abs(ours - logits).max() <= (TOLERANCE if precision == "fp32" else 0)
+
+
+def test_hostile_messages_get_torchs_logits_and_a_label(exported) -> None:
+    run, bundle, _ = exported
+    config, tokenizer = read_config(run), read_tokenizer(run)
+    classifier = Classifier.load(bundle, "cpu", threads=1, precision="fp32")
+    sequences = [tokenizer.encode(text, config.max_length) for text in HOSTILE]
+    theirs = torch_logits(read_model(run, config), sequences, config.max_length)
+    predictions = classifier.classify(HOSTILE)
+    ids = [classifier.encode(text)[0] for text in HOSTILE]
+    alone = np.concatenate([classifier.logits([message]) for message in ids])
+    for ours in (classifier.logits(ids), alone):
+        assert np.abs(ours - theirs).max() <= TOLERANCE
+    assert predictions.labels == [config.labels[row] for row in theirs.argmax(axis=1)]
+    assert np.isfinite(predictions.scores).all()
+    assert predictions.truncated.tolist() == [len(text) > 48 for text in HOSTILE]
+
+
+def test_nothing_else_is_left(exported) -> None:
+    run, bundle, _ = exported
+    assert sorted(bundle.parent.iterdir()) == [bundle, run]
+    assert bundle.stat().st_mode & 0o777 == run.stat().st_mode & 0o777
+
+
+class TestReplaceFolder:
+    @pytest.fixture
+    def new(self, tmp_path: Path) -> Path:
+        new = tmp_path / ".bundle.part"
+        new.mkdir(mode=0o700)
+        (new / "bundle.json").write_text("new", encoding="utf-8")
+        return new
+
+    def replaced(self, tmp_path: Path) -> bool:
+        """Whether ``bundle`` is the new one, whole, and nothing else is left."""
+        found = {path: path.read_text("utf-8") for path in tmp_path.rglob("*") if path.is_file()}
+        return found == {tmp_path / "bundle" / "bundle.json": "new"}
+
+    def test_no_folder_yet(self, new: Path, tmp_path: Path) -> None:
+        replace_folder(new, tmp_path / "bundle")
+        assert self.replaced(tmp_path)
+
+    def test_empty_folder(self, new: Path, tmp_path: Path) -> None:
+        (tmp_path / "bundle").mkdir()
+        replace_folder(new, tmp_path / "bundle")
+        assert self.replaced(tmp_path)
+
+    def test_older_bundle(self, new: Path, tmp_path: Path) -> None:
+        (tmp_path / "bundle").mkdir()
+        for name in ("bundle.json", "model.int8.onnx"):
+            (tmp_path / "bundle" / name).write_text("old", encoding="utf-8")
+        replace_folder(new, tmp_path / "bundle")
+        assert self.replaced(tmp_path)
+
+    def test_older_bundle_comes_back_when_the_second_name_fails(
+        self, new: Path, tmp_path: Path, monkeypatch
+    ) -> None:
+        (tmp_path / "bundle").mkdir()
+        (tmp_path / "bundle" / "bundle.json").write_text("old", encoding="utf-8")
+        rename = os.rename
+
+        def stop_at_new(source, target) -> None:
+            if source == new:
+                raise KeyboardInterrupt
+            rename(source, target)
+
+        monkeypatch.setattr(os, "rename", stop_at_new)
+        with pytest.raises(KeyboardInterrupt):
+            replace_folder(new, tmp_path / "bundle")
+        assert (tmp_path / "bundle" / "bundle.json").read_text(encoding="utf-8") == "old"
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["bundle", new.name])
+
+    @pytest.mark.parametrize("kind", ["folder", "file"])
+    def test_what_is_no_bundle_stays(self, new: Path, tmp_path: Path, exported, kind) -> None:
+        target = tmp_path / "bundle"
+        mine = target / "thesis.txt" if kind == "folder" else target
+        mine.parent.mkdir(exist_ok=True)
+        mine.write_text("mine", encoding="utf-8")
+        expected = f"^{re.escape(str(target))} exists and is not a bundle; it was left as it is$"
+        with pytest.raises(OutputError, match=expected):
+            replace_folder(new, target)
+        with pytest.raises(OutputError, match=expected):
+            export(exported[0], target, "cpu", progress=False)  # before any work is done
+        assert mine.read_text(encoding="utf-8") == "mine"
+        assert new.is_dir()

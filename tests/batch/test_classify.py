@@ -334,7 +334,8 @@ def test_the_summary(classifier, make_bundle, monkeypatch):
     partial_data = make_bundle(training={"data": {"is_partial": True}})
     other = Classifier.load(partial_data, "cpu", 1)
     monkeypatch.setattr(other.session, "note", "no GPU; running on the CPU")
-    empty = Summary(other.manifest, "text", "standard output", "", session=other.session)
+    empty = Summary(other.manifest, "text", "standard output", "")
+    empty.session, empty.precision = other.session, "fp32"
     assert empty.lines() == [
         "0 records in, 0 rows out: 0 ham, 0 spam",
         "text column: text",

@@ -108,11 +108,11 @@ class Stumbling:
     def __getattr__(self, name):
         return getattr(self._classifier, name)
 
-    def classify(self, texts):
+    def classify_prepared(self, prepared):
         self._left -= 1
         if self._left < 0:
             raise KeyboardInterrupt
-        return self._classifier.classify(texts)
+        return self._classifier.classify_prepared(prepared)
 
 
 def as_jsonl(_) -> bytes:

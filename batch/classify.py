@@ -178,7 +178,8 @@ def _label_windows(
             "were written"
         )
     blank_lines = before.blank_lines + table.blank_lines
-    yield b"", b"", replace(done, blank_lines=blank_lines, is_complete=True)
+    place = {"offset": table.offset, "line": table.line}  # behind blank lines at the end too
+    yield b"", b"", replace(done, blank_lines=blank_lines, is_complete=True, **place)
 
 
 def _open_table(job: Job, source: Source, bundle: Bundle) -> TextTable:

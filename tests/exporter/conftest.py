@@ -68,14 +68,17 @@ def write_run_folder(bpe_file: Path) -> Callable[..., Path]:
 def traced(tiny_model) -> Callable[..., tuple[GPT2Classifier, onnx.ModelProto]]:
     """``traced(pooling, **changes)``: a tiny model and a graph of it of one's own.
 
-    Tracing takes seconds, so each is traced once a session; a fixed length is 16.
+    Tracing takes seconds, so each is traced once a session. A fixed length is 16;
+    ``last_position`` has three classes.
     """
     from exporter.graph import trace
 
     made = {}
 
     def make(pooling: str = "last_token", **changes):
-        key = (pooling, *sorted(({"classes": 2, "causal": True} | changes).items()))
+        classes = 3 if pooling == "last_position" else 2
+        changes = {"classes": classes, "causal": True, **changes}
+        key = (pooling, *sorted(changes.items()))
         if key not in made:
             model = tiny_model(pooling, **changes)
             made[key] = model, trace(model, 16)
@@ -103,9 +106,7 @@ def export_graph() -> Callable:
 def exported(request, tmp_path_factory, traced, write_run_folder, export_graph):
     """(run folder, bundle, results) of one pooling; two and three classes; fp32 and int8."""
     folder = tmp_path_factory.mktemp("exported")
-    model, proto = traced(
-        request.param, classes={"last_token": 2, "last_position": 3}[request.param]
-    )
+    model, proto = traced(request.param)
     run = write_run_folder(folder / "run", model)
     return run, folder / "bundle", export_graph(proto, run, folder / "bundle", "fp32", "int8")
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -165,3 +166,18 @@ class TestReplaceFolder:
             export(exported[0], target, "cpu", progress=False)  # before any work is done
         assert mine.read_text(encoding="utf-8") == "mine"
         assert new.is_dir()
+
+
+def test_every_key_is_in_the_documents(exported, root: Path) -> None:
+    _, bundle, _ = exported
+    text = (root / "docs" / "formats.md").read_text(encoding="utf-8")
+    values = {
+        name: json.loads((bundle / f"{name}.json").read_bytes())
+        for name in ("bundle", "golden", "verify")
+    }
+    report = values["verify"]["variants"]["int8"]
+    keys = {key for part in (*values.values(), report, report["check"]) for key in part}
+    keys |= set(values["golden"]["messages"][0]) | set(values["bundle"]["made_by"])
+    keys |= {entry.key.removeprefix("spam-batch.")
+             for entry in onnx.load(bundle / "model.onnx").metadata_props}  # fmt: skip
+    assert [key for key in sorted(keys) if f"`{key}`" not in text] == []

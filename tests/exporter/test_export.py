@@ -18,7 +18,7 @@ from exporter.export import VerificationError, export
 from exporter.graph import trace
 from exporter.rows import NASTY_TEXTS
 from exporter.verify import torch_logits
-from trainer.model import GPT2Classifier, ModelConfig
+from trainer.model import GPT2Classifier
 from trainer.run_folder import hash_file
 
 NUMBERS = r"\[(?:-?(?:\d+\.\d+(?:e-\d+)?|nan)(?:, )?)+\]"
@@ -243,23 +243,6 @@ class TestExternalData:
             )
         finally:
             tensors.write_bytes(before)
-
-
-@pytest.mark.slow
-def test_a_model_above_two_gigabytes(write_run_folder, tmp_path: Path) -> None:
-    """Nothing is pretended: what one protobuf cannot hold is exported, checked, and labels."""
-    config = ModelConfig("custom", emb_dim=64, layers=1, heads=2, vocab_size=8_000_000,
-                         context_length=16)  # fmt: skip
-    model = GPT2Classifier(config)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            rows = parameter[:50257] if "wte" in name else parameter  # the others are no token's
-            rows.normal_(std=0.3)
-    run, bundle = write_run_folder(tmp_path / "run", model.eval()), tmp_path / "bundle"
-    export(run, bundle, "cpu", progress=False)
-    assert (bundle / "model.onnx").stat().st_size < 1_000_000
-    assert (bundle / "model.onnx.data").stat().st_size > 2_000_000_000
-    assert Classifier.load(bundle, "cpu", 1).classify(["You won a car!"]).labels
 
 
 def test_no_run_folder(tmp_path: Path) -> None:

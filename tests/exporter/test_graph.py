@@ -43,7 +43,7 @@ def open_graph(proto: onnx.ModelProto) -> InferenceSession:
 @pytest.fixture(scope="module", params=POOLINGS)
 def graph_of(request, traced):
     """(model, its graph, session) of one pooling."""
-    model, proto = traced(request.param, classes=3 if request.param == "last_position" else 2)
+    model, proto = traced(request.param)
     return model, proto, open_graph(proto)
 
 

@@ -21,7 +21,7 @@ from trainer.model import PAD_ID
 # Each of these is another graph.
 KINDS = (
     ("last_token", {}),
-    ("last_position", {"classes": 3}),
+    ("last_position", {}),
     ("mean", {}),
     ("last_position", {"causal": False}),
 )

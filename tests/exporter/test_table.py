@@ -53,8 +53,8 @@ def check_bundle(run: Path, bundle: Path, results, is_fixed: bool) -> None:
     model = read_model(run, read_config(run))
     for precision, tolerance in (("fp32", 1e-4), ("int8", 0.05)):
         classifier = Classifier.load(bundle, "cpu", 1, precision=precision)
-        ids = [classifier.encode(text)[0] for text in TEXTS]
-        theirs = torch_logits(model, ids, 16)
+        ids = classifier.tokenizer.encode_batch(TEXTS, classifier.manifest.max_length)
+        theirs = torch_logits(model, [ids.row(row) for row in range(len(ids))], 16)
         assert np.abs(classifier.logits(ids) - theirs).max() < tolerance * np.abs(theirs).max()
 
 

@@ -177,9 +177,10 @@ class BareProducts:
         self._shapes = shapes
 
     def run(self) -> float:
+        """Seconds of all products, shape by shape: threads of one session at a time spin."""
         start = time.perf_counter()
-        for inputs in self._inputs:
-            for shape in self._shapes:
+        for shape in sorted(self._shapes):
+            for inputs in self._inputs:
                 self._sessions[shape].run(None, {"x": inputs[shape]})
         return time.perf_counter() - start
 

@@ -70,20 +70,21 @@ check: $(VENV)/.has-dev ## Lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-bench: $(VENV)/.has-run ## Measure BUNDLE= against the notebook's loop on RUN=
-	$(BIN)/python benchmarks/throughput.py --run '$(RUN)' --bundle '$(BUNDLE)'
+# The peers live in an environment of their own: their versions are not ours.
+PEERS := .venv-peers/bin/python
+$(PEERS):
+	$(PYTHON) -m venv .venv-peers
+	$(PEERS) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) torch==2.13.0 transformers==4.57.6 optimum==2.1.0 optimum-onnx==0.1.0 onnxruntime==1.31.1
+
+bench: $(VENV)/.has-dev $(PEERS) ## Labelling beside every peer, its ceiling and the host path (DATA=), and docs/bench.png
+	$(BIN)/python benchmarks/throughput.py --peers $(PEERS) $(if $(DATA),--data '$(DATA)') $(if $(BPE),--bpe '$(BPE)')
+	$(BIN)/python benchmarks/plot.py
 
 bench-train: $(VENV)/.has-run ## Time training against the notebook's plain loop on DATA=
 	$(BIN)/python benchmarks/training.py $(if $(DATA),--data '$(DATA)') $(if $(BPE),--bpe '$(BPE)')
 
 bench-memory: $(VENV)/.has-run ## Peak memory at 250,000 and 1,000,000 rows, with a stub model
 	$(BIN)/python benchmarks/memory.py
-
-# The peers live in an environment of their own: their versions are not ours.
-PEERS := .venv-peers/bin/python
-$(PEERS):
-	$(PYTHON) -m venv .venv-peers
-	$(PEERS) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) torch==2.13.0 transformers==4.57.6 optimum==2.1.0 optimum-onnx==0.1.0 onnxruntime==1.31.1
 
 bench-export: $(VENV)/.has-dev $(PEERS) ## Our export beside optimum-onnx's on DATA=: logits, size, speed, batch variance
 	$(BIN)/python benchmarks/export.py --peers $(PEERS) $(if $(DATA),--data '$(DATA)') $(if $(BPE),--bpe '$(BPE)')

@@ -63,7 +63,7 @@ class Classifier:
         self.manifest = bundle.manifest
         self.decision = Decision.of(bundle.manifest)
         self.session = session
-        self._memory = Memory(len(bundle.manifest.labels))
+        self.forget()
         self.tokenizer = tokenizer
         self.batch_tokens = BATCH_TOKENS if session.device == "cpu" else GPU_BATCH_TOKENS
 
@@ -106,6 +106,10 @@ class Classifier:
         limit = self.manifest.max_length
         ids = self.tokenizer.encode(text, limit + 1)
         return ids[:limit], len(ids) > limit
+
+    def forget(self) -> None:
+        """Drop what is remembered of earlier texts; labels do not change by it."""
+        self._memory = Memory(len(self.manifest.labels))
 
     def logits(self, tokens: TokenBatch) -> np.ndarray:
         """Logits of N texts' tokens: ``(N, K)`` float32, order kept; equal ones run once."""

@@ -117,6 +117,42 @@ def classify(
         click.get_current_context().exit(REJECTED)
 
 
+@main.command()
+@click.argument("input_", metavar="INPUT")
+@_bundle
+@layout_options
+@_device
+@_threads
+@_digest
+@_precision
+@_unverified
+def estimate(
+    input_, bundle, device, threads, precision, expect_digest, allow_unverified, **layout
+) -> None:
+    """Say how long labelling INPUT will take, from a sample of it; nothing is written.
+
+    \b
+    Example:
+      spam-batch estimate inbox.csv
+    """
+    from batch.bundle import open_bundle
+    from batch.classifier import Classifier, resolve_precision
+    from batch.classify import Job
+    from batch.estimate import estimate as estimate_file
+
+    opened = open_bundle(bundle, expect_digest)
+    precision = resolve_precision(opened, device, precision)
+    job = Job(
+        input_, "-", make_dialect(input_, **layout), layout["text_column"],
+        layout=make_layout(**layout), precision=precision,
+    )  # fmt: skip
+    load = partial(
+        Classifier.load, bundle, device, threads, precision, allow_unverified=allow_unverified
+    )
+    for line in estimate_file(job, opened, load).lines(input_):
+        click.echo(line)
+
+
 def _pair(inputs, out: str | None, out_dir: str | None, force: bool):
     """The files to read, and the file to write for each."""
     from batch.inputs import find_inputs, name_outputs

@@ -1,71 +1,283 @@
-"""Messages a second: the exported bundle against the notebook's loop, in one run.
+"""Messages a second: ours, its ceiling, and the peers, taking turns in one run.
 
-Ours is ``batch.Classifier`` on the bundle; theirs is the notebook's
-``classify_review``: PyTorch, one message at a time, padded to max_length, the
-head computed at every position. Same weights, same messages, same machine.
+Random weights of gpt2-small's shape (or --size), the same for all sides, and the messages of
+--data, or made-up ones of the SMS collection's length distribution. No message comes twice.
 
-    python benchmarks/throughput.py --run runs/spam --bundle models/spam
+(a) the notebook's loop: PyTorch, one message at a time, padded to 120 tokens
+(b) transformers' pipeline, (c) optimum-onnx's pipeline in fp32 and its dynamic int8, each at
+    the best of the batch sizes tried; (d) onnxruntime, every message padded to 120, in batches
+(e) ours: ``Classifier.classify`` in fp32 and int8; (f) the ceiling: the same matrix products
+    alone. Then the host path by itself, with a model that costs nothing.
+
+    python benchmarks/throughput.py --data SMSSpamCollection --peers .venv-peers/bin/python
 """
 
 import argparse
+import datetime
+import json
+import random
 import statistics
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import torch
+from export import BareProducts
+from peer_process import PeerProcess, make_model, write_peer_folder
 
-from batch.classifier import Classifier
-from trainer.data import read_split
-from trainer.dataset import pad_messages
-from trainer.run_folder import read_config, read_model, read_tokenizer
+from batch.batching import cut_batches, pad_batch
+from batch.bundle import TOKENIZER, open_bundle
+from batch.classifier import BATCH_TOKENS, Classifier
+from batch.classify import Job, classify_file
+from batch.dialect import Dialect
+from batch.inference import InferenceSession
+from batch.tokenizer import Tokenizer
+from exporter.graph import trace
+from exporter.machine import describe_machine
+from exporter.quantize import reduce_precision
+from exporter.variants import save_model
+from trainer.model import model_config
+from trainer.splits import read_lines
+
+MAX_LENGTH = 120  # tokens, the notebook's
+LABELS = ["ham", "spam"]
+PAD = 50256
+# Token counts of the SMS collection at its deciles, for made-up messages.
+LENGTHS = (2, 7, 10, 12, 15, 18, 23, 29, 36, 45, 120)
+Side = Callable[[], tuple[float, list[str] | None]]
 
 
-def label_plainly(model, config, tokenizer, texts: list[str]) -> list[str]:
-    """The notebook's loop over ``classify_review``."""
-    labels = []
-    for text in texts:
-        ids = pad_messages([tokenizer.encode(text)], config.max_length)
+def read_texts(data: Path | None, count: int) -> list[str]:
+    """``count`` distinct messages."""
+    if data is not None:
+        distinct = read_lines(data)["text"].drop_duplicates()
+        return list(distinct.sample(min(count, len(distinct)), random_state=0))
+    rng = random.Random(0)
+    words = ["call", "you", "the", "free", "now", "home", "dinner", "txt", "prize", "ok"]
+    texts = []
+    for number in range(count):
+        low = rng.randrange(10)
+        length = rng.randint(LENGTHS[low], LENGTHS[low + 1])
+        texts.append(" ".join([str(number), *rng.choices(words, k=max(1, length - 1))]))
+    return texts
+
+
+def notebook_loop(model, sequences, texts_limit: int) -> Side:
+    """(a), on the first ``texts_limit`` messages; seconds are counted up to all."""
+
+    def run() -> tuple[float, list[str]]:
+        part = sequences[:texts_limit]
+        start = time.perf_counter()
+        labels = []
         with torch.no_grad():
-            hidden = model.transformer(ids)
-            logits = model.score(hidden)
-            row = model.pooled_position(ids)
-            labels.append(config.labels[int(logits[0, row[0]].argmax())])
-    return labels
+            for ids in part:
+                padded = torch.from_numpy(pad_batch([ids], MAX_LENGTH, PAD))
+                labels.append(LABELS[int(model.forward_plain(padded)[0].argmax())])
+        return (time.perf_counter() - start) * len(sequences) / len(part), labels
+
+    return run
 
 
-def measure(function, *args) -> tuple[float, list[str]]:
-    start = time.perf_counter()
-    labels = function(*args)
-    return time.perf_counter() - start, labels
+def padded_batches(session: InferenceSession, sequences, limit: int) -> Side:
+    """(d), in batches of 8 as the notebook trains."""
+
+    def run() -> tuple[float, list[str]]:
+        part = sequences[:limit]
+        start = time.perf_counter()
+        logits = [
+            session.run(pad_batch(part[first : first + 8], MAX_LENGTH, PAD))
+            for first in range(0, len(part), 8)
+        ]
+        seconds = (time.perf_counter() - start) * len(sequences) / len(part)
+        return seconds, [LABELS[row] for row in np.concatenate(logits).argmax(axis=1)]
+
+    return run
+
+
+def ours(classifier: Classifier, texts: list[str]) -> Side:
+    def run() -> tuple[float, list[str]]:
+        classifier.forget()
+        start = time.perf_counter()
+        labels = classifier.classify(texts).labels
+        return time.perf_counter() - start, labels
+
+    return run
+
+
+def best_pipeline(peer, name: str, texts: list[str], limit: int) -> tuple[str, Side]:
+    """The fastest batch size of a peer's pipeline, messages in order of length for its sake."""
+    part = sorted(texts[:limit], key=len)
+
+    def run(batch_size: int) -> tuple[float, None]:
+        answer = peer.label(name=name, texts=part, batch_size=batch_size, max_length=MAX_LENGTH)
+        return answer["seconds"] * len(texts) / len(part), None
+
+    sizes = {size: run(size)[0] for size in (1, 8, 32)}
+    best = min(sizes, key=sizes.__getitem__)
+    return f"batch size {best}", lambda: run(best)
+
+
+def take_turns(sides: dict[str, Side], repeats: int) -> tuple[dict, dict]:
+    """Seconds of each side over ``repeats`` rounds after one to warm up, and its labels."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    labels = {}
+    for repeat in range(repeats + 1):
+        for name, run in sides.items():
+            taken, labels[name] = run()
+            if repeat:
+                seconds[name].append(taken)
+    return seconds, labels
+
+
+class FreeSession:
+    """A model that costs nothing: logits from the number of tokens."""
+
+    device, threads, note = "cpu", 1, None
+
+    @staticmethod
+    def run(ids: np.ndarray) -> np.ndarray:
+        logits = np.zeros((len(ids), 2), dtype=np.float32)
+        logits[:, 1] = (ids != PAD).sum(axis=1) % 7 - 3
+        return logits
+
+
+def measure_host(folder: Path, bundle: Path, rows: int, texts: list[str]) -> list[dict]:
+    """Rows a second of the whole host path, CSV in and out, no text twice; by file size."""
+    opened = open_bundle(bundle)
+    tokenizer = Tokenizer.load(bundle / TOKENIZER)
+    results = []
+    for count in sorted({10_000, 100_000, rows}):
+        table = folder / "host.csv"
+        with open(table, "w", encoding="utf-8", newline="") as file:
+            file.write("id,text\r\n")
+            for row in range(count):
+                text = texts[row % len(texts)].replace('"', '""')
+                file.write(f'{row},"{row} {text}"\r\n')
+        classifier = Classifier(opened, FreeSession(), tokenizer)
+        start = time.perf_counter()
+        job = Job(str(table), str(folder / "host.out.csv"), Dialect(), progress=False)
+        classify_file(job, opened, lambda classifier=classifier: classifier)
+        seconds = time.perf_counter() - start
+        results.append({"rows": count, "seconds": seconds, "rows_per_second": count / seconds})
+        print(f"host path, {count:,} rows: {count / seconds:,.0f} rows a second", flush=True)
+    return results
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--run", type=Path, default=Path("runs/spam"))
-    parser.add_argument("--bundle", type=Path, default=Path("models/spam"))
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--bpe", type=Path, default=Path("data/gpt2.tiktoken"))
+    parser.add_argument("--peers", default=".venv-peers/bin/python")
+    parser.add_argument("--size", default="gpt2-small")
     parser.add_argument("--messages", type=int, default=200)
+    parser.add_argument("--slow-messages", type=int, default=40, help="For the slowest sides.")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--host-rows", type=int, default=1_000_000)
+    parser.add_argument("--bundle", type=Path, default=Path("models/spam"), help="Tokenizer.")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    texts = read_texts(args.data, args.messages)
+    with tempfile.TemporaryDirectory() as name:
+        result = run_all(args, texts, Path(name))
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / f"throughput-{result['date']}.json"
+    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(f"written: {path}")
 
-    config = read_config(args.run)
-    model, tokenizer = read_model(args.run, config), read_tokenizer(args.run)
-    classifier = Classifier.load(args.bundle, "cpu")
-    texts = list(read_split(args.run, "test")["text"])[: args.messages]
-    ratios, ours_rates, theirs_rates = [], [], []
-    for repeat in range(args.repeats + 1):
-        theirs, their_labels = measure(label_plainly, model, config, tokenizer, texts)
-        ours, our_predictions = measure(classifier.classify, texts)
-        if our_predictions.labels != their_labels:
-            raise SystemExit("the labels differ")
-        if repeat:  # the first warms up
-            ratios.append(theirs / ours)
-            ours_rates.append(len(texts) / ours)
-            theirs_rates.append(len(texts) / theirs)
-    print(f"{len(texts)} messages, {args.repeats} repeats, {torch.get_num_threads()} threads")
-    for name, rates in (("PyTorch, one by one", theirs_rates), ("spam-batch, fp32", ours_rates)):
-        print(f"{name:22} {statistics.median(rates):10,.0f} messages a second (median)")
-    low, high = min(ratios), max(ratios)
-    print(f"ratio {statistics.median(ratios):.1f} ({low:.1f} to {high:.1f}); all labels equal")
+
+def run_all(args: argparse.Namespace, texts: list[str], folder: Path) -> dict:
+    machine = describe_machine()
+    print(f"{machine['cpu']}, {' '.join(machine['flags'])}; {args.threads} threads", flush=True)
+    tokenizer = Tokenizer.load(args.bpe)
+    sequences = [tokenizer.encode(text, MAX_LENGTH) or [PAD] for text in texts]
+    model = make_model(model_config(args.size))
+    write_peer_folder(model, LABELS, folder / "peer")
+    plain = trace(model, MAX_LENGTH)
+    classifiers = {}
+    for precision in ("fp32", "int8"):
+        proto = plain if precision == "fp32" else reduce_precision(plain, "int8")
+        save_model(proto, folder / f"{precision}.onnx")
+        session = InferenceSession((folder / f"{precision}.onnx").read_bytes(), "cpu", args.threads)
+        classifiers[precision] = Classifier(fake_bundle(), session, tokenizer, precision)
+    with PeerProcess(args.peers, folder / "peer", args.threads) as peer:
+        versions = peer.versions()
+        peer.export()
+        slow = args.slow_messages
+        sides: dict[str, Side] = {
+            "(a) the notebook's loop": notebook_loop(model, sequences, slow),
+        }
+        for letter, name, key in (
+            ("b", "transformers pipeline", "transformers"),
+            ("c", "optimum-onnx pipeline, fp32", "onnx"),
+            ("c", "optimum-onnx pipeline, int8", "onnx-int8"),
+        ):
+            setting, side = best_pipeline(peer, key, texts, slow)
+            sides[f"({letter}) {name}, {setting}"] = side
+        sides["(d) onnxruntime, padded to 120"] = padded_batches(
+            classifiers["fp32"].session, sequences, slow
+        )
+        for precision, classifier in classifiers.items():
+            sides[f"(e) ours, {precision}"] = ours(classifier, texts)
+        batches = [
+            (rows, pad_batch([sequences[row] for row in rows], width, PAD))
+            for rows, width in cut_batches([len(ids) for ids in sequences], BATCH_TOKENS)
+        ]
+        for precision in classifiers:
+            products = BareProducts(plain, batches, args.threads, precision)
+            sides[f"(f) matrix products alone, {precision}"] = lambda p=products: (p.run(), None)
+        seconds, labels = take_turns(sides, args.repeats)
+    check_labels(model, sequences, labels["(e) ours, fp32"])
+    rows = print_table(seconds, len(texts))
+    bundle = args.bundle
+    host = []
+    if bundle.is_dir():
+        host = measure_host(folder, bundle, args.host_rows, texts)
+    else:
+        print(f"the host path was not measured: no bundle in {bundle}")
+    return {
+        "date": datetime.date.today().isoformat(), "machine": machine, "threads": args.threads,
+        "size": args.size, "messages": len(texts), "tokens": sum(map(len, sequences)),
+        "repeats": args.repeats, "peers": versions, "sides": rows, "host": host,
+    }  # fmt: skip
+
+
+def fake_bundle() -> SimpleNamespace:
+    """What Classifier reads of a bundle: no thresholds, no files."""
+    manifest = SimpleNamespace(
+        labels=LABELS, positive_label=None, threshold=0.5, temperature=1.0, max_length=MAX_LENGTH,
+        fixed_length=False, pad_id=PAD,
+    )  # fmt: skip
+    return SimpleNamespace(manifest=manifest, folder="benchmark")
+
+
+def check_labels(model, sequences, found: list[str]) -> None:
+    """Ours in fp32 must say what PyTorch says of every message."""
+    with torch.no_grad():
+        expected = [
+            LABELS[int(model(torch.from_numpy(pad_batch([ids], MAX_LENGTH, PAD)))[0].argmax())]
+            for ids in sequences
+        ]
+    if found != expected:
+        raise SystemExit("the labels differ from PyTorch's")
+    print(f"all {len(found)} labels of ours in fp32 are PyTorch's")
+
+
+def print_table(seconds: dict[str, list[float]], count: int) -> list[dict]:
+    base = statistics.median(seconds["(a) the notebook's loop"])
+    print("| side | messages a second | spread | times (a) |\n| --- | ---: | ---: | ---: |")
+    rows = []
+    for name, taken in seconds.items():
+        median = statistics.median(taken)
+        low, high = count / max(taken), count / min(taken)
+        print(f"| {name} | {count / median:.1f} | {low:.1f} to {high:.1f} | {base / median:.1f} |")
+        rows.append({"name": name, "messages_per_second": count / median, "low": low,
+                     "high": high, "times_a": base / median})  # fmt: skip
+    return rows
 
 
 if __name__ == "__main__":

@@ -135,7 +135,8 @@ def _count_new(texts: list[str], total: int) -> int:
         seen.add(text)
         marks.append(len(seen))
     tail = max(1, len(texts) // 4)
-    rate = (marks[-1] - marks[-tail]) / tail
+    before = marks[-1 - tail] if len(marks) > tail else 0
+    rate = (marks[-1] - before) / tail
     return min(total, round(marks[-1] + rate * max(0, total - len(texts))))
 
 

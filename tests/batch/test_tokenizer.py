@@ -2,6 +2,7 @@
 
 import base64
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -154,3 +155,30 @@ def test_missing_and_repeated_ranks(bpe_file):
 def test_loading_needs_the_file_only(bpe_file, monkeypatch):
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "/nonexistent")
     assert Tokenizer.load(str(bpe_file)).encode("Do you have time") == [5211, 345, 423, 640]
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.lists(PIECES, max_size=8).map("".join),
+            st.sampled_from(["", " ", "<|endoftext|>", "a<|endoftext|>b", "word " * 300, "\ud800"]),
+        ),
+        max_size=12,
+    ),
+    st.integers(1, 9),
+)
+@example([], 3)
+@example([" ", "\n", " a"], 3)
+@example(["a ", "  b", "\n\n", ""], 3)
+def test_a_batch_has_the_ids_of_each_text(tokenizer, texts, limit):
+    batch = tokenizer.encode_batch(texts, limit)
+    each = [tokenizer.encode(text, limit + 1) for text in texts]
+    assert len(batch) == len(texts)
+    assert [batch.row(row).tolist() for row in range(len(texts))] == [ids[:limit] for ids in each]
+    assert batch.truncated.tolist() == [len(ids) > limit for ids in each]
+    rows = np.arange(len(texts))[::-1]
+    padded = batch.pad(rows, limit + 2, PAD_ID)
+    assert padded.dtype == np.int64
+    assert padded.tolist() == [
+        each[row][:limit] + [PAD_ID] * (limit + 2 - len(each[row][:limit])) for row in rows
+    ]

@@ -1,0 +1,83 @@
+"""How long a file will take: what is said, and what it is made of."""
+
+import re
+
+import pytest
+from click.testing import CliRunner
+
+from batch.cli import main
+from batch.estimate import Estimate, _count_new
+
+
+@pytest.fixture
+def run(bundle, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def estimate(data: bytes, name: str = "in.csv", *args: str):
+        (tmp_path / name).write_bytes(data)
+        command = ["estimate", name, "--bundle", str(bundle), "--threads", "1", *args]
+        return CliRunner().invoke(main, command)
+
+    return estimate
+
+
+def table(rows: int) -> bytes:
+    return b"id,text\n" + b"".join(b"%d,message number %d\n" % (n, n) for n in range(rows))
+
+
+def test_a_small_file_is_counted(run, tmp_path):
+    done = run(table(50))
+    assert done.exit_code == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "in.csv: 50 records (50 read), 0 % of them texts that came before"
+    assert re.fullmatch(
+        r"stub in fp32 on cpu \(1 thread\): [\d,]+ rows a second, about \d+\.\d s in all, "
+        r"of which \d+\.\d s to load",
+        lines[1],
+    )
+    assert re.fullmatch(r"memory: [\d,]+ MB at most", lines[2])
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]  # nothing is written
+
+
+def test_a_large_file_is_sampled(run, monkeypatch):
+    monkeypatch.setattr("batch.estimate.SAMPLE_RECORDS", 800)
+    done = run(table(20_000))
+    found = re.match(r"in.csv: about ([\d,]+) records \(([\d,]+) read\)", done.stdout)
+    records, read = (int(value.replace(",", "")) for value in found.groups())
+    assert records == pytest.approx(20_000, rel=0.05)
+    assert 700 <= read <= 800
+
+
+def test_repeated_texts(run):
+    done = run(b"text\n" + b"the same\n" * 400 + b"another\n")
+    assert "401 records (401 read), 100 % of them texts that came before" in done.stdout
+
+
+def test_a_compressed_file_is_counted(run):
+    import gzip
+
+    done = run(gzip.compress(table(300)), "in.csv.gz")
+    assert done.stdout.startswith("in.csv.gz: 300 records (300 read)")
+
+
+def test_nothing_to_measure(run):
+    done = run(b"id,text\n")
+    assert done.exit_code == 65
+    assert done.stderr == (
+        "spam-batch: error: in.csv: no record that could be labelled, so nothing to measure\n"
+    )
+
+
+def test_new_texts_beyond_the_sample():
+    assert _count_new(["a", "b", "c", "d"], 100) == 100  # all new to the end
+    assert _count_new(["a", "b", "a", "b", "a", "b", "a", "b"], 1000) == 2
+    assert _count_new(["a"], 1) == 1
+
+
+def test_durations():
+    found = Estimate(10**7, 10, False, 10**7, 1.0, 36_000.0, 278.0, 2 * 10**8, "x").lines("in.csv")
+    assert found == [
+        "in.csv: about 10,000,000 records (10 read), 0 % of them texts that came before",
+        "x: 278 rows a second, about 10 h 0 min in all, of which 1.0 s to load",
+        "memory: 200 MB at most",
+    ]

@@ -1,0 +1,33 @@
+"""``spam-batch doctor``, ``info`` and ``report``: what is there, and what came of it."""
+
+import click
+
+from batch.command import escape_controls
+
+
+@click.command()
+@click.option("--bundle", default="models/spam", show_default=True,
+    help="Folder made by spam-export.")  # fmt: skip
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
+    show_default=True, help="The one that a run would be given.")  # fmt: skip
+def doctor(bundle, device) -> None:
+    """Say whether a run would work here, and what to type if not.
+
+    Each finding is one line that begins with ok, warning or problem. The exit status is
+    0 if a run would work, and 78 otherwise. Takes about three seconds.
+
+    \b
+    Example:
+      spam-batch doctor
+      spam-batch doctor --bundle models/spam --device cuda
+    """
+    from batch.doctor import PROBLEM, examine
+    from batch.errors import BundleError
+
+    problems = 0
+    for finding in examine(bundle, device):
+        click.echo(escape_controls(str(finding)))
+        problems += finding.state == PROBLEM
+    if problems:
+        listed = "1 problem" if problems == 1 else f"{problems} problems"
+        raise BundleError(f"{listed}; a run would not work")

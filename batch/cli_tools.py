@@ -31,3 +31,27 @@ def doctor(bundle, device) -> None:
     if problems:
         listed = "1 problem" if problems == 1 else f"{problems} problems"
         raise BundleError(f"{listed}; a run would not work")
+
+
+@click.command()
+@click.argument("bundle")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
+def info(bundle, as_json) -> None:
+    """Say what BUNDLE is: labels, threshold, precisions and their verification, scores, hashes.
+
+    Every file in it is read and compared with its hash first.
+
+    \b
+    Example:
+      spam-batch info models/spam
+      spam-batch info models/spam --json
+    """
+    from batch.bundle import open_bundle
+    from batch.info import collect, to_json, to_lines
+
+    values = collect(open_bundle(bundle))
+    if as_json:
+        click.echo(to_json(values))
+    else:
+        for line in to_lines(values):
+            click.echo(escape_controls(line))

@@ -165,3 +165,4 @@ def text(message, bundle, device, threads, precision, expect_digest, allow_unver
 
 main.add_command(cli_tools.doctor)
 main.add_command(cli_tools.info)
+main.add_command(cli_tools.report)

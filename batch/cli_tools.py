@@ -3,6 +3,7 @@
 import click
 
 from batch.command import escape_controls
+from batch.options import csv_options, make_dialect
 
 
 @click.command()
@@ -55,3 +56,34 @@ def info(bundle, as_json) -> None:
     else:
         for line in to_lines(values):
             click.echo(escape_controls(line))
+
+
+@click.command()
+@click.argument("labeled")
+@click.option("--out", default="report.html", show_default=True,
+    help="Page to write; - is standard output.")  # fmt: skip
+@click.option("--date-column", metavar="NAME", help="Show the rate over time by it.")
+@click.option("--positive-label", metavar="LABEL", help="Default: spam.")
+@click.option("--show-text", is_flag=True, help="Show messages; by default none is.")
+@csv_options
+def report(labeled, out, date_column, positive_label, show_text, text_column, **layout) -> None:
+    """Make one HTML page of LABELED, a CSV file that classify wrote; - is standard input.
+
+    Counts, the rate over time, the scores, campaigns (messages that say the same but for case,
+    digits and punctuation), and the rows that the model was least sure of, by line. The page
+    asks nothing of the network.
+
+    \b
+    Example:
+      spam-batch report labeled.csv
+      spam-batch report labeled.csv --date-column received --show-text --out report.html
+    """
+    from batch.encoding import parse_encoding
+    from batch.report import Request, write_report
+
+    dialect, encoding = make_dialect(labeled, **layout), parse_encoding(layout["encoding"])
+    write_report(
+        Request(
+            labeled, out, dialect, encoding, text_column, date_column, positive_label, show_text
+        )
+    )

@@ -24,7 +24,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install train export classify test test-faults check bench bench-train bench-memory bench-starter bench-export clean
+.PHONY: help install train export classify test test-faults check bench bench-train bench-memory bench-starter bench-export build docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -91,6 +91,12 @@ bench-export: $(VENV)/.has-dev $(PEERS) ## Our export beside optimum-onnx's on D
 
 bench-starter: $(VENV)/.has-run ## Print the starter's figures on DATA=: several seeds and splits, rows a second
 	$(BIN)/python benchmarks/starter.py $(if $(DATA),--data '$(DATA)') $(if $(BPE),--bpe '$(BPE)')
+
+build: $(VENV)/.has-dev ## Build wheel and source archive into dist/
+	$(BIN)/python -m build --no-isolation --outdir dist .
+
+docs: $(VENV)/.has-run ## Write docs/cli.md and docs/spam-batch.1 from the code
+	$(BIN)/python docs/make_cli.py
 
 clean: ## Remove .venv and build files; data, runs and models stay
 	rm -rf $(VENV) .venv-peers build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

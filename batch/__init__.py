@@ -2,6 +2,20 @@
 
 This is the part that runs in production: it imports no torch, tensorflow or
 pandas, and opens no socket.
+
+>>> from batch import Classifier
+>>> Classifier.load("models/spam").classify(["You won a prize"]).labels
+['spam']
 """
 
 __version__ = "0.1.0"
+__all__ = ["Classifier", "Predictions"]
+
+
+def __getattr__(name: str):
+    """``Classifier`` and ``Predictions``, imported when they are asked for: --help is not slow."""
+    if name in __all__:
+        from batch import classifier
+
+        return getattr(classifier, name)
+    raise AttributeError(f"module 'batch' has no attribute {name!r}")

@@ -47,9 +47,14 @@ class Prepared:
 class Classifier:
     """Labels texts with one bundle on one device.
 
+    Threads may share one. A pickle holds the bundle's folder and digest and what was asked of
+    :meth:`load`; whoever reads it needs that folder, and loads it anew.
+
     >>> Classifier.load("models/spam").classify(["You won a prize"]).labels
     ['spam']
     """
+
+    _asked: tuple | None = None  # load's arguments, of one that it made
 
     def __init__(
         self,
@@ -98,8 +103,24 @@ class Classifier:
         external = {tensors: bundle.read(tensors)} if tensors in bundle.manifest.files else None
         session = InferenceSession(bundle.read(name), device, threads, external)
         classifier = cls(bundle, session, tokenizer, chosen)
+        classifier._asked = (Path(folder).resolve(), device, threads, chosen, allow_unverified)
         replay_golden(classifier)
         return classifier
+
+    def __reduce__(self):
+        if self._asked is None:
+            raise TypeError("only a Classifier that Classifier.load made can be pickled")
+        return Classifier._load_again, (self.bundle.digest, *self._asked)
+
+    @classmethod
+    def _load_again(cls, digest: str, folder: Path, *asked) -> "Classifier":
+        found = open_bundle(folder).digest
+        if found != digest:
+            raise BundleError(
+                f"{folder}: its digest is {found}, that of the classifier that was pickled is "
+                f"{digest}; give both machines the same bundle"
+            )
+        return cls.load(folder, *asked)
 
     def encode(self, text: str) -> tuple[list[int], bool]:
         """Token ids, at most ``max_length``, and whether the message was cut."""

@@ -5,7 +5,7 @@ from functools import partial
 
 import click
 
-from batch import __version__
+from batch import __version__, cli_tools
 from batch.command import Cli, show_log
 from batch.options import layout_options, make_dialect, make_layout
 
@@ -197,3 +197,8 @@ def text(message, bundle, device, threads, precision, expect_digest, allow_unver
     if classifier.session.note:
         click.echo(f"WARNING: {classifier.session.note}", err=True)
     click.echo(f"{result.labels[0]}\t{result.scores[0]:.6f}")
+
+
+main.add_command(cli_tools.doctor)
+main.add_command(cli_tools.info)
+main.add_command(cli_tools.report)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from batch.cuda import explain_no_provider, explain_not_loaded
 from batch.errors import BundleError, InternalError
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -52,10 +53,7 @@ def wanted_device(device: str) -> str:
     ort = _onnxruntime()
     has_cuda = PROVIDERS["cuda"] in ort.get_available_providers()
     if device == "cuda" and not has_cuda:
-        raise BundleError(
-            f"--device cuda: onnxruntime {ort.__version__} here has no CUDA provider; "
-            "type: pip uninstall onnxruntime && pip install 'spam-batch[gpu]'"
-        )
+        raise BundleError(f"--device cuda: {explain_no_provider(ort.__version__)}")
     return "cuda" if device != "cpu" and has_cuda else "cpu"
 
 
@@ -125,8 +123,7 @@ class InferenceSession:
             reason = _first_line(error)
             raise BundleError(f"onnxruntime cannot load the model{on}: {reason}") from None
         if PROVIDERS[device] not in session.get_providers():
-            reason = "the provider could not be loaded (driver, CUDA or cuDNN missing)"
-            raise BundleError(f"onnxruntime cannot load the model{on}: {reason}")
+            raise BundleError(f"onnxruntime cannot load the model{on}: {explain_not_loaded()}")
         return session
 
     def run(self, ids: np.ndarray, check_finite: bool = True) -> np.ndarray:

@@ -2,17 +2,19 @@
 
 import click
 
-_OPTIONS = (
+_CSV = (
     click.option("--text-column", help="Name, or number from 1; default: text, or the first "
         "obvious name."),
-    click.option("--format", "format_", type=click.Choice(["csv", "jsonl", "parquet"]),
-        help="Default: by INPUT's name, else csv."),
     click.option("--encoding", default="utf-8", show_default=True,
-        help="Of INPUT and of the output."),
+        help="Of INPUT, and of labelled rows."),
     click.option("--delimiter", help="One character; default: a comma, a tab for .tsv."),
     click.option("--quote", default='"', show_default=True, help="One character."),
     click.option("--no-quote", is_flag=True, help="No quote character: quotes are text."),
     click.option("--escape", help="One character, such as \\; default: none."),
+)  # fmt: skip
+_OTHERS = (
+    click.option("--format", "format_", type=click.Choice(["csv", "jsonl", "parquet"]),
+        help="Default: by INPUT's name, else csv."),
     click.option("--no-header", is_flag=True,
         help="The first line is a record; --text-column is a number."),
     click.option("--overwrite-columns", is_flag=True,
@@ -24,8 +26,15 @@ _TYPED = {"\\t": "\t", "tab": "\t"}
 
 
 def layout_options(command):
-    """Give a command the options of this module."""
-    for option in reversed(_OPTIONS):
+    """Give a command all options of this module."""
+    for option in reversed(_OTHERS):
+        command = option(command)
+    return csv_options(command)
+
+
+def csv_options(command):
+    """Give a command those of a CSV file with a header."""
+    for option in reversed(_CSV):
         command = option(command)
     return command
 

@@ -1,0 +1,89 @@
+"""``spam-batch doctor``, ``info`` and ``report``: what is there, and what came of it."""
+
+import click
+
+from batch.command import escape_controls
+from batch.options import csv_options, make_dialect
+
+
+@click.command()
+@click.option("--bundle", default="models/spam", show_default=True,
+    help="Folder made by spam-export.")  # fmt: skip
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
+    show_default=True, help="The one that a run would be given.")  # fmt: skip
+def doctor(bundle, device) -> None:
+    """Say whether a run would work here, and what to type if not.
+
+    Each finding is one line that begins with ok, warning or problem. The exit status is
+    0 if a run would work, and 78 otherwise. Takes about three seconds.
+
+    \b
+    Example:
+      spam-batch doctor
+      spam-batch doctor --bundle models/spam --device cuda
+    """
+    from batch.doctor import PROBLEM, examine
+    from batch.errors import BundleError
+
+    problems = 0
+    for finding in examine(bundle, device):
+        click.echo(escape_controls(str(finding)))
+        problems += finding.state == PROBLEM
+    if problems:
+        listed = "1 problem" if problems == 1 else f"{problems} problems"
+        raise BundleError(f"{listed}; a run would not work")
+
+
+@click.command()
+@click.argument("bundle")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
+def info(bundle, as_json) -> None:
+    """Say what BUNDLE is: labels, threshold, precisions and their verification, scores, hashes.
+
+    Every file in it is read and compared with its hash first.
+
+    \b
+    Example:
+      spam-batch info models/spam
+      spam-batch info models/spam --json
+    """
+    from batch.bundle import open_bundle
+    from batch.info import collect, to_json, to_lines
+
+    values = collect(open_bundle(bundle))
+    if as_json:
+        click.echo(to_json(values))
+    else:
+        for line in to_lines(values):
+            click.echo(escape_controls(line))
+
+
+@click.command()
+@click.argument("labeled")
+@click.option("--out", default="report.html", show_default=True,
+    help="Page to write; - is standard output.")  # fmt: skip
+@click.option("--date-column", metavar="NAME", help="Show the rate over time by it.")
+@click.option("--positive-label", metavar="LABEL", help="Default: spam.")
+@click.option("--show-text", is_flag=True, help="Show messages; by default none is.")
+@csv_options
+def report(labeled, out, date_column, positive_label, show_text, text_column, **layout) -> None:
+    """Make one HTML page of LABELED, a CSV file that classify wrote; - is standard input.
+
+    Counts, the rate over time, the scores, campaigns (messages that say the same but for case,
+    digits and punctuation), and the rows that the model was least sure of, by line. The page
+    asks nothing of the network.
+
+    \b
+    Example:
+      spam-batch report labeled.csv
+      spam-batch report labeled.csv --date-column received --show-text --out report.html
+    """
+    from batch.encoding import parse_encoding
+    from batch.report import Request, write_report
+
+    dialect, encoding = make_dialect(labeled, **layout), parse_encoding(layout["encoding"])
+    write_report(
+        Request(
+            labeled, out, dialect, encoding, text_column, date_column, positive_label, show_text
+        )
+    )

@@ -1,0 +1,109 @@
+"""Write docs/cli.md and docs/spam-batch.1 from the code: ``make docs``."""
+
+import inspect
+import re
+import sys
+from pathlib import Path
+
+import click
+
+from batch import __version__, errors
+from batch.cli import main
+
+NOT_HERE = (errors.SpamBatchError, errors.UnavailableError)  # the latter is of spam-train
+DOCS = Path(__file__).resolve().parent
+WIDTH = 100
+# What batch/command.py makes of it; the others are in batch/errors.py.
+OTHER_STATUSES = {
+    0: "Complete: every record labelled.",
+    3: "Complete, but for some records that were rejected, within --max-rejects.",
+    129: "Stopped by SIGHUP; the same command again goes on.",
+    130: "Interrupted; the same command again goes on.",
+    141: "The reader of standard output went away.",
+    143: "Stopped by SIGTERM; the same command again goes on.",
+}
+
+
+def command_contexts() -> list[click.Context]:
+    """``spam-batch`` itself, then each command, by name."""
+    top = click.Context(main, info_name="spam-batch", max_content_width=WIDTH, terminal_width=WIDTH)
+    commands = sorted(main.commands.items())
+    return [top, *(click.Context(command, top, name) for name, command in commands)]
+
+
+def exit_statuses() -> dict[int, str]:
+    """Each exit status and one sentence on it."""
+    found = dict(OTHER_STATUSES)
+    for _, kind in inspect.getmembers(errors, inspect.isclass):
+        if kind not in NOT_HERE and "exit_code" in vars(kind):
+            found[kind.exit_code] = kind.__doc__
+    return dict(sorted(found.items()))
+
+
+def write_markdown() -> str:
+    parts = [
+        "# spam-batch on the command line",
+        "Made by `make docs` from the code; a test keeps it so. `spam-batch COMMAND --help` says "
+        "the same.",
+    ]
+    for context in command_contexts():
+        lines = [line.rstrip() for line in context.get_help().splitlines()]
+        parts.append(f"## {context.command_path}\n\n```text\n" + "\n".join(lines) + "\n```")
+    rows = "\n".join(f"| {status} | {text} |" for status, text in exit_statuses().items())
+    parts.append(f"## Exit status\n\n| exit | meaning |\n| --- | --- |\n{rows}")
+    return "\n\n".join(parts) + "\n"
+
+
+def write_man() -> str:
+    contexts = command_contexts()
+    lines = [
+        f'.TH SPAM-BATCH 1 "" "spam-batch {__version__}" "User Commands"',
+        ".SH NAME", r"spam\-batch \- label dumps of messages with an exported classifier",
+        ".SH SYNOPSIS",
+    ]  # fmt: skip
+    for context in contexts[1:]:
+        usage = " ".join(context.command.collect_usage_pieces(context))
+        lines += [".br", rf"\fB{roff(context.command_path)}\fR {roff(usage)}"]
+    lines += [".SH DESCRIPTION", *paragraphs(contexts[0]), ".SH COMMANDS"]
+    for context in contexts[1:]:
+        lines += [f".SS {roff(context.info_name)}", *paragraphs(context)]
+        for option in context.command.get_params(context):
+            if isinstance(option, click.Option):
+                name, text = option.get_help_record(context)
+                lines += [".TP", rf"\fB{roff(name)}\fR", roff(text)]
+    lines.append(".SH EXIT STATUS")
+    for status, text in exit_statuses().items():
+        lines += [".TP", str(status), roff(" ".join(text.split()))]
+    lines += [
+        ".SH FILES", ".TP", "models/spam", "The bundle, unless --bundle names another.",
+        ".TP", roff(".OUT.checkpoint.json, .OUT.*.part"),
+        "Beside OUT: an interrupted run, which the same command goes on with.",
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def paragraphs(context: click.Context) -> list[str]:
+    r"""A command's help; what stands behind ``\b`` keeps its lines."""
+    lines = []
+    for part in re.split(r"\n\n+", inspect.cleandoc(context.command.help or "")):
+        kept = part.startswith("\b\n")
+        texts = part.removeprefix("\b\n").splitlines() if kept else [" ".join(part.split())]
+        lines += [".PP", ".nf", *map(roff, texts), ".fi"] if kept else [".PP", roff(texts[0])]
+    return lines
+
+
+def roff(text: str) -> str:
+    """Text for a man page: hyphens that can be copied, and no line that is taken for a request."""
+    text = text.replace("\\", r"\e").replace("-", r"\-")
+    return rf"\&{text}" if text.startswith((".", "'")) else text
+
+
+if __name__ == "__main__":
+    made = {DOCS / "cli.md": write_markdown(), DOCS / "spam-batch.1": write_man()}
+    if "--check" in sys.argv:
+        old = [path for path, text in made.items() if path.read_text(encoding="utf-8") != text]
+        sys.exit(
+            f"not as the code says; type: make docs ({', '.join(map(str, old))})" if old else 0
+        )
+    for path, text in made.items():
+        path.write_text(text, encoding="utf-8")

@@ -58,7 +58,7 @@ class Job:
     restart: bool = False  # forget an interrupted run
     progress: bool = True  # show a bar, on a terminal
     layout: Layout = DEFAULT_LAYOUT
-    precision: str = "fp32"  # that the labels are computed in
+    precision: str = "fp32 on cpu"  # what the labels are computed in
 
 
 def classify_file(job: Job, bundle: Bundle, load: Callable[[], Classifier]) -> Summary:

@@ -86,6 +86,7 @@ def classify(
     from batch.classifier import Classifier, resolve_precision
     from batch.classify import Job, classify_file
     from batch.folder import REJECTED, label_files
+    from batch.inference import wanted_device
     from batch.rejects import Allowance
     from batch.table import parse_columns
 
@@ -104,7 +105,7 @@ def classify(
     jobs = [
         Job(
             name, target, make_dialect(name, **layout), layout["text_column"], ours, allowance,
-            restart, progress, form, precision,
+            restart, progress, form, f"{precision} on {wanted_device(device)}",
         )
         for name, target in zip(inputs, outs, strict=True)
     ]  # fmt: skip

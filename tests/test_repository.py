@@ -23,7 +23,7 @@ def test_readme_tree_matches_the_files(root: Path) -> None:
             listed.add(folder * line.startswith(" ") + name)
     there = {
         str(path.relative_to(root))
-        for package in (*PACKAGES, "benchmarks")
+        for package in (*PACKAGES, "benchmarks", "docs")
         for path in (root / package).glob("*.py")
         if path.name not in ("__init__.py", "__main__.py")
     }

@@ -24,6 +24,8 @@ if sys.version_info < (3, 14):
 @pytest.fixture(scope="module")
 def dist(root: Path, tmp_path_factory) -> Path:
     """What ``python -m build`` makes of the files that git has: the wheel out of the archive."""
+    if not (root / ".git").exists():
+        pytest.skip("this is no clone: git says which files are ours")
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],

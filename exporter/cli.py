@@ -59,9 +59,10 @@ def bundle(run: Path, out: Path, precision: str | None, device: str, quiet: bool
     from exporter.machine import describe_machine
     from exporter.report import machine_lines, variant_lines
 
-    results = export(run, out, device, precisions, optional, progress=not quiet)
-    for verified in results:
-        click.echo("\n".join(variant_lines(verified, [])))
+    def show(verified) -> None:
+        click.echo("\n".join(variant_lines(verified, verified.problems())))
+
+    results = export(run, out, device, precisions, optional, progress=not quiet, show=show)
     for line in machine_lines(describe_machine(), [result.precision for result in results]):
         click.echo(line)
     click.echo(f"bundle: {out}")

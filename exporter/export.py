@@ -3,6 +3,7 @@
 import logging
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -54,11 +55,13 @@ def export(
     precisions: tuple[str, ...] = ("fp32",),
     optional: tuple[str, ...] = (),
     progress: bool = True,
+    show: Callable[["Verified"], None] = lambda verified: None,
 ) -> list[Verified]:
     """Export the model of a run folder, compare it, and write the bundle.
 
     The bundle appears under its name only when each of ``precisions`` holds; an older one
     is replaced then, and stays otherwise. Of the ``optional`` ones, those that hold are in it.
+    ``show`` gets each variant that was checked, whether it holds or not.
 
     Raises:
         VerificationError: a variant does not say what PyTorch says.
@@ -77,6 +80,7 @@ def export(
             try:
                 verified = write_variant(source, plain, precision, scratch, device, progress)
                 problems = verified.problems()
+                show(verified)
             except BundleError as error:  # onnxruntime has no bf16 product on a CPU
                 problems = [str(error)]
             if problems:

@@ -58,7 +58,8 @@ def run_cli():
 
     def run(module: str, *args: object, **options) -> subprocess.CompletedProcess:
         command = [sys.executable, "-m", module, *map(str, args)]
-        return subprocess.run(command, capture_output=True, timeout=120, **options)
+        # Long: a gpt2-small's export takes a minute, and others may use the machine.
+        return subprocess.run(command, capture_output=True, timeout=600, **options)
 
     return run
 

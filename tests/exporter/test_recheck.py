@@ -92,11 +92,12 @@ class TestNothingWrong:
         assert recheck_quietly(bundle, run)["fp32"].problems() == []
         assert open_bundle(bundle).manifest.threshold == 0.75
 
-    def test_a_file_that_is_not_listed_stays_so(self, copied) -> None:
+    def test_a_file_that_is_not_listed_is_refused(self, copied) -> None:
         run, bundle = copied
         (bundle / "notes.txt").write_text("mine", encoding="utf-8")
-        recheck_quietly(bundle, run)
-        assert "notes.txt" not in open_bundle(bundle).manifest.files
+        with pytest.raises(BundleError) as caught:
+            recheck_quietly(bundle, run)
+        assert str(caught.value) == f"{bundle}: bundle.json does not list notes.txt; remove it"
 
 
 class TestChangedFile:
@@ -167,7 +168,11 @@ class TestChangedFile:
 
     @pytest.mark.parametrize(
         ("data", "first"),
-        [(b"", "has 0 bytes"), (b"This is no protobuf file.", "has 25 bytes"), (None, "missing")],
+        [
+            (b"", "has 0 bytes"),
+            (b"This is no protobuf file.", "has 25 bytes"),
+            (None, "is missing"),
+        ],
     )
     def test_no_model_at_all(self, copied, data: bytes | None, first: str) -> None:
         run, bundle = copied

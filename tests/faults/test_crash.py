@@ -326,11 +326,20 @@ def test_F11_another_window_or_commit_time_is_the_same(interrupted, finish, env)
     finish(interrupted)
 
 
+def wait_for_part(folder) -> None:
+    """Until the run has begun its output, and labelled a little more."""
+    for _ in range(3000):
+        if list(folder.glob(".*.part")):
+            break
+        time.sleep(0.01)
+    time.sleep(1)
+
+
 @pytest.mark.quick
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_F12_F13_F14_a_signal_stops_cleanly(case, finish, number):
     process = case.start(env={"STUB_SLEEP": 0.3, "STUB_COMMIT": 60})
-    time.sleep(1.5)
+    wait_for_part(case.folder)
     start = time.monotonic()
     process.send_signal(number)
     said = process.communicate(timeout=60)[1].decode()
@@ -350,7 +359,7 @@ def test_F12_F13_F14_a_signal_stops_cleanly(case, finish, number):
 def test_F13_the_second_interrupt_ends_at_once(case, finish):
     """The first one's clean-up would take a minute, as a sync of a slow disk may."""
     process = case.start(env={"STUB_SLEEP": 0.3, "STUB_COMMIT": 60, "STUB_SYNC": 60})
-    time.sleep(1.5)
+    wait_for_part(case.folder)
     for _ in range(2):
         process.send_signal(signal.SIGINT)
         time.sleep(0.5)

@@ -147,21 +147,14 @@ class TestScore:
     st.sampled_from([0.0, 0.3, 0.5, 1.0]),
 )
 def test_predicts_as_the_bundle_does(rows, classes: int, positive, threshold: float) -> None:
-    from types import SimpleNamespace
-
-    from batch.classifier import Classifier
+    from batch.decision import Decision
 
     labels = ["a", "b", "c"][:classes]
-    manifest = SimpleNamespace(
-        temperature=1.0,
-        threshold=threshold,
-        labels=labels,
-        positive_label=None if positive is None else labels[positive],
-    )
+    decision = Decision(labels, None if positive is None else labels[positive], threshold, 1.0)
     logits = np.array(rows, dtype=np.float32)[:, :classes]
-    theirs, _, probabilities = Classifier.decide(SimpleNamespace(manifest=manifest), logits)
+    theirs, _, probabilities = decision.decide(logits)
     ours = predict(probabilities, positive, threshold)
-    assert [labels[number] for number in ours] == theirs
+    assert ours.tolist() == theirs.tolist()
 
 
 class TestCalibrationError:

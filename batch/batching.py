@@ -22,22 +22,29 @@ def cut_batches(
     >>> [(rows.tolist(), width) for rows, width in cut_batches([9, 1, 3], 16)]
     [([1, 2], 4), ([0], 12)]
     """
-    order = np.argsort(np.asarray(lengths, dtype=np.int64), kind="stable")
-    start = 0
+    lengths = np.asarray(lengths, dtype=np.int64)
+    order = np.argsort(lengths, kind="stable")
+    widths = np.full(len(order), fixed_length) if fixed_length else round_up(lengths[order])
+    # Rows of one width are a run; a batch then costs a step or two, not one for each row.
+    ends = np.append(np.flatnonzero(np.diff(widths)) + 1, len(order)) if len(order) else []
+    runs = [(int(end), int(widths[end - 1])) for end in ends]
+    start = run = 0
     while start < len(order):
-        stop, width = start, 0
-        while stop < len(order):
-            next_width = fixed_length or round_up(lengths[order[stop]])
-            if stop > start and next_width * (stop + 1 - start) > max_tokens:
+        stop, width, following = start + 1, runs[run][1], run
+        for end, next_width in runs[run:]:
+            reach = min(end, start + max_tokens // next_width)
+            if reach > stop:
+                stop, width = reach, next_width
+            if stop < end:
                 break
-            stop, width = stop + 1, next_width
+            following += 1
         yield order[start:stop], width
-        start = stop
+        start, run = stop, following
 
 
-def round_up(length: int) -> int:
-    """The width of a message of ``length`` tokens: the next multiple of 4, at least 4."""
-    return max(1, -(-length // WIDTH_STEP)) * WIDTH_STEP
+def round_up(lengths):
+    """Widths of messages of so many tokens: the next multiple of 4, at least 4."""
+    return np.maximum(1, -(-lengths // WIDTH_STEP)) * WIDTH_STEP
 
 
 def pad_batch(sequences: Sequence[Sequence[int]], width: int, pad_id: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from batch.memory import Memory
 from batch.selftest import check_verified, choose_precision, replay_golden
 from batch.tokenizer import TokenBatch, Tokenizer, read_ranks
 
+PADDED_AT_ONCE = 64  # batches
 BATCH_TOKENS = 256  # on a CPU; more does not pay there, less leaves cores idle
 GPU_BATCH_TOKENS = 16384
 
@@ -134,18 +136,15 @@ class Classifier:
 
     def logits(self, tokens: TokenBatch) -> np.ndarray:
         """Logits of N texts' tokens: ``(N, K)`` float32, order kept; equal ones run once."""
+        same_as = np.arange(len(tokens))
+        # Distinct texts have distinct ids, but for those that were cut.
         first: dict[bytes, int] = {}
-        same_as = np.array(
-            [first.setdefault(tokens.row(row).tobytes(), row) for row in range(len(tokens))],
-            dtype=np.int64,
-        )
-        distinct = np.fromiter(first.values(), dtype=np.int64, count=len(first))
-        fixed = self.manifest.max_length if self.manifest.fixed_length else None
+        for row in np.flatnonzero(tokens.truncated).tolist():
+            same_as[row] = first.setdefault(tokens.row(row).tobytes(), row)
+        distinct = np.flatnonzero(same_as == np.arange(len(tokens)))
         result = np.empty((len(tokens), len(self.manifest.labels)), dtype=np.float32)
-        lengths = tokens.lengths[distinct]
-        for numbers, width in cut_batches(lengths, self.batch_tokens, fixed):
-            rows = distinct[numbers]
-            logits = self.session.run(tokens.pad(rows, width, self.manifest.pad_id))
+        for rows, ids in self._batches(tokens, distinct):
+            logits = self.session.run(ids)
             if logits.shape != (len(rows), result.shape[1]):
                 raise BundleError(
                     f"{self.bundle.folder}: the model gives logits of shape {logits.shape} for "
@@ -153,6 +152,22 @@ class Classifier:
                 )
             result[rows] = logits
         return result[same_as]
+
+    def _batches(self, tokens: TokenBatch, rows: np.ndarray):
+        """Row numbers ``(B,)`` and padded ids ``(B, T)`` of batches that have each row once."""
+        fixed = self.manifest.max_length if self.manifest.fixed_length else None
+        batches = cut_batches(tokens.lengths[rows], self.batch_tokens, fixed)
+        # Many are padded in one step: numpy's cost for a small batch is that of a call.
+        while group := list(islice(batches, PADDED_AT_ONCE)):
+            numbers = [rows[part] for part, _ in group]
+            sizes = [len(part) for part in numbers]
+            widths = np.repeat([width for _, width in group], sizes)
+            padded = tokens.pad(np.concatenate(numbers), widths, self.manifest.pad_id)
+            start = 0
+            for part, (_, width) in zip(numbers, group, strict=True):
+                end = start + len(part) * width
+                yield part, padded[start:end].reshape(len(part), width)
+                start = end
 
     def prepare(self, texts: Sequence[str]) -> "Prepared":
         """Everything before the model: what is known is looked up, the rest encoded.

@@ -38,7 +38,7 @@ from batch.rows import TextTable
 from batch.source import Source, open_source
 from batch.summary import Summary, count
 from batch.table import DEFAULT_LAYOUT, Layout
-from batch.windows import classify_window, read_windows
+from batch.windows import classify_window, encode_windows, read_windows
 
 COMMIT_SECONDS = 5.0  # between two commit points, or as long as a window takes
 
@@ -147,7 +147,8 @@ def _label_windows(
     """Rows, rejects and what is done with them, for each window, and once more at the end."""
     start, before = time.monotonic(), summary.progress
     done = before
-    windows = read_windows(table, before.records, classifier)
+    # Three threads: one reads, one encodes, this one asks the model and writes.
+    windows = encode_windows(read_ahead(read_windows(table, before.records)), classifier)
     with tqdm(
         total=table.size, initial=done.offset, unit="B", unit_scale=True,
         disable=None if job.progress else True,

@@ -76,6 +76,18 @@ class Dialect:
                 return raw_field.replace(self.quote * 2, self.quote)
         return raw_field if self._pairs is None else self._pairs.sub(rb"\1", raw_field)
 
+    def values(self, raw_fields: list[bytes]) -> list[bytes]:
+        """:meth:`value` of each."""
+        if self._pairs or not self.quote:
+            return [self.value(raw_field) for raw_field in raw_fields]
+        quote, doubled, mark = self.quote, self.quote * 2, self.quote[0]
+        return [
+            raw_field[1:-1].replace(doubled, quote)
+            if raw_field and raw_field[0] == mark
+            else raw_field
+            for raw_field in raw_fields
+        ]
+
     def drop_escaped(self, data: bytes) -> bytes:
         """``data`` of a dialect without quotes, less each escape and the byte after it."""
         return self._pairs.sub(b"", data) if self._pairs else data
@@ -157,6 +169,13 @@ class RecordGrammar:
     def match_line(self, raw: bytes) -> re.Match[bytes] | None:
         """A match if a line of ordinary length is a whole record; group 1 is the text's field."""
         return self._pattern.fullmatch(raw) if len(raw) <= _PATTERN_BYTES else None
+
+    def match_lines(self, raws: list[bytes]) -> list[re.Match[bytes]] | None:
+        """:meth:`match_line` of each, or None if one of them has no match."""
+        if max(map(len, raws)) > _PATTERN_BYTES:
+            return None
+        matches = list(map(self._pattern.fullmatch, raws))
+        return None if None in matches else matches
 
     def find_width_problem(self, fields: int, first_line: int, last_line: int) -> str | None:
         """What is wrong with a record of so many fields, or ``None``."""
@@ -333,15 +352,15 @@ _ESCAPE_AT_END = "escape is the last byte of the input, expected a byte after it
 
 
 def _record_pattern(dialect: Dialect, columns: int | None, text_column: int | None) -> bytes:
-    """A pattern of one record; no field can match in two ways, so failing costs linear time."""
+    """A pattern of one record; it never goes back, as no field can match in two ways."""
     escape, delimiter = re.escape(dialect.escape or b""), re.escape(dialect.delimiter)
-    inside = b"[^" + re.escape(dialect.specials) + b"]*"
-    bare = b"[^\\r\\n" + re.escape(dialect.delimiter + dialect.specials) + b"]*"
-    one = bare + (b"(?:" + escape + b"[^\\r\\n]" + bare + b")*" if escape else b"")
+    inside = b"[^" + re.escape(dialect.specials) + b"]*+"
+    bare = b"[^\\r\\n" + re.escape(dialect.delimiter + dialect.specials) + b"]*+"
+    one = bare + (b"(?:" + escape + b"[^\\r\\n]" + bare + b")*+" if escape else b"")
     if dialect.quote:
         quote = re.escape(dialect.quote)
         pair = quote * 2 + (b"|" + escape + b"." if escape else b"")
-        one = quote + inside + b"(?:(?:" + pair + b")" + inside + b")*" + quote + b"|" + one
+        one = quote + inside + b"(?:(?:" + pair + b")" + inside + b")*+" + quote + b"|" + one
     one = b"(?:" + one + b")"
     if columns is None:
         return b"(?s)%b(?:%b%b)*" % (one, delimiter, one)

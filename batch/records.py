@@ -17,6 +17,7 @@ from typing import BinaryIO, NamedTuple
 from batch.dialect import LINE_BREAK, Dialect, RecordGrammar, count_lines
 
 UTF8_BOM = b"\xef\xbb\xbf"
+WINDOW_BYTES = 32 * 1024  # of lines that are parsed in one step if they are all simple
 KEPT_OF_LONG_LINE = 4096  # bytes that an over-long line's raw keeps, or max_record_bytes if less
 
 
@@ -227,9 +228,9 @@ class RecordReader:
                 return False
 
     def _find_window(self) -> int | None:
-        """End of the next whole physical lines, about a block of them, or None to read on."""
+        """End of the next whole physical lines, a window of them, or None to read on."""
         data, start = self._data, self._pos
-        end = min(len(data), start + self._block_size)
+        end = min(len(data), start + WINDOW_BYTES)
         self._scanned += end - start
         while (last := max(data.rfind(b"\n", start, end), data.rfind(b"\r", start, end))) >= 0:
             found = LINE_BREAK.match(data, last)
@@ -250,7 +251,8 @@ class RecordReader:
         starts = list(accumulate(lengths, initial=self._base + self._pos))
         self._blanks_pending = self._columns != 1 and b"" in raws
         fits = max(map(len, raws)) <= self.max_record_bytes
-        texts = self._find_plain_texts(raws) if fits and self.dialect.is_plain(window) else None
+        find = self._find_plain_texts if self.dialect.is_plain(window) else self._find_texts
+        texts = find(raws) if fits else None
         if texts is None:
             self._parse_lines(raws, ends, starts)
         else:
@@ -267,6 +269,13 @@ class RecordReader:
         if text is None:
             return repeat(None)
         return [raw.split(delimiter, text + 1)[text] for raw in raws]
+
+    def _find_texts(self, raws: list[bytes]) -> Iterable[bytes | None] | None:
+        """The texts of lines, or None if one of them is not a whole record."""
+        matches = self._grammar.match_lines(raws)
+        if matches is None or self._text_column is None:
+            return matches and repeat(None)
+        return self.dialect.values([match[1] for match in matches])
 
     def _parse_lines(self, raws: list[bytes], ends: list[bytes], starts: list[int]) -> None:
         """Make records pending, line by line: some are quoted, blank or bad."""

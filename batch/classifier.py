@@ -7,18 +7,21 @@ from pathlib import Path
 
 import numpy as np
 
-from batch.batching import cut_batches
+from batch.batching import BATCH_TOKENS, Shapes, cut_batches
 from batch.bundle import EXTERNAL_SUFFIX, TOKENIZER, Bundle, open_bundle
 from batch.decision import Decision
 from batch.errors import BundleError
 from batch.inference import InferenceSession, wanted_device
 from batch.memory import Memory
-from batch.selftest import check_verified, choose_precision, replay_golden
+from batch.selftest import (
+    check_verified,
+    choose_precision,
+    measured_batch_tokens,
+    replay_golden,
+)
 from batch.tokenizer import TokenBatch, Tokenizer, read_ranks
 
 PADDED_AT_ONCE = 64  # batches
-BATCH_TOKENS = 256  # on a CPU; more does not pay there, less leaves cores idle
-GPU_BATCH_TOKENS = 16384
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Classifier:
         session: InferenceSession,
         tokenizer: Tokenizer,
         precision: str = "fp32",
+        batch_tokens: int | None = None,
     ):
         self.bundle = bundle
         self.precision = precision
@@ -72,7 +76,7 @@ class Classifier:
         self.session = session
         self.forget()
         self.tokenizer = tokenizer
-        self.batch_tokens = BATCH_TOKENS if session.device == "cpu" else GPU_BATCH_TOKENS
+        self.batch_tokens = batch_tokens or BATCH_TOKENS[session.device]
 
     @classmethod
     def load(
@@ -103,8 +107,12 @@ class Classifier:
         tokenizer = Tokenizer(read_ranks(bundle.read(TOKENIZER)))
         tensors = name + EXTERNAL_SUFFIX
         external = {tensors: bundle.read(tensors)} if tensors in bundle.manifest.files else None
-        session = InferenceSession(bundle.read(name), device, threads, external)
-        classifier = cls(bundle, session, tokenizer, chosen)
+        wanted = wanted_device(device)
+        tokens = measured_batch_tokens(bundle, chosen, wanted)
+        shapes = Shapes.of(bundle.manifest, tokens)
+        session = InferenceSession(bundle.read(name), device, threads, external, shapes)
+        tokens = tokens if session.device == wanted else None
+        classifier = cls(bundle, session, tokenizer, chosen, tokens)
         classifier._asked = (Path(folder).resolve(), device, threads, chosen, allow_unverified)
         replay_golden(classifier)
         return classifier
@@ -156,7 +164,7 @@ class Classifier:
     def _batches(self, tokens: TokenBatch, rows: np.ndarray):
         """Row numbers ``(B,)`` and padded ids ``(B, T)`` of batches that have each row once."""
         fixed = self.manifest.max_length if self.manifest.fixed_length else None
-        batches = cut_batches(tokens.lengths[rows], self.batch_tokens, fixed)
+        batches = cut_batches(tokens.lengths[rows], self.batch_tokens, fixed, self.session.shapes)
         # Many are padded in one step: numpy's cost for a small batch is that of a call.
         while group := list(islice(batches, PADDED_AT_ONCE)):
             numbers = [rows[part] for part, _ in group]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from batch.batching import Shapes
 from batch.cuda import explain_no_provider, explain_not_loaded
 from batch.errors import BundleError, InternalError
 
@@ -63,6 +64,7 @@ class InferenceSession:
     Attributes:
         device: ``cpu`` or ``cuda``, the one that really runs.
         note: a sentence for the user if ``auto`` could not have the GPU, else None.
+        shapes: that every batch is padded to; None if it runs as it is.
     """
 
     def __init__(
@@ -71,11 +73,13 @@ class InferenceSession:
         device: str = "auto",
         threads: int | None = None,
         external: dict[str, bytes] | None = None,
+        shapes: Shapes | None = None,
     ):
         """
         Args:
             external: contents of the files that hold the tensors of a model above 2 GB, by
                 the name that it gives them.
+            shapes: of the batches, if they run on a GPU.
 
         Raises:
             BundleError: onnxruntime is missing, the device asked for does not
@@ -104,6 +108,7 @@ class InferenceSession:
             wanted = "cpu"
             self._session = self._create(ort, model, wanted, options)
         self.device = wanted
+        self.shapes = shapes if wanted == "cuda" else None
         self.threads = options.intra_op_num_threads
         self._input = self._session.get_inputs()[0].name
 
@@ -132,8 +137,11 @@ class InferenceSession:
         Raises:
             InternalError: onnxruntime failed, or a logit is not a finite number.
         """
+        rows = len(ids)
+        if self.shapes:
+            ids = self.shapes.fit(ids)
         try:
-            logits = self._session.run(None, {self._input: ids})[0]
+            logits = self._session.run(None, {self._input: ids})[0][:rows]
         except Exception as error:
             raise InternalError(f"onnxruntime failed on a batch: {_first_line(error)}") from None
         if check_finite and not np.isfinite(logits).all():

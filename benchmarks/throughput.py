@@ -28,9 +28,9 @@ import torch
 from export import BareProducts
 from peer_process import PeerProcess, make_model, write_peer_folder
 
-from batch.batching import cut_batches, pad_batch
+from batch.batching import BATCH_TOKENS, cut_batches, pad_batch
 from batch.bundle import TOKENIZER, open_bundle
-from batch.classifier import BATCH_TOKENS, Classifier
+from batch.classifier import Classifier
 from batch.classify import Job, classify_file
 from batch.dialect import Dialect
 from batch.inference import InferenceSession
@@ -135,7 +135,7 @@ def take_turns(sides: dict[str, Side], repeats: int) -> tuple[dict, dict]:
 class FreeSession:
     """A model that costs nothing: logits from the number of tokens."""
 
-    device, threads, note = "cpu", 1, None
+    device, threads, note, shapes = "cpu", 1, None, None
 
     @staticmethod
     def run(ids: np.ndarray) -> np.ndarray:
@@ -225,7 +225,7 @@ def run_all(args: argparse.Namespace, texts: list[str], folder: Path) -> dict:
             sides[f"(e) ours, {precision}"] = ours(classifier, texts)
         batches = [
             (rows, pad_batch([sequences[row] for row in rows], width, PAD))
-            for rows, width in cut_batches([len(ids) for ids in sequences], BATCH_TOKENS)
+            for rows, width in cut_batches([len(ids) for ids in sequences], BATCH_TOKENS["cpu"])
         ]
         for precision in classifiers:
             products = BareProducts(plain, batches, args.threads, precision)

@@ -36,8 +36,8 @@ def write_golden(source: Source, folder: Path, precisions: list[str], device: st
     for precision in precisions:
         if precision != "fp32":
             batches = [(np.array([row]), limit) for row in range(len(sequences))]
-            logits = run_batches(open_variant(folder, precision, device), rows, batches)
-            variants[precision] = logits.tolist()
+            session = open_variant(folder, precision, device, rows)
+            variants[precision] = run_batches(session, rows, batches).tolist()
     write_json(
         folder / GOLDEN,
         {"labels": source.config.labels, "messages": messages, "variants": variants},

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import onnx
 
+from batch.batching import Shapes
 from batch.bundle import EXTERNAL_SUFFIX
 from batch.inference import InferenceSession
 from trainer.run_folder import RunConfig
@@ -55,12 +56,13 @@ def save_model(proto: onnx.ModelProto, path: Path) -> None:
     onnx.checker.check_model(str(path))
 
 
-def open_variant(folder: Path, precision: str, device: str) -> InferenceSession:
-    """Load one variant of a bundle's folder."""
+def open_variant(folder: Path, precision: str, device: str, rows=None) -> InferenceSession:
+    """Load one variant of a bundle's folder; on a GPU ``rows`` run in the runner's shapes."""
     path = folder / FILES[precision]
     external = path.with_name(path.name + EXTERNAL_SUFFIX)
     tensors = {external.name: external.read_bytes()} if external.exists() else None
-    return InferenceSession(path.read_bytes(), device, external=tensors)
+    shapes = Shapes.of(rows) if rows else None
+    return InferenceSession(path.read_bytes(), device, external=tensors, shapes=shapes)
 
 
 def remove_variant(folder: Path, precision: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from batch.batching import TRIED_BATCH_TOKENS
 from batch.bundle import open_bundle
 from batch.classifier import Classifier
 from batch.errors import BundleError, MissingInputError
@@ -58,6 +59,7 @@ def test_report(exported) -> None:
         assert entry["external_sha256"] is None
         check = entry["check"]
         assert entry["rows_per_second"] == check["rows_per_second"] > 0
+        assert entry["batch_tokens"] == check["batch_tokens"] in TRIED_BATCH_TOKENS["cpu"]
         assert (check["rows"], check["labels_differ"]) == (ROWS, [])
         assert check["batch_variance"]["value"] == 0
         assert check["logit"]["value"] == result.check.logit.value

@@ -55,6 +55,20 @@ class TokenBatch:
         start = self.starts[number]
         return self.ids[start : start + self.lengths[number]]
 
+    @classmethod
+    def join(cls, batches: Sequence["TokenBatch"]) -> "TokenBatch":
+        """The texts of all, one batch after the other."""
+        ends = np.cumsum([len(batch.ids) for batch in batches])
+        starts = [
+            batch.starts + end - len(batch.ids) for batch, end in zip(batches, ends, strict=True)
+        ]
+        return cls(
+            np.concatenate([batch.ids for batch in batches]),
+            np.concatenate(starts),
+            np.concatenate([batch.lengths for batch in batches]),
+            np.concatenate([batch.truncated for batch in batches]),
+        )
+
     def take(self, rows: np.ndarray) -> "TokenBatch":
         """Some of the texts, by number."""
         return TokenBatch(self.ids, self.starts[rows], self.lengths[rows], self.truncated[rows])

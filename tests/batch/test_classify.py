@@ -5,6 +5,7 @@ import errno
 import io
 from collections import Counter
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from batch.classifier import Classifier
 from batch.classify import Job, classify_file
 from batch.dialect import Dialect
 from batch.errors import InputError, InternalError, OutputError, StorageError, UsageError
+from batch.memory import Memory
 from batch.records import RecordReader
 from batch.rejects import Allowance
 from batch.source import Source
@@ -144,6 +146,20 @@ def test_the_batch_size_does_not_change_the_bytes(label, classifier, monkeypatch
     for tokens in (1, WIDTH_STEP, 100_000):
         monkeypatch.setattr(classifier, "batch_tokens", tokens)
         assert label(data)[0] == whole
+
+
+def test_neither_threads_nor_memory_change_the_bytes(label, classifier, root, tmp_path):
+    """One thread or more for the graph and for encoding; what came before is known, or nothing."""
+    whole, summary = label((root / "examples" / "inbox.csv").read_bytes() * 2)
+    assert summary.repeated >= 64
+    bundle, job = classifier.bundle, Job(str(tmp_path / "in.csv"), str(tmp_path / "o"), Dialect())
+    for threads, encoders in product((1, 2), (1, 3)):
+        loaded = Classifier.load(bundle.folder, "cpu", threads)
+        loaded.encoders = encoders
+        for generation_bytes in (0, 10**9):
+            loaded._memory = Memory(2, generation_bytes)
+            classify_file(job, bundle, lambda found=loaded: found)
+            assert (tmp_path / "o").read_bytes() == whole
 
 
 def test_blank_lines_are_counted(label):

@@ -14,7 +14,8 @@ from itertools import accumulate, count, repeat
 from operator import add
 from typing import BinaryIO, NamedTuple
 
-from batch.dialect import LINE_BREAK, Dialect, RecordGrammar, count_lines
+from batch.dialect import LINE_BREAK, Dialect, count_lines, find_line_ends
+from batch.grammar import RecordGrammar
 
 UTF8_BOM = b"\xef\xbb\xbf"
 WINDOW_BYTES = 32 * 1024  # of lines that are parsed in one step if they are all simple
@@ -246,7 +247,7 @@ class RecordReader:
     def _parse_window(self, end: int) -> None:
         window = self._data[self._pos : end]
         raws = window.splitlines()  # bytes split at LF, CRLF and CR, and at nothing else
-        ends = _find_line_ends(window, raws)
+        ends = find_line_ends(window, raws)
         lengths = map(add, map(len, raws), map(len, ends))
         starts = list(accumulate(lengths, initial=self._base + self._pos))
         self._blanks_pending = self._columns != 1 and b"" in raws
@@ -344,15 +345,3 @@ class RecordReader:
 
 def _describe_long(length: int, longest: int) -> str:
     return f"is {length} bytes long, at most {longest} are allowed"
-
-
-def _find_line_ends(window: bytes, raws: list[bytes]) -> list[bytes]:
-    """The line end of each of the window's lines."""
-    returns = window.count(b"\r")
-    if returns and not returns == window.count(b"\n") == window.count(b"\r\n"):
-        lines = window.splitlines(keepends=True)
-        return [line[len(raw) :] for line, raw in zip(lines, raws, strict=True)]
-    ends = [b"\r\n" if returns else b"\n"] * len(raws)
-    if not window.endswith(ends[-1]):
-        ends[-1] = b""
-    return ends

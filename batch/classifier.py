@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from batch.batching import BATCH_TOKENS, Shapes, cut_batches
-from batch.bundle import EXTERNAL_SUFFIX, TOKENIZER, Bundle, open_bundle
+from batch.bundle import EXTERNAL_SUFFIX, TOKENIZER, Bundle, WatchedFile, open_bundle
 from batch.decision import Decision
 from batch.errors import BundleError
 from batch.inference import InferenceSession, usable_cpus, wanted_device
@@ -62,6 +62,7 @@ class Classifier:
     """
 
     _asked: tuple | None = None  # load's arguments, of one that it made
+    _mapped: WatchedFile | None = None  # what a large model's tensors are mapped from
 
     def __init__(
         self,
@@ -108,17 +109,28 @@ class Classifier:
         if not allow_unverified:
             check_verified(bundle, chosen)
         tokenizer = Tokenizer(read_ranks(bundle.read(TOKENIZER)))
-        tensors = name + EXTERNAL_SUFFIX
-        external = {tensors: bundle.read(tensors)} if tensors in bundle.manifest.files else None
+        mapped = bundle.watch(name + EXTERNAL_SUFFIX)
         wanted = wanted_device(device)
         tokens = measured_batch_tokens(bundle, chosen, wanted)
         shapes = Shapes.of(bundle.manifest, tokens)
-        session = InferenceSession(bundle.read(name), device, threads, external, shapes)
+        folder_of = bundle.folder if mapped else None
+        session = InferenceSession(bundle.read(name), device, threads, folder_of, shapes)
         tokens = tokens if session.device == wanted else None
         classifier = cls(bundle, session, tokenizer, chosen, tokens)
         classifier._asked = (Path(folder).resolve(), device, threads, chosen, allow_unverified)
         replay_golden(classifier)
+        if mapped:
+            mapped.check_in_place()
+        classifier._mapped = mapped
         return classifier
+
+    def check_unchanged(self) -> None:
+        """
+        Raises:
+            BundleError: the file that the model's tensors are mapped from was written to.
+        """
+        if self._mapped:
+            self._mapped.check_unchanged()
 
     def __reduce__(self):
         if self._asked is None:

@@ -173,6 +173,7 @@ def _label_windows(
             summary.repeated += predictions.repeated
             summary.seconds = time.monotonic() - start
             bar.set_postfix_str(f"{summary.labelled / max(summary.seconds, 1e-9):,.0f} rows/s")
+    classifier.check_unchanged()
     if done.records != done.rows + done.rejects:
         raise InternalError(
             f"{done.records} records were read, but {done.rows} rows and {done.rejects} rejects "

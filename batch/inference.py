@@ -12,6 +12,7 @@ from batch.errors import BundleError, InternalError
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 # TF32 rounds the inputs of a product to 10 bits; off, so that CUDA's fp32 is fp32.
 PROVIDER_OPTIONS = {"cpu": {}, "cuda": {"use_tf32": "0"}}
+_TENSORS_IN = "session.model_external_initializers_file_folder_path"
 DEVICES = ("auto", *PROVIDERS)
 
 
@@ -72,13 +73,13 @@ class InferenceSession:
         model: bytes,
         device: str = "auto",
         threads: int | None = None,
-        external: dict[str, bytes] | None = None,
+        tensors_in: Path | None = None,
         shapes: Shapes | None = None,
     ):
         """
         Args:
-            external: contents of the files that hold the tensors of a model above 2 GB, by
-                the name that it gives them.
+            tensors_in: folder with the file that a large model's tensors lie in; it is mapped
+                into memory, so the caller has checked it.
             shapes: of the batches, if they run on a GPU.
 
         Raises:
@@ -93,11 +94,8 @@ class InferenceSession:
         options.log_severity_level = 4
         options.intra_op_num_threads = threads or usable_cpus()
         options.inter_op_num_threads = 1
-        if external:
-            sizes = [len(data) for data in external.values()]
-            options.add_external_initializers_from_files_in_memory(
-                list(external), list(external.values()), sizes
-            )
+        if tensors_in:
+            options.add_session_config_entry(_TENSORS_IN, str(tensors_in.resolve()))
         wanted = wanted_device(device)
         try:
             self._session = self._create(ort, model, wanted, options)

@@ -197,16 +197,17 @@ def test_a_dump_that_is_still_copied_is_told_and_labelled_again(run, monkeypatch
     write("in/a.csv", "in/b.csv")
 
     def load(*_, **__):
-        write("in/a.csv", data=TABLE + b"2,Do you have time\n")
+        with open("in/a.csv", "ab") as file:
+            file.write(b"2,Do you have time\n")
         return classifier
 
     monkeypatch.setattr("batch.classifier.Classifier.load", load)
     grown = "in/a.csv: WARNING: in/a.csv has grown to 46 bytes; labelled are the 27 that it had "
     assert run("in", "--out-dir", "out", "--quiet") == (0, [grown + "at the start"])
-    assert run("in", "--out-dir", "out")[1][0] == (
-        "in/a.csv: 2 records in, 2 rows out: 2 ham, 0 spam"
-    )
-    assert read("out/a.csv").count(b"ham") == 2
+    monkeypatch.setattr("batch.classifier.Classifier.load", lambda *_, **__: classifier)
+    assert run("in", "--out-dir", "out")[1][:2] == [
+        "in/a.csv: 2 records in, 2 rows out: 2 ham, 0 spam", "in/b.csv: was labelled already"
+    ]  # fmt: skip
 
 
 def test_an_interrupted_run_on_another_input_is_no_obstacle(run, monkeypatch):
@@ -215,12 +216,11 @@ def test_an_interrupted_run_on_another_input_is_no_obstacle(run, monkeypatch):
     assert run("in", "--out-dir", "out")[0] == 65
     assert os.path.exists("out/.a.csv.checkpoint.json")
     write("in/a.csv", data=TABLE + b"2,Do you have time\n")
-    assert run("in", "--out-dir", "out") == (
-        0,
-        ["out/a.csv: what an interrupted run kept is out of date; starting over",
-         "in/a.csv: 2 records in, 2 rows out: 2 ham, 0 spam",
-         "weights: none, the graph is a sum", "1 file: 1 labelled, 0 skipped, 0 failed"],
-    )  # fmt: skip
+    exit_code, (first, second, *rest) = run("in", "--out-dir", "out")
+    assert exit_code == 0
+    assert first == "out/a.csv: what an interrupted run kept is out of date; starting over"
+    assert second.startswith("removed ") and second.endswith(".part, which a killed run had left")
+    assert rest[0] == "in/a.csv: 2 records in, 2 rows out: 2 ham, 0 spam"
     assert sorted(os.listdir("out")) == [".a.csv.done.json", "a.csv"]
 
 

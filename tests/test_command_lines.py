@@ -111,8 +111,8 @@ def workshop(tmp_path_factory, bpe_file: Path, in_process) -> Path:
     (folder / "opt/spam-batch/models/spam").symlink_to(folder / "models" / "spam")
     # The labels are spam's, so that the same model can stand for models/spam.
     text = {"spam": "Winner {}, call now to claim your prize", "ham": "Lunch at {}, said José?"}
-    rows = [(text[label].format(n), label) for n in range(40) for label in text]
-    rows, others = rows[:60], rows[60:]
+    rows = [(text[label].format(n), label) for n in range(30) for label in text]
+    others = [("A free ringtone for you", "spam"), ("The train is late", "ham")]
     write_csv(folder / "tickets.csv", ("body", "queue"), rows)
     write_csv(folder / "other.csv", ("body", "queue"), others)
     write_csv(folder / "dump.csv", ("id", "body"), enumerate(text for text, _ in rows))

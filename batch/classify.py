@@ -59,6 +59,7 @@ class Job:
     progress: bool = True  # show a bar, on a terminal
     layout: Layout = DEFAULT_LAYOUT
     precision: str = "fp32 on cpu"  # what the labels are computed in
+    drops_stale: bool = False  # forget an interrupted run of another input, bundle or options
 
 
 def classify_file(job: Job, bundle: Bundle, load: Callable[[], Classifier]) -> Summary:
@@ -109,7 +110,7 @@ def _label_to_file(job: Job, source: Source, target: Path, bundle: Bundle, load)
     journal = Journal(target, job.out, origin)
     with contextlib.closing(journal):
         try:
-            if journal.resume(job.restart):
+            if journal.resume(job.restart, job.drops_stale):
                 summary.progress = journal.progress
                 _say_resumed(job, summary.progress)
             if not summary.progress.is_complete:

@@ -88,6 +88,7 @@ def classify(
     from batch.folder import REJECTED, label_files
     from batch.inference import wanted_device
     from batch.rejects import Allowance
+    from batch.summary import level_of
     from batch.table import parse_columns
 
     inputs, outs = _pair(inputs, out, out_dir, force)
@@ -110,10 +111,11 @@ def classify(
         for name, target in zip(inputs, outs, strict=True)
     ]  # fmt: skip
     if out_dir is not None:
-        click.get_current_context().exit(label_files(jobs, opened, load, force))
+        click.get_current_context().exit(label_files(jobs, out_dir, opened, load, force))
     summary = classify_file(jobs[0], opened, load)
     for number, line in enumerate(summary.lines()):
-        log.info("%s", line, extra={} if number else {"counts": summary.counts()})
+        counts = {} if number else {"counts": summary.counts()}
+        log.log(level_of(line), "%s", line, extra=counts)
     if summary.progress.rejects:
         click.get_current_context().exit(REJECTED)
 

@@ -4,12 +4,16 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
 
 from batch.bundle import Bundle
 from batch.classifier import Classifier
 from batch.classify import Job, classify_file
 from batch.done import Done, Fingerprint, read_done, write_done
 from batch.errors import SpamBatchError
+from batch.lock import hold_lock
+from batch.summary import level_of
 
 log = logging.getLogger("batch")
 
@@ -37,15 +41,26 @@ class LoadOnce:
 
 
 def label_files(
-    jobs: Iterable[Job], bundle: Bundle, load: Callable[[], Classifier], force: bool = False
+    jobs: Iterable[Job],
+    folder: str,
+    bundle: Bundle,
+    load: Callable[[], Classifier],
+    force: bool = False,
 ) -> int:
     """Do the jobs in order, except those done already; returns the worst exit status.
 
     A job that fails is said and does not stop the others; that the bundle cannot be loaded does.
 
     Raises:
-        SpamBatchError: the bundle is not usable.
+        SpamBatchError: another run labels into ``folder``, or the bundle is not usable.
     """
+    with hold_lock(Path(folder)):
+        return _label_all(jobs, bundle, load, force)
+
+
+def _label_all(
+    jobs: Iterable[Job], bundle: Bundle, load: Callable[[], Classifier], force: bool
+) -> int:
     load_once = LoadOnce(load)
     statuses: list[int] = []
     what: Counter[str] = Counter()
@@ -54,7 +69,8 @@ def label_files(
         done = None if force else read_done(job.out)
         if done and done.is_of(job.source, job.out, bundle.digest, options):
             said = f", with {done.rejects:,} rejected" if done.rejects else ""
-            log.info("%s: was labelled already%s", job.source, said)
+            level = logging.WARNING if done.rejects else logging.INFO
+            log.log(level, "%s: was labelled already%s", job.source, said)
             statuses.append(REJECTED if done.rejects else 0)
             what["skipped"] += 1
             continue
@@ -76,12 +92,13 @@ def label_files(
 
 def _label(job: Job, bundle: Bundle, load: LoadOnce, options: dict[str, str]) -> int:
     before = _stat(job.source)
-    summary = classify_file(job, bundle, load)
+    # What an interrupted run kept of another input or bundle is worth nothing to a folder's run.
+    summary = classify_file(replace(job, drops_stale=True), bundle, load)
     first, *rest = summary.lines()
     log.info("%s: %s", job.source, first, extra={"counts": summary.counts()})
     for line in rest:
         if line.startswith(("WARNING", "rejected")):
-            log.info("%s: %s", job.source, line)
+            log.log(level_of(line), "%s: %s", job.source, line)
     rejects = summary.progress.rejects
     try:
         prints = Fingerprint.of(job.source), Fingerprint.of(job.out)

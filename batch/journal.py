@@ -68,8 +68,10 @@ class Journal:
             raise OutputError(f"cannot create a file in {path.parent}: {error.strerror}") from None
         self.add(progress, header, b"")
 
-    def resume(self, restart: bool) -> bool:
+    def resume(self, restart: bool, drops_stale: bool = False) -> bool:
         """Go on from the checkpoint, if there is one; with ``restart``, remove it instead.
+
+        With ``drops_stale``, remove one of another input, bundle, version or options.
 
         Raises:
             InputError: the checkpoint or a part file is damaged, or the input has changed.
@@ -94,9 +96,12 @@ class Journal:
                 )
             saved.origin.check_same(self.origin, begun)
         except Exception:
-            if not is_published:
+            if not (is_published or drops_stale):
                 raise
-            with storage_errors(path):  # that run had ended; only its checkpoint was left
+            if not is_published:
+                stale = "what an interrupted run kept is out of date; starting over"
+                log.info("%s: %s", self._out, stale)
+            with storage_errors(path):  # of a run that had ended, only its checkpoint was left
                 path.unlink()
             return False
         self.progress = self._committed = saved.progress

@@ -1,10 +1,13 @@
 """What a run did, in the sentences that end it."""
 
+import logging
 from dataclasses import dataclass, field
 
 from batch.bundle import Manifest
 from batch.checkpoint import Progress
 from batch.inference import InferenceSession
+
+PARTIAL = "WARNING: the model was trained on an incomplete copy of its data"
 
 
 @dataclass
@@ -61,11 +64,20 @@ class Summary:
         if session and session.note:
             lines.append(f"WARNING: {session.note}")
         if manifest.training.get("data", {}).get("is_partial"):
-            lines.append("WARNING: the model was trained on an incomplete copy of its data")
+            lines.append(PARTIAL)
         if done.rejects:
             lines.append(f"rejected: {self.rejects}")
         lines.append(f"written: {self.out}")
         return lines
+
+
+def level_of(line: str) -> int:
+    """The log level of one of :meth:`Summary.lines`: ``--quiet`` says what a person should look at.
+
+    Not that the model's data was incomplete, which would be said each night.
+    """
+    is_news = line.startswith(("WARNING", "rejected")) and line != PARTIAL
+    return logging.WARNING if is_news else logging.INFO
 
 
 def count(number: int, noun: str) -> str:

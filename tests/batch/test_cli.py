@@ -57,6 +57,12 @@ def test_quiet_says_nothing(invoke, tmp_path):
     assert (tmp_path / "out.csv").read_bytes() == LABELLED
 
 
+def test_quiet_says_what_was_rejected(invoke, tmp_path):
+    (tmp_path / "in.csv").write_bytes(TABLE + b"too,many,fields,here,really\n")
+    result = invoke("classify", "in.csv", "--out", "out.csv", "--quiet", "--max-rejects", "1")
+    assert (result.exit_code, result.output) == (3, f"rejected: {tmp_path}/out.rejects.csv\n")
+
+
 def test_columns_in_the_order_given(invoke):
     args = ("classify", "-", "--out", "-", "--quiet")
     result = invoke(*args, "--columns", "truncated, tokens,label", input=b"text\n" + b"a " * 40)

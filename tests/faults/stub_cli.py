@@ -72,6 +72,9 @@ class StubClassifier:
                 file.write("loaded\n")
         return cls(open_bundle(folder))
 
+    def check_unchanged(self) -> None:
+        """It maps no file."""
+
     def prepare(self, texts):
         return texts or [""][:0]
 

@@ -65,7 +65,7 @@ class Decision:
         if not low <= self.threshold <= high:
             return (
                 f"the threshold {self.threshold} is not within the unsure band {low},{high}; give "
-                "--threshold and --unsure-band that agree, or --unsure-band none"
+                "a band that holds it, another threshold, or --unsure-band none"
             )
         return None
 

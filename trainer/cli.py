@@ -104,7 +104,7 @@ def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None
     help="Choose the threshold on validation so that at most this share of the other class "
     "gets the positive label: 0.2% or 0.002.")  # fmt: skip
 @click.option("--unsure-band", metavar="LOW,HIGH",
-    help="Of the bundle: scores from LOW to below HIGH get the label unsure. Default: none do.")  # fmt: skip
+    help="For the bundle: scores from LOW to below HIGH get the label unsure.")  # fmt: skip
 @click.option("--config", type=click.Path(path_type=Path), help="Repeat the run of a config.json.")
 @click.option("--quiet", is_flag=True, help="No progress, warnings only.")
 def fit(

@@ -58,7 +58,7 @@ class ParquetTable:
         """
         self._name, self._columns = name, columns
         numbers = count()
-        self._texts = encode_texts(columns, labels, lambda _: b"%d" % next(numbers))
+        self._numbers = encode_texts(columns, labels, lambda _: b"%d" % next(numbers))
         self.offset, self.blank_lines = 0, 0
         from pyarrow import parquet
 
@@ -145,7 +145,7 @@ class ParquetTable:
 
     def rows(self, records: Sequence[Record], predictions: Predictions) -> bytes:
         """Our values of good records, for the part file: row, then label's number, score, ..."""
-        values = zip(*format_columns(self._columns, predictions, self._texts), strict=True)
+        values = zip(*format_columns(self._columns, predictions, self._numbers), strict=True)
         return b"".join(
             b"%d,%b\n" % (record.offset, b",".join(row))
             for record, row in zip(records, values, strict=True)
@@ -216,7 +216,7 @@ class ParquetTable:
         """The input's rows that were labelled, with our values, a slice at a time."""
         import pyarrow
 
-        texts = list(self._texts)
+        texts = list(self._numbers)
         parse = {
             "label": lambda cell: texts[int(cell)],
             "score": float,

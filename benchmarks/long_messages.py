@@ -43,11 +43,8 @@ def main() -> None:
         classifier = Classifier.load(asked.bundle, "cpu", precision=asked.precision, long=mode)
         limit = classifier.manifest.max_length
         is_long = classifier.tokenizer.encode_batch(texts.tolist(), limit).truncated
-        hidden = [
-            f"{ham} {spam}"
-            for ham in texts[is_long & ~is_spam]
-            for spam in texts[is_spam & ~is_long][:HIDDEN]
-        ]
+        spams = texts[is_spam & ~is_long][:HIDDEN]
+        hidden = [f"{ham} {spam}" for ham in texts[is_long & ~is_spam] for spam in spams]
         classifier.session = counting = Counting(classifier.session)
         start = time.perf_counter()
         found = classifier.classify(texts.tolist())
@@ -59,14 +56,16 @@ def main() -> None:
                 f"{len(texts):,} messages; {is_long.sum()} have more than {limit} tokens, "
                 f"{(is_long & is_spam).sum()} of those are spam"
             )
-        caught = classifier.classify(hidden).labels.count("spam")
+        caught, alone = (
+            classifier.classify(list(part)).labels.count("spam") for part in (hidden, spams)
+        )
         print(
             f"{mode}: {rows:,} rows of {tokens:,} tokens run, {seconds:.2f} s; of the long "
             f"messages {found.truncated[is_long].sum()} are cut, "
             f"{(given == 'spam')[is_long & ~is_spam].sum()} ham called spam, "
             f"{(given != heads)[is_long].sum()} labelled otherwise than by head, scores up to "
             f"{found.scores[is_long].max(initial=0):.4f}; spam behind a long ham: {caught:,} of "
-            f"{len(hidden):,} found"
+            f"{len(hidden):,} found ({alone} of {len(spams)} by themselves)"
         )
 
 

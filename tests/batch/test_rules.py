@@ -243,6 +243,19 @@ def test_one_message(run):
     assert head[0] == tail[0] == 0 and head[1] != tail[1]
 
 
+def test_estimate_knows_what_windows_cost(run, tmp_path, monkeypatch):
+    (tmp_path / "in.csv").write_bytes(TABLE)
+    modes, real = [], Classifier.load
+
+    def load(*args, **options):
+        modes.append(options["long"])
+        return real(*args, **options)
+
+    monkeypatch.setattr(Classifier, "load", load)
+    assert run("estimate", "in.csv", "--long", "windows")[0] == 0
+    assert modes == ["windows"]
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

@@ -15,6 +15,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import BinaryIO
 
+from batch.decision import Decision
 from batch.errors import BundleError
 from batch.onnx_file import external_files
 
@@ -53,9 +54,12 @@ class Manifest:
     files: dict[str, FileEntry]
     training: dict = field(default_factory=dict)  # metrics of the run
     made_by: dict = field(default_factory=dict)  # versions, data and weight hashes
+    unsure_band: list | None = None  # two probabilities; scores between get the label unsure
 
     def to_json(self) -> str:
         values = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
+        if self.unsure_band is None:
+            del values["unsure_band"]  # a spam-batch that knows no band reads it then, too
         return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -269,7 +273,7 @@ def _check_unlisted(folder: Path, manifest: Manifest) -> None:
 def _check_keys(path: Path, values: dict) -> None:
     known = {key.name: key for key in fields(Manifest)}
     for name, key in known.items():
-        if name not in values and key.default_factory is MISSING:
+        if name not in values and key.default is MISSING and key.default_factory is MISSING:
             raise BundleError(f"{path}: the key {name!r} is missing")
     for name, value in values.items():
         if name not in known:
@@ -298,6 +302,7 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
         "positive_label": manifest.positive_label in (None, *manifest.labels),
         "threshold": 0 <= manifest.threshold <= 1,
         "temperature": manifest.temperature > 0,
+        "unsure_band": _is_band(manifest),
         "max_length": manifest.max_length >= 1,
         "variants": all(name in manifest.files for name in manifest.variants.values()),
         "files": TOKENIZER in manifest.files
@@ -308,6 +313,14 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
     for key, is_good in problems.items():
         if not is_good:
             raise BundleError(f"{path}: {key} is {getattr(manifest, key)!r}, which is not valid")
+
+
+def _is_band(manifest: Manifest) -> bool:
+    band = manifest.unsure_band
+    if band is None:
+        return True
+    is_pair = len(band) == 2 and all(type(value) in (int, float) for value in band)
+    return is_pair and Decision.of(manifest).find_problem() is None
 
 
 def file_entries(folder: Path) -> Mapping[str, FileEntry]:

@@ -39,6 +39,11 @@ class Origin:
         """
         if change := self.source.describe_change(now.source):
             raise InputError(f"{begun}, but {change}; start over with --restart")
+        if self.bundle != now.bundle:
+            raise BundleError(
+                f"{begun}, but with the bundle {self.bundle[:12]}, which is {now.bundle[:12]} now; "
+                "give that bundle, or start over with --restart"
+            )
         for option in {**self.settings, **now.settings}:
             before, after = self.settings.get(option), now.settings.get(option)
             if before != after:
@@ -46,11 +51,6 @@ class Origin:
                     f"{begun}, but {option} was {before!r} and is {after!r} now; give it as "
                     "before, or start over with --restart"
                 )
-        if self.bundle != now.bundle:
-            raise BundleError(
-                f"{begun}, but with the bundle {self.bundle[:12]}, which is {now.bundle[:12]} now; "
-                "give that bundle, or start over with --restart"
-            )
         if self.version != now.version:
             raise BundleError(
                 f"{begun}, but by spam-batch {self.version}, this is {now.version}; go on with "

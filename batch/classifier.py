@@ -10,10 +10,12 @@ import numpy as np
 
 from batch.batching import BATCH_TOKENS, Shapes, cut_batches
 from batch.bundle import EXTERNAL_SUFFIX, TOKENIZER, Bundle, WatchedFile, open_bundle
-from batch.decision import Decision
+from batch.decision import Band
 from batch.errors import BundleError
 from batch.inference import InferenceSession, usable_cpus, wanted_device
+from batch.long import WINDOWS, encode_long, window_logits
 from batch.memory import Memory
+from batch.rules import BUNDLES_RULES, OF_BUNDLE, Rules
 from batch.selftest import (
     check_verified,
     choose_precision,
@@ -30,12 +32,13 @@ PADDED_AT_ONCE = 64  # batches
 class Predictions:
     """N messages, K classes, in the order given."""
 
-    labels: list[str]  # N
+    labels: list[str]  # N; ``unsure`` where the score is within the band, if there is one
     scores: np.ndarray  # (N,) float64: probability of the positive label (of the label if none is)
     probabilities: np.ndarray  # (N, K) float64
-    tokens: np.ndarray  # (N,) int64, after cutting
-    truncated: np.ndarray  # (N,) bool: the message was longer than max_length
+    tokens: np.ndarray  # (N,) int64: those that were read
+    truncated: np.ndarray  # (N,) bool: the message has more of them
     repeated: int = 0  # messages whose text had been seen before, here or in an earlier call
+    reasons: Sequence[str] = ()  # N; why a message has its label, see docs/formats.md
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,13 @@ class Classifier:
         session: InferenceSession,
         tokenizer: Tokenizer,
         precision: str = "fp32",
+        rules: Rules = BUNDLES_RULES,
         batch_tokens: int | None = None,
     ):
         self.bundle = bundle
         self.precision = precision
         self.manifest = bundle.manifest
-        self.decision = Decision.of(bundle.manifest)
+        self.decision, self.long = rules.decision(bundle.manifest), rules.long
         self.session = session
         self.forget()
         self.tokenizer = tokenizer
@@ -90,17 +94,24 @@ class Classifier:
         threads: int | None = None,
         precision: str = "auto",
         allow_unverified: bool = False,
+        threshold: float | None = None,
+        unsure_band: Band | str | None = OF_BUNDLE,
+        long: str = "head",
     ) -> "Classifier":
         """Check the bundle's hashes, load it, and replay its golden messages.
 
         ``precision`` is one of the bundle's, or ``auto``: the one that was fastest when the
-        bundle was verified on this kind of device.
+        bundle was verified on this kind of device. ``threshold`` replaces the bundle's, as
+        ``unsure_band`` does: two probabilities, or None for no band. ``long`` says what is
+        read of a message of more than ``max_length`` tokens: ``head``, ``tail`` or ``windows``.
 
         Raises:
+            UsageError: threshold and band do not go together, or not with the bundle.
             BundleError: not a bundle, changed files, not verified, or the graph
                 does not give here what it gave at export.
         """
-        bundle = open_bundle(folder)
+        bundle, rules = open_bundle(folder), Rules(threshold, unsure_band, long)
+        rules.decision(bundle.manifest)
         chosen = resolve_precision(bundle, device, precision)
         name = bundle.manifest.variants.get(chosen)
         if name is None:
@@ -116,8 +127,11 @@ class Classifier:
         folder_of = bundle.folder if mapped else None
         session = InferenceSession(bundle.read(name), device, threads, folder_of, shapes)
         tokens = tokens if session.device == wanted else None
-        classifier = cls(bundle, session, tokenizer, chosen, tokens)
-        classifier._asked = (Path(folder).resolve(), device, threads, chosen, allow_unverified)
+        classifier = cls(bundle, session, tokenizer, chosen, rules, tokens)
+        classifier._asked = (
+            Path(folder).resolve(), device, threads, chosen, allow_unverified, threshold,
+            unsure_band, long,
+        )  # fmt: skip
         replay_golden(classifier)
         if mapped:
             mapped.check_in_place()
@@ -148,10 +162,33 @@ class Classifier:
         return cls.load(folder, *asked)
 
     def encode(self, text: str) -> tuple[list[int], bool]:
-        """Token ids, at most ``max_length``, and whether the message was cut."""
-        limit = self.manifest.max_length
-        ids = self.tokenizer.encode(text, limit + 1)
-        return ids[:limit], len(ids) > limit
+        """Token ids that are read, and whether the message has more."""
+        tokens = self._encode([text])
+        return tokens.row(0).tolist(), bool(tokens.truncated[0])
+
+    def _encode(self, texts: Sequence[str]) -> TokenBatch:
+        """Encoded by as many threads as it takes to keep a GPU busy; a CPU needs one."""
+
+        def encode(part: Sequence[str]) -> TokenBatch:
+            return encode_long(self.tokenizer, part, self.manifest.max_length, self.long)
+
+        step = -(-len(texts) // self.encoders)
+        if step == len(texts):
+            return encode(texts)
+        parts = [texts[start : start + step] for start in range(0, len(texts), step)]
+        with ThreadPoolExecutor(len(parts)) as pool:
+            return TokenBatch.join(list(pool.map(encode, parts)))
+
+    def _read(self, tokens: TokenBatch) -> np.ndarray:
+        """Logits ``(N, K)`` that decide on N texts, by their tokens that are read."""
+        if self.long != WINDOWS:
+            return self.logits(tokens)
+        return window_logits(
+            self.logits,
+            lambda logits: self.decision.decide(logits)[1],
+            tokens,
+            self.manifest.max_length,
+        )
 
     def forget(self) -> None:
         """Drop what is remembered of earlier texts; labels do not change by it."""
@@ -202,20 +239,10 @@ class Classifier:
         distinct = list(number)
         known, logits, tokens, truncated = self._memory.look_up(distinct)
         new = np.flatnonzero(~known)
-        encoded = self._encode_batch([distinct[row] for row in new])
+        encoded = self._encode([distinct[row] for row in new])
         return Prepared(
             np.array(rows, dtype=np.int64), distinct, new, encoded, logits, tokens, truncated
         )
-
-    def _encode_batch(self, texts: list[str]) -> TokenBatch:
-        """Encoded by as many threads as it takes to keep a GPU busy; a CPU needs one."""
-        limit, step = self.manifest.max_length, -(-len(texts) // self.encoders) or 1
-        parts = [texts[start : start + step] for start in range(0, len(texts), step)]
-        if len(parts) < 2:
-            return self.tokenizer.encode_batch(texts, limit)
-        with ThreadPoolExecutor(len(parts)) as pool:
-            encoded = pool.map(lambda part: self.tokenizer.encode_batch(part, limit), parts)
-            return TokenBatch.join(list(encoded))
 
     def classify_prepared(self, prepared: "Prepared") -> Predictions:
         """Labels of the texts that were given to :meth:`prepare`, in their order."""
@@ -225,7 +252,7 @@ class Classifier:
         known, logits, *_ = self._memory.look_up(texts)
         unknown = np.flatnonzero(~known)
         if len(unknown):
-            logits[unknown] = self.logits(encoded.take(unknown))
+            logits[unknown] = self._read(encoded.take(unknown))
         prepared.logits[new] = logits
         prepared.tokens[new] = encoded.lengths
         prepared.truncated[new] = encoded.truncated
@@ -234,21 +261,21 @@ class Classifier:
             encoded.truncated[unknown],
         )  # fmt: skip
         rows = prepared.rows
+        best, scores, probabilities = self.decision.decide(prepared.logits[rows])
+        given = self.decision.given
         return Predictions(
-            *self.decide(prepared.logits[rows]),
+            [given[index] for index in best.tolist()],
+            scores,
+            probabilities,
             tokens=prepared.tokens[rows],
             truncated=prepared.truncated[rows],
             repeated=len(rows) - len(unknown),
+            reasons=self.decision.reasons(best),
         )
 
     def classify(self, texts: Sequence[str]) -> Predictions:
         """Label texts. The same text gets the same label and score in any company."""
         return self.classify_prepared(self.prepare(texts))
-
-    def decide(self, logits: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
-        """Labels, scores ``(N,)`` and probabilities ``(N, K)`` of logits ``(N, K)``."""
-        best, scores, probabilities = self.decision.decide(logits)
-        return [self.manifest.labels[index] for index in best], scores, probabilities
 
 
 def resolve_precision(bundle: Bundle, device: str, precision: str) -> str:

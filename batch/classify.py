@@ -35,9 +35,10 @@ from batch.output import (
 )
 from batch.rejects import NO_REJECTS, Allowance, check_rejects_path, encode_rejects, rejects_path
 from batch.rows import TextTable
+from batch.rules import BUNDLES_RULES, Rules
 from batch.source import Source, open_source
 from batch.summary import Summary, count
-from batch.table import DEFAULT_LAYOUT, Layout
+from batch.table import DEFAULT_LAYOUT, Layout, expand_columns
 from batch.windows import classify_window, encode_windows, read_windows
 
 COMMIT_SECONDS = 5.0  # between two commit points, or as long as a window takes
@@ -60,6 +61,7 @@ class Job:
     layout: Layout = DEFAULT_LAYOUT
     precision: str = "fp32 on cpu"  # what the labels are computed in
     drops_stale: bool = False  # forget an interrupted run of another input, bundle or options
+    rules: Rules = BUNDLES_RULES  # by which they are given
 
 
 def classify_file(job: Job, bundle: Bundle, load: Callable[[], Classifier]) -> Summary:
@@ -91,7 +93,7 @@ def _label_to_stream(job: Job, bundle: Bundle, load) -> Summary:
     with open_source(job.source) as source:
         table = _open_table(job, source, bundle)
         name = "standard output" if job.out == STANDARD_OUTPUT else job.out
-        summary = Summary(bundle.manifest, table.text_name, name, "")
+        summary = Summary(bundle.manifest, table.text_name, name, "", rules=job.rules)
         classifier = _load(load, bundle, summary)
         with open_stream(job.out) as file:
             write_all(file, table.header())
@@ -104,9 +106,14 @@ def _label_to_stream(job: Job, bundle: Bundle, load) -> Summary:
 
 def _label_to_file(job: Job, source: Source, target: Path, bundle: Bundle, load) -> Summary:
     table = _open_table(job, source, bundle)
-    settings = {**table.settings, "--precision": job.precision}
+    settings = {
+        **table.settings, "--columns": ",".join(job.columns), "--precision": job.precision,
+        **job.rules.settings(bundle.manifest),
+    }  # fmt: skip
     origin = source.identity and Origin(source.identity, settings, bundle.digest)
-    summary = Summary(bundle.manifest, table.text_name, job.out, str(rejects_path(target)))
+    summary = Summary(
+        bundle.manifest, table.text_name, job.out, str(rejects_path(target)), rules=job.rules
+    )
     journal = Journal(target, job.out, origin)
     with contextlib.closing(journal):
         try:
@@ -186,10 +193,9 @@ def _label_windows(
 
 
 def _open_table(job: Job, source: Source, bundle: Bundle) -> TextTable:
-    labels = bundle.manifest.labels
-    return open_table(
-        source, job.out, job.dialect, job.text_column, job.columns, labels, job.layout
-    )
+    labels = job.rules.decision(bundle.manifest).given
+    columns = expand_columns(job.columns, bundle.manifest.labels)
+    return open_table(source, job.out, job.dialect, job.text_column, columns, labels, job.layout)
 
 
 def _load(load: Callable[[], Classifier], bundle: Bundle, summary: Summary) -> Classifier:

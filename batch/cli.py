@@ -1,13 +1,21 @@
 """``spam-batch``: label a file, or one message."""
 
 import logging
+from dataclasses import asdict
 from functools import partial
 
 import click
 
 from batch import __version__, cli_tools
 from batch.command import Cli, show_log
-from batch.options import layout_options, make_dialect, make_layout
+from batch.options import (
+    layout_options,
+    long_option,
+    make_dialect,
+    make_layout,
+    make_rules,
+    rule_options,
+)
 
 log = logging.getLogger("batch")
 
@@ -51,7 +59,9 @@ def main() -> None:
 @click.option("--force", is_flag=True, help="With --out-dir: what was labelled already, too.")
 @_bundle
 @click.option("--columns", default="label,score", show_default=True,
-    help="Columns to append, of label, score, tokens, truncated.")  # fmt: skip
+    help="Columns to append, of label, score, probability (one for each class), tokens, "
+    "truncated, reason.")  # fmt: skip
+@rule_options
 @layout_options
 @click.option("--max-rejects", default="0", show_default=True, metavar="N|P%",
     help="Bad records to set aside, in OUT's .rejects.csv; more stop the run.")  # fmt: skip
@@ -99,14 +109,16 @@ def classify(
         make_layout(**layout),
     )
     opened = open_bundle(bundle, expect_digest)
+    rules = make_rules(**layout)
+    rules.decision(opened.manifest)  # refused here, not once a file
     precision = resolve_precision(opened, device, precision)
     load = partial(
-        Classifier.load, bundle, device, threads, precision, allow_unverified=allow_unverified
+        Classifier.load, bundle, device, threads, precision, allow_unverified, **asdict(rules)
     )
     jobs = [
         Job(
             name, target, make_dialect(name, **layout), layout["text_column"], ours, allowance,
-            restart, progress, form, f"{precision} on {wanted_device(device)}",
+            restart, progress, form, f"{precision} on {wanted_device(device)}", rules=rules,
         )
         for name, target in zip(inputs, outs, strict=True)
     ]  # fmt: skip
@@ -123,6 +135,7 @@ def classify(
 @main.command()
 @click.argument("input_", metavar="INPUT")
 @_bundle
+@long_option
 @layout_options
 @_device
 @_threads
@@ -150,8 +163,9 @@ def estimate(
         layout=make_layout(**layout), precision=precision,
     )  # fmt: skip
     load = partial(
-        Classifier.load, bundle, device, threads, precision, allow_unverified=allow_unverified
-    )
+        Classifier.load, bundle, device, threads, precision, allow_unverified,
+        long=layout["long"],
+    )  # fmt: skip
     for line in estimate_file(job, opened, load).lines(input_):
         click.echo(line)
 
@@ -177,12 +191,15 @@ def _pair(inputs, out: str | None, out_dir: str | None, force: bool):
 @main.command()
 @click.argument("message")
 @_bundle
+@rule_options
 @_device
 @_threads
 @_precision
 @_digest
 @_unverified
-def text(message, bundle, device, threads, precision, expect_digest, allow_unverified) -> None:
+def text(
+    message, bundle, device, threads, precision, expect_digest, allow_unverified, **rules
+) -> None:
     """Label one MESSAGE: prints label, a tab, and the score.
 
     \b
@@ -192,9 +209,10 @@ def text(message, bundle, device, threads, precision, expect_digest, allow_unver
     from batch.bundle import open_bundle
     from batch.classifier import Classifier
 
+    chosen = make_rules(**rules)
     open_bundle(bundle, expect_digest)
     classifier = Classifier.load(
-        bundle, device, threads, precision, allow_unverified=allow_unverified
+        bundle, device, threads, precision, allow_unverified, **asdict(chosen)
     )
     result = classifier.classify([message])
     if classifier.session.note:

@@ -65,7 +65,7 @@ def _label_all(
     statuses: list[int] = []
     what: Counter[str] = Counter()
     for job in jobs:
-        options = describe_options(job)
+        options = describe_options(job) | job.rules.settings(bundle.manifest)
         done = None if force else read_done(job.out)
         if done and done.is_of(job.source, job.out, bundle.digest, options):
             said = f", with {done.rejects:,} rejected" if done.rejects else ""

@@ -1,4 +1,4 @@
-"""The options that say what an input looks like, and the dialect and layout that they make."""
+"""Options that several commands have: what an input looks like, and how it is decided on."""
 
 import click
 
@@ -22,6 +22,19 @@ _OTHERS = (
     click.option("--max-record-bytes", type=click.IntRange(1), default=64 << 20,
         show_default=True, help="A longer record is a bad one."),
 )  # fmt: skip
+_LONG = click.option(
+    "--long", type=click.Choice(["head", "tail", "windows"]), default="head", show_default=True,
+    help="What is read of a message of more than max_length tokens: the first, the last, or all "
+    "in windows, of which the one with the highest score decides.",
+)  # fmt: skip
+_RULES = (
+    click.option("--threshold", type=float, metavar="P",
+        help="Score from which the positive label is given. Default: the bundle's."),
+    click.option("--unsure-band", metavar="LOW,HIGH",
+        help="Scores from LOW to below HIGH get the label unsure; none: no score does. Default: "
+        "the bundle's."),
+    _LONG,
+)  # fmt: skip
 _TYPED = {"\\t": "\t", "tab": "\t"}
 
 
@@ -37,6 +50,30 @@ def csv_options(command):
     for option in reversed(_CSV):
         command = option(command)
     return command
+
+
+def long_option(command):
+    """Give a command ``--long``, whose cost it tells."""
+    return _LONG(command)
+
+
+def rule_options(command):
+    """Give a command the options of how a message becomes a label."""
+    for option in reversed(_RULES):
+        command = option(command)
+    return command
+
+
+def make_rules(long, threshold=None, unsure_band=None, **_):
+    """How a message becomes a label.
+
+    Raises:
+        UsageError: --unsure-band is no band.
+    """
+    from batch.rules import OF_BUNDLE, Rules, parse_band
+
+    band = OF_BUNDLE if unsure_band is None else parse_band(unsure_band)
+    return Rules(threshold, band, long)
 
 
 def make_dialect(name: str, delimiter, quote, no_quote, escape, encoding, **_):

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from batch.bundle import Manifest
 from batch.checkpoint import Progress
 from batch.inference import InferenceSession
+from batch.long import describe_cut
+from batch.rules import BUNDLES_RULES, Rules
 
 PARTIAL = "WARNING: the model was trained on an incomplete copy of its data"
 
@@ -25,6 +27,13 @@ class Summary:
     precision: str = ""
     repeated: int = 0  # records of this run whose text had been seen before
     warnings: list[str] = field(default_factory=list)
+    rules: Rules = BUNDLES_RULES
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """Rows of each label that a row can get, those of none too."""
+        given = self.rules.decision(self.manifest).given
+        return {name: self.progress.labels.get(name, 0) for name in given}
 
     def counts(self) -> dict:
         """The totals for a program that reads the log; records are rows and rejects together."""
@@ -33,12 +42,12 @@ class Summary:
             "records": done.records,
             "rows": done.rows,
             "rejects": done.rejects,
-            "labels": {name: done.labels.get(name, 0) for name in self.manifest.labels},
+            "labels": self.labels,
         }
 
     def lines(self) -> list[str]:
         done, manifest, session = self.progress, self.manifest, self.session
-        counts = ", ".join(f"{done.labels.get(name, 0):,} {name}" for name in manifest.labels)
+        counts = ", ".join(f"{number:,} {name}" for name, number in self.labels.items())
         rejected = f", {count(done.rejects, 'reject')}" if done.rejects else ""
         lines = [
             f"{count(done.records, 'record')} in, {count(done.rows, 'row')} out{rejected}: "
@@ -56,7 +65,7 @@ class Summary:
                 lines.append(f"{count(self.repeated, 'repeated text')} ({share:.1f} %)")
         lines.append(f"weights: {manifest.weights}")
         if done.truncated:
-            cut = f"cut to {manifest.max_length} tokens"
+            cut = describe_cut(self.rules.long, manifest.max_length)
             lines.append(f"{count(done.truncated, 'message')} {cut}")
         if done.blank_lines:
             lines.append(f"{count(done.blank_lines, 'blank line')} skipped")

@@ -61,6 +61,7 @@ def write_manifest(folder: Path, source: Source, precisions: list[str]) -> None:
         weights=config.weights["statement"],
         variants={precision: FILES[precision] for precision in precisions},
         files=files,
+        unsure_band=config.unsure_band,
         training={key: metrics[key] for key in ("accuracy", "messages", "data")},
         made_by={
             "versions": package_versions("torch", "onnx", "onnxscript", "onnxruntime"),

@@ -1,6 +1,7 @@
 """The files of a bundle's variants: written with what a lone file needs to explain itself."""
 
 import json
+import os
 from pathlib import Path
 
 import onnx
@@ -52,6 +53,8 @@ def save_model(proto: onnx.ModelProto, path: Path) -> None:
             copy, path, save_as_external_data=True, all_tensors_to_one_file=True,
             location=path.name + EXTERNAL_SUFFIX, size_threshold=1024,
         )  # fmt: skip
+        # onnx makes it for its owner alone; who may read the graph may read the tensors.
+        os.chmod(path.with_name(path.name + EXTERNAL_SUFFIX), path.stat().st_mode & 0o777)
     else:
         onnx.save_model(proto, path)
     onnx.checker.check_model(str(path))

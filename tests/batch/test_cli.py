@@ -124,7 +124,8 @@ def test_a_delimiter_that_is_none(invoke, option, message):
         (
             ("in.csv", "--out", "o", "--columns", "x"),
             2,
-            "--columns: there is no 'x'; choose from label, score, tokens, truncated",
+            "--columns: there is no 'x'; choose from label, score, probability, tokens, "
+            "truncated, reason",
         ),
         (("in.csv", "--out", "/dev/full"), 74, "writing /dev/full: No space left on device"),
     ],

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 
+from batch.drift import check_reference
 from batch.errors import BundleError
 from batch.onnx_file import external_files
 
@@ -51,6 +52,7 @@ class Manifest:
     files: dict[str, FileEntry]
     training: dict = field(default_factory=dict)  # metrics of the run
     made_by: dict = field(default_factory=dict)  # versions, data and weight hashes
+    reference: dict = field(default_factory=dict)  # what the data gave, for drift
 
     def to_json(self) -> str:
         values = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
@@ -218,6 +220,7 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
         "threshold": 0 <= manifest.threshold <= 1,
         "temperature": manifest.temperature > 0,
         "max_length": manifest.max_length >= 1,
+        "reference": check_reference(manifest.reference),
         "variants": all(name in manifest.files for name in manifest.variants.values()),
         "files": TOKENIZER in manifest.files
         and all(

@@ -1,15 +1,14 @@
 """Label many files into a folder: each by itself, the classifier loaded once."""
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 
 from batch.bundle import Bundle
 from batch.classifier import Classifier
 from batch.classify import Job, classify_file
-from batch.done import Done, Fingerprint, read_done, write_done
 from batch.errors import SpamBatchError
+from batch.run_manifest import describe_options, read_manifest_if_good
 
 log = logging.getLogger("batch")
 
@@ -51,15 +50,16 @@ def label_files(
     what: Counter[str] = Counter()
     for job in jobs:
         options = describe_options(job)
-        done = None if force else read_done(job.out)
+        done = None if force else read_manifest_if_good(job.out)
         if done and done.is_of(job.source, job.out, bundle.digest, options):
-            said = f", with {done.rejects:,} rejected" if done.rejects else ""
+            rejects = done.counts["rejects"]
+            said = f", with {rejects:,} rejected" if rejects else ""
             log.info("%s: was labelled already%s", job.source, said)
-            statuses.append(REJECTED if done.rejects else 0)
+            statuses.append(REJECTED if rejects else 0)
             what["skipped"] += 1
             continue
         try:
-            statuses.append(_label(job, bundle, load_once, options))
+            statuses.append(_label(job, bundle, load_once))
             what["labelled"] += 1
         except SpamBatchError as error:
             if load_once.error:
@@ -74,45 +74,11 @@ def label_files(
     return min(statuses, key=WORST_FIRST.index)
 
 
-def _label(job: Job, bundle: Bundle, load: LoadOnce, options: dict[str, str]) -> int:
-    before = _stat(job.source)
+def _label(job: Job, bundle: Bundle, load: LoadOnce) -> int:
     summary = classify_file(job, bundle, load)
     first, *rest = summary.lines()
     log.info("%s: %s", job.source, first, extra={"counts": summary.counts()})
     for line in rest:
         if line.startswith(("WARNING", "rejected")):
             log.info("%s: %s", job.source, line)
-    rejects = summary.progress.rejects
-    try:
-        prints = Fingerprint.of(job.source), Fingerprint.of(job.out)
-        if before == _stat(job.source):
-            write_done(job.out, Done(bundle.digest, options, *prints, rejects))
-    except OSError as error:  # the output stands; the next run does it again
-        log.warning("%s: cannot note that it was labelled: %s", job.source, error.strerror)
-    return REJECTED if rejects else 0
-
-
-def _stat(path: str) -> tuple[int, ...] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def describe_options(job: Job) -> dict[str, str]:
-    """What an output depends on, input and bundle apart."""
-    dialect, layout = job.dialect, job.layout
-    return {
-        "--text-column": job.text_column or "",
-        "--columns": ",".join(job.columns),
-        "--delimiter": dialect.delimiter.decode("latin-1"),
-        "--quote": (dialect.quote or b"").decode("latin-1"),
-        "--escape": (dialect.escape or b"").decode("latin-1"),
-        "--format": layout.format or "",
-        "--encoding": layout.encoding.name,
-        "--no-header": str(not layout.has_header),
-        "--overwrite-columns": str(layout.overwrite),
-        "--max-record-bytes": str(layout.max_record_bytes),
-        "--max-rejects": job.allowance.typed,
-    }
+    return REJECTED if summary.progress.rejects else 0

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from batch.bundle import Manifest
+from batch.bundle import Bundle, Manifest
 from batch.checkpoint import Progress
+from batch.drift import Shift, find_drift
 from batch.inference import InferenceSession
 
 
@@ -11,7 +12,7 @@ from batch.inference import InferenceSession
 class Summary:
     """Totals of the whole input, and the speed of this run, which may be its last part."""
 
-    manifest: Manifest
+    bundle: Bundle
     text_column: str  # its name
     out: str  # as it is typed, or "standard output"
     rejects: str  # file with the rejected records, if there are any
@@ -22,6 +23,15 @@ class Summary:
     precision: str = ""
     repeated: int = 0  # records of this run whose text had been seen before
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.bundle.manifest
+
+    @property
+    def drift(self) -> list[Shift] | None:
+        """How the rows differ from the training data; None if the bundle does not say."""
+        return find_drift(self.manifest, self.progress.labels, self.progress.tally)
 
     def counts(self) -> dict:
         """The totals for a program that reads the log; records are rows and rejects together."""
@@ -58,6 +68,7 @@ class Summary:
         if done.blank_lines:
             lines.append(f"{count(done.blank_lines, 'blank line')} skipped")
         lines += [f"WARNING: {warning}" for warning in self.warnings]
+        lines += [f"WARNING: {shift.sentence()}" for shift in self.drift or () if shift.is_out]
         if session and session.note:
             lines.append(f"WARNING: {session.note}")
         if manifest.training.get("data", {}).get("is_partial"):

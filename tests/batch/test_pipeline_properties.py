@@ -64,7 +64,8 @@ def label(stub, stub_bundle):
             summary = classify_file(job, bundle, lambda: classifier)
             rejects = folder / "out.rejects.csv"
             found = rejects.read_bytes() if rejects.exists() else b""
-            names = ["in.csv", "out.csv", "out.rejects.csv"][: 3 if found else 2]
+            names = ["in.csv", "out.csv", "out.csv.run.json", "out.rejects.csv"]
+            names = names[: 4 if found else 3]
             assert sorted(os.listdir(folder)) == names
             assert (folder / "in.csv").read_bytes() == data
             return out.read_bytes(), found, summary

@@ -45,7 +45,7 @@ def test_F86_many_at_once(case, wanted):
     codes = {process.wait(timeout=120) for process in started}
     assert codes <= {3, 75} and 3 in codes
     assert (case.out.read_bytes(), case.rejects.read_bytes()) == wanted
-    assert case.names == ["in.csv", "out.csv", "out.rejects.csv"]
+    assert case.names == ["in.csv", "out.csv", "out.csv.run.json", "out.rejects.csv"]
 
 
 def test_F87_the_same_input_twice(case, wanted):

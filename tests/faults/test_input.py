@@ -160,7 +160,7 @@ def test_a_share_is_judged_at_the_end(case, finish, share, code):
 def test_rejects_of_an_earlier_run_do_not_stay(case, wanted):
     assert case.run().returncode == 3
     done = label(case, b"text\na\n")
-    assert (done.returncode, case.names) == (0, ["in.csv", "out.csv"])
+    assert (done.returncode, case.names) == (0, ["in.csv", "out.csv", "out.csv.run.json"])
 
 
 def test_F59_the_text_column_is_missing(case):

@@ -123,9 +123,9 @@ def write_checkpoint(target: Path, checkpoint: Checkpoint) -> None:
     replace_file(checkpoint_path(target), text.encode("ascii"), target, ".checkpoint")
 
 
-def replace_file(path: Path, data: bytes, target: Path, kind: str) -> None:
+def replace_file(path: Path, data: bytes, target: Path, kind: str, mode: int = 0o600) -> None:
     """Replace a small file beside ``target``: the old one or the new one is there, and whole."""
-    temporary = write_beside(target, data, kind, 0o600)
+    temporary = write_beside(target, data, kind, mode)
     try:
         os.replace(temporary, path)
     except BaseException:

@@ -7,7 +7,7 @@ import click
 
 from batch import __version__, cli_tools
 from batch.command import Cli, show_log
-from batch.options import layout_options, make_dialect, make_layout
+from batch.options import layout_options, make_dialect, make_layout, metrics_option
 
 log = logging.getLogger("batch")
 
@@ -64,9 +64,10 @@ def main() -> None:
 @click.option("--quiet", is_flag=True, help="Say nothing unless something is wrong.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text",
     show_default=True, help="json: one object a line on standard error.")  # fmt: skip
+@metrics_option
 def classify(
     inputs, out, out_dir, force, bundle, columns, max_rejects, restart, device, threads,
-    precision, expect_digest, allow_unverified, quiet, log_format, **layout,
+    precision, expect_digest, allow_unverified, quiet, log_format, seen, **layout,
 ) -> None:  # fmt: skip
     """Label every record of INPUT, a CSV, JSON Lines or Parquet file; - is standard input.
 
@@ -110,8 +111,9 @@ def classify(
         for name, target in zip(inputs, outs, strict=True)
     ]  # fmt: skip
     if out_dir is not None:
-        click.get_current_context().exit(label_files(jobs, opened, load, force))
+        click.get_current_context().exit(label_files(jobs, opened, load, force, seen.add))
     summary = classify_file(jobs[0], opened, load)
+    seen.add(summary)
     for number, line in enumerate(summary.lines()):
         log.info("%s", line, extra={} if number else {"counts": summary.counts()})
     if summary.progress.rejects:
@@ -200,6 +202,7 @@ def text(message, bundle, device, threads, precision, expect_digest, allow_unver
     click.echo(f"{result.labels[0]}\t{result.scores[0]:.6f}")
 
 
+main.add_command(cli_tools.audit)
 main.add_command(cli_tools.doctor)
 main.add_command(cli_tools.info)
 main.add_command(cli_tools.report)

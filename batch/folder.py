@@ -9,6 +9,7 @@ from batch.classifier import Classifier
 from batch.classify import Job, classify_file
 from batch.errors import SpamBatchError
 from batch.run_manifest import describe_options, read_manifest_if_good
+from batch.summary import Summary
 
 log = logging.getLogger("batch")
 
@@ -36,9 +37,15 @@ class LoadOnce:
 
 
 def label_files(
-    jobs: Iterable[Job], bundle: Bundle, load: Callable[[], Classifier], force: bool = False
+    jobs: Iterable[Job],
+    bundle: Bundle,
+    load: Callable[[], Classifier],
+    force: bool = False,
+    seen: Callable[[Summary], None] = lambda summary: None,
 ) -> int:
     """Do the jobs in order, except those done already; returns the worst exit status.
+
+    ``seen`` gets the summary of each that was labelled.
 
     A job that fails is said and does not stop the others; that the bundle cannot be loaded does.
 
@@ -59,7 +66,9 @@ def label_files(
             what["skipped"] += 1
             continue
         try:
-            statuses.append(_label(job, bundle, load_once))
+            summary = _label(job, bundle, load_once)
+            seen(summary)
+            statuses.append(REJECTED if summary.progress.rejects else 0)
             what["labelled"] += 1
         except SpamBatchError as error:
             if load_once.error:
@@ -74,11 +83,11 @@ def label_files(
     return min(statuses, key=WORST_FIRST.index)
 
 
-def _label(job: Job, bundle: Bundle, load: LoadOnce) -> int:
+def _label(job: Job, bundle: Bundle, load: LoadOnce) -> Summary:
     summary = classify_file(job, bundle, load)
     first, *rest = summary.lines()
     log.info("%s: %s", job.source, first, extra={"counts": summary.counts()})
     for line in rest:
         if line.startswith(("WARNING", "rejected")):
             log.info("%s: %s", job.source, line)
-    return REJECTED if summary.progress.rejects else 0
+    return summary

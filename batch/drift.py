@@ -19,7 +19,7 @@ PSI_LIMIT = 0.2
 # one-sided for an index.
 RATE_DEVIATE = 3.2905
 INDEX_DEVIATE = 3.0902
-LEAST_EXPECTED = 5  # messages in a bin; thinner ones are joined, as for any chi-square test
+LEAST_EXPECTED = 10  # messages in a bin; thinner ones are joined: of few, chance makes much
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,12 @@ def find_drift(manifest, labels: dict[str, int], tally: Tally) -> list[Shift] | 
         return None
     if not rows:
         return []
-    effective = reference["effective_messages"]
+    effective, rates = reference["effective_messages"], reference["labels"]
+    if len(rates) == 2 and manifest.positive_label in rates:  # the other's says the same
+        rates = {manifest.positive_label: rates[manifest.positive_label]}
     shifts = [
         compare_rate(f"label {name}", labels.get(name, 0), rows, rate, effective)
-        for name, rate in reference["labels"].items()
+        for name, rate in rates.items()
     ]
     histograms = {}
     if len(reference["scores"]) == SCORE_BINS:
@@ -89,15 +91,14 @@ def find_drift(manifest, labels: dict[str, int], tally: Tally) -> list[Shift] | 
 def compare_rate(what: str, count: int, rows: int, rate: float, effective: float) -> Shift:
     """A share of N rows against a rate that was found on M messages.
 
-    The band is Wilson's interval around the rate, for the number of messages that has the
-    variance of the difference, 1 / (1/N + 1/M): a small input has a wide one.
+    The band is where a score test (Wilson, Probable inference, 1927) with Yates' correction
+    lets the share be, for the variance of a difference, p (1 - p) (1/N + 1/M): that of a small
+    input is wide. Half a message more of each kind keeps a rate from being 0 or 1.
     """
-    messages = 1 / (1 / rows + 1 / effective)
-    square = RATE_DEVIATE**2
-    middle = (rate + square / (2 * messages)) / (1 + square / messages)
-    spread = rate * (1 - rate) / messages + square / (4 * messages**2)
-    half = RATE_DEVIATE * math.sqrt(spread) / (1 + square / messages)
-    low, high = max(middle - half, 0.0), min(middle + half, 1.0)
+    smoothed = (rate * effective + 0.5) / (effective + 1)
+    deviation = math.sqrt(smoothed * (1 - smoothed) * (1 / rows + 1 / effective))
+    half = RATE_DEVIATE * deviation + 0.5 / rows
+    low, high = max(smoothed - half, 0.0), min(smoothed + half, 1.0)
     value = count / rows
     return Shift(what, value, rate, low, high, not low <= value <= high)
 
@@ -112,6 +113,8 @@ def compare_histogram(
     stability index, 2018). The band ends at ``PSI_LIMIT``, or where chance does, if that is more.
     """
     rows = int(sum(counts))
+    if not rows:
+        return None
     groups = join_bins(shares, LEAST_EXPECTED / min(rows, effective))
     if len(groups) < 2:
         return None

@@ -44,11 +44,11 @@ def parse(name: str = "spam.prom") -> dict[str, float]:
     for line in text.splitlines():
         if line.startswith("# "):
             kind, name = line.split()[1:3]
-            assert kind in ("HELP", "TYPE") and (kind == "HELP" or name not in typed)
-            typed.add(name)
+            assert kind in ("HELP", "TYPE") and (kind, name) not in typed
+            typed.add((kind, name))
             continue
         match = SAMPLE.fullmatch(line)
-        assert match and match["name"] in typed, line
+        assert match and ("TYPE", match["name"]) in typed, line
         key, _, value = line.rpartition(" ")
         assert key not in found
         found[key] = float(value)

@@ -36,7 +36,7 @@ def test_bins():
 
 @pytest.mark.parametrize("different", [0, 1, KEPT - 1, KEPT, 100_000])
 def test_different_texts(different):
-    texts = [b"message number %d" % (number % max(different, 1)) for number in range(150_000)]
+    texts = [b"message number %d" % (number % max(different, 1)) for number in range(200_000)]
     texts = texts if different else []
     found = Tally().add(np.zeros(len(texts)), np.zeros(len(texts), int), texts).distinct
     assert found == different if different < KEPT else abs(found / different - 1) < 0.05

@@ -54,7 +54,7 @@ def parse(name: str = "spam.prom") -> dict[str, float]:
         found[key] = float(value)
     try:
         from prometheus_client.parser import text_string_to_metric_families
-    except ImportError:
+    except ImportError:  # of the extra dev
         return found
     samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
     assert sorted(sample.value for sample in samples) == sorted(found.values())

@@ -16,7 +16,7 @@ from batch import __version__
 from batch.errors import BundleError, InputError, StorageError, UsageError
 from batch.output import create_file, sync_folder, write_all
 from batch.source import Identity
-from batch.tally import Tally
+from batch.tally import Tally, encode_bytes
 
 FORMAT = "spam-batch checkpoint"
 FORMAT_VERSION = 2
@@ -119,7 +119,7 @@ def temporary_name(target: Path, kind: str = "") -> str:
 def write_checkpoint(target: Path, checkpoint: Checkpoint) -> None:
     """Replace the checkpoint of ``target``: the old one or the new one is there, and whole."""
     body = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(checkpoint)}
-    text = json.dumps({**body, "sha256": _digest(body)}, indent=1) + "\n"
+    text = json.dumps({**body, "sha256": _digest(body)}, indent=1, default=encode_bytes) + "\n"
     replace_file(checkpoint_path(target), text.encode("ascii"), target, ".checkpoint")
 
 
@@ -183,7 +183,8 @@ def read_checkpoint(target: Path) -> Checkpoint | None:
 
 
 def _digest(body: dict) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode("ascii")).hexdigest()
+    text = json.dumps(body, sort_keys=True, default=encode_bytes)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def _read_own_file(path: Path) -> bytes:

@@ -6,7 +6,16 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from batch.tally import KEPT, SCORE_BINS, TOKEN_EDGES, Tally, count_scores, count_tokens, hash_texts
+from batch.tally import (
+    KEPT,
+    SCORE_BINS,
+    TOKEN_EDGES,
+    Tally,
+    count_scores,
+    count_tokens,
+    encode_bytes,
+    hash_texts,
+)
 
 
 def test_it_does_not_depend_on_the_windows_and_is_read_back():
@@ -18,7 +27,7 @@ def test_it_does_not_depend_on_the_windows_and_is_read_back():
     for start in range(0, 9000, 700):
         part = slice(start, start + 700)
         found = found.add(scores[part], tokens[part], texts[part])
-        found = Tally.from_json(json.loads(json.dumps(asdict(found))))
+        found = Tally.from_json(json.loads(json.dumps(asdict(found), default=encode_bytes)))
     assert found == whole
     assert sum(whole.scores) == sum(whole.tokens) == 9000
     halves = [Tally().add(scores[at::2], tokens[at::2], texts[at::2]) for at in (0, 1)]
@@ -46,5 +55,5 @@ def test_hashes_are_the_same_everywhere():
     assert [f"{value:016x}" for value in hash_texts([b"", b"a"]).tolist()] == [
         "0000000000000000", hash_texts([b"a"])[0].tobytes()[::-1].hex()
     ]  # fmt: skip
-    many = hash_texts(b"%d" % number for number in range(100_000))
+    many = hash_texts([b"%d" % number for number in range(100_000)])
     assert len(np.unique(many)) == 100_000

@@ -136,7 +136,7 @@ def test_F93_a_read_only_home_and_folder(case, unshare, wanted):
         capture_output=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 3, done.stderr
-    assert (case.folder / "names").read_text() == "out.csv\nout.rejects.csv\n"
+    assert (case.folder / "names").read_text() == "out.csv\nout.csv.run.json\nout.rejects.csv\n"
     assert (case.out.read_bytes(), case.rejects.read_bytes()) == wanted
 
 

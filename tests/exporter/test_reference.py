@@ -1,10 +1,12 @@
 """The bundle's reference for drift: held-out messages in the mix that the data had."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from batch.drift import check_reference
-from exporter.reference import weigh
+from exporter.reference import make_reference, weigh
 
 
 def test_balanced_sets_are_weighed_to_the_mix_of_the_data():
@@ -32,3 +34,12 @@ def test_a_label_that_no_held_out_message_has():
     )  # fmt: skip
     assert found["mix"] == {"a": 0.25, "b": 0.75}
     assert found["labels"] == {"a": 0.25, "b": 0.75, "c": 0.0}
+
+
+def test_a_run_of_before_has_none(caplog):
+    source = SimpleNamespace(config=SimpleNamespace(data={"rows": 7}))
+    assert make_reference(source) == {}
+    assert caplog.messages == [
+        "WARNING: this run does not say how many messages of each label its data had, so "
+        "spam-batch will not look for drift; train it again to have that"
+    ]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from batch.decision import Decision
+from batch.drift import check_reference
 from batch.errors import BundleError
 from batch.onnx_file import external_files
 
@@ -55,6 +56,7 @@ class Manifest:
     training: dict = field(default_factory=dict)  # metrics of the run
     made_by: dict = field(default_factory=dict)  # versions, data and weight hashes
     unsure_band: list | None = None  # two probabilities; scores between get the label unsure
+    reference: dict = field(default_factory=dict)  # what the data gave, for drift
 
     def to_json(self) -> str:
         values = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
@@ -304,6 +306,7 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
         "temperature": manifest.temperature > 0,
         "unsure_band": _is_band(manifest),
         "max_length": manifest.max_length >= 1,
+        "reference": check_reference(manifest.reference),
         "variants": all(name in manifest.files for name in manifest.variants.values()),
         "files": TOKENIZER in manifest.files
         and all(

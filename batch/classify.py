@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from batch.ahead import read_ahead
 from batch.bundle import Bundle
-from batch.checkpoint import Origin, Progress
+from batch.checkpoint import Course, Origin, Progress
 from batch.classifier import Classifier
 from batch.dialect import Dialect
 from batch.errors import (
@@ -36,6 +36,7 @@ from batch.output import (
 from batch.rejects import NO_REJECTS, Allowance, check_rejects_path, encode_rejects, rejects_path
 from batch.rows import TextTable
 from batch.rules import BUNDLES_RULES, Rules
+from batch.run_manifest import check_manifest_path, describe_run, manifest_path, utc_now
 from batch.source import Source, open_source
 from batch.summary import Summary, count
 from batch.table import DEFAULT_LAYOUT, Layout, expand_columns
@@ -78,8 +79,10 @@ def classify_file(job: Job, bundle: Bundle, load: Callable[[], Classifier]) -> S
         return _label_to_stream(job, bundle, load)
     target = resolve_target(job.out)
     check_not_input(job.out, [job.source])
-    check_not_input(str(rejects_path(target)), [job.source])
+    for path in (rejects_path(target), manifest_path(target)):
+        check_not_input(str(path), [job.source])
     check_rejects_path(target)
+    check_manifest_path(target)
     with hold_lock(target), open_source(job.source) as source:
         return _label_to_file(job, source, target, bundle, load)
 
@@ -93,7 +96,7 @@ def _label_to_stream(job: Job, bundle: Bundle, load) -> Summary:
     with open_source(job.source) as source:
         table = _open_table(job, source, bundle)
         name = "standard output" if job.out == STANDARD_OUTPUT else job.out
-        summary = Summary(bundle.manifest, table.text_name, name, "", rules=job.rules)
+        summary = Summary(bundle, table.text_name, name, "", rules=job.rules)
         classifier = _load(load, bundle, summary)
         with open_stream(job.out) as file:
             write_all(file, table.header())
@@ -111,14 +114,15 @@ def _label_to_file(job: Job, source: Source, target: Path, bundle: Bundle, load)
         **job.rules.settings(bundle.manifest),
     }  # fmt: skip
     origin = source.identity and Origin(source.identity, settings, bundle.digest)
-    summary = Summary(
-        bundle.manifest, table.text_name, job.out, str(rejects_path(target)), rules=job.rules
-    )
+    summary = Summary(bundle, table.text_name, job.out, str(rejects_path(target)), rules=job.rules)
+    started = utc_now()
     journal = Journal(target, job.out, origin)
     with contextlib.closing(journal):
         try:
             if journal.resume(job.restart, job.drops_stale):
-                summary.progress = journal.progress
+                course = journal.progress.course
+                course = replace(course, resumed=course.resumed + 1)
+                summary.progress = replace(journal.progress, course=course)
                 _say_resumed(job, summary.progress)
             if not summary.progress.is_complete:
                 if journal.was_resumed:
@@ -127,11 +131,16 @@ def _label_to_file(job: Job, source: Source, target: Path, bundle: Bundle, load)
                     table.go_to(summary.progress.offset, summary.progress.line)
                 classifier = _load(load, bundle, summary)
                 if not journal.was_resumed:
-                    journal.start(table.header(), Progress(table.offset, table.line))
+                    begun = Progress(table.offset, table.line, course=Course(started))
+                    journal.start(table.header(), begun)
                     summary.progress = journal.progress
                 _label_rest(job, source, table, classifier, summary, journal)
             _check_end(job, source, summary)
-            journal.publish(table.finish)
+            given = source.fingerprint()
+            journal.publish(
+                table.finish,
+                lambda *made: describe_run(job, summary, table, (given, *made)).to_json(),
+            )
         except BaseException as error:
             journal.stop(keep=not isinstance(error, ChangedInputError | BrokenInputError))
             raise
@@ -154,6 +163,10 @@ def _label_windows(
 ) -> Iterator[tuple[bytes, bytes, Progress]]:
     """Rows, rejects and what is done with them, for each window, and once more at the end."""
     start, before = time.monotonic(), summary.progress
+    session = classifier.session
+    course = replace(
+        before.course, device=session.device, threads=session.threads, onnxruntime=session.version
+    )
     done = before
     # Three threads: one reads, one encodes, this one asks the model and writes.
     windows = encode_windows(read_ahead(read_windows(table, before.records)), classifier)
@@ -175,6 +188,10 @@ def _label_windows(
                 truncated=done.truncated + int(predictions.truncated.sum()),
                 blank_lines=before.blank_lines + window.blank_lines,
                 labels=dict(Counter(done.labels) + Counter(predictions.labels)),
+                tally=done.tally.add(
+                    predictions.scores, predictions.tokens, [record.text for record in window.good]
+                ),
+                course=replace(course, seconds=course.seconds + time.monotonic() - start),
             )
             yield table.rows(window.good, predictions), encode_rejects(bad), done
             summary.labelled = done.records - before.records

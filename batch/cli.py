@@ -14,6 +14,7 @@ from batch.options import (
     make_dialect,
     make_layout,
     make_rules,
+    metrics_option,
     rule_options,
 )
 
@@ -74,9 +75,10 @@ def main() -> None:
 @click.option("--quiet", is_flag=True, help="Say nothing unless something is wrong.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text",
     show_default=True, help="json: one object a line on standard error.")  # fmt: skip
+@metrics_option
 def classify(
     inputs, out, out_dir, force, bundle, columns, max_rejects, restart, device, threads,
-    precision, expect_digest, allow_unverified, quiet, log_format, **layout,
+    precision, expect_digest, allow_unverified, quiet, log_format, seen, **layout,
 ) -> None:  # fmt: skip
     """Label every record of INPUT, a CSV, JSON Lines or Parquet file; - is standard input.
 
@@ -123,8 +125,9 @@ def classify(
         for name, target in zip(inputs, outs, strict=True)
     ]  # fmt: skip
     if out_dir is not None:
-        click.get_current_context().exit(label_files(jobs, out_dir, opened, load, force))
+        click.get_current_context().exit(label_files(jobs, out_dir, opened, load, force, seen.add))
     summary = classify_file(jobs[0], opened, load)
+    seen.add(summary)
     for number, line in enumerate(summary.lines()):
         counts = {} if number else {"counts": summary.counts()}
         log.log(level_of(line), "%s", line, extra=counts)
@@ -220,6 +223,7 @@ def text(
     click.echo(f"{result.labels[0]}\t{result.scores[0]:.6f}")
 
 
+main.add_command(cli_tools.audit)
 main.add_command(cli_tools.doctor)
 main.add_command(cli_tools.info)
 main.add_command(cli_tools.report)

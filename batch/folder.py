@@ -1,7 +1,6 @@
 """Label many files into a folder: each by itself, the classifier loaded once."""
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -10,10 +9,10 @@ from pathlib import Path
 from batch.bundle import Bundle
 from batch.classifier import Classifier
 from batch.classify import Job, classify_file
-from batch.done import Done, Fingerprint, read_done, write_done
 from batch.errors import SpamBatchError
 from batch.lock import hold_lock
-from batch.summary import level_of
+from batch.run_manifest import describe_options, read_manifest_if_good
+from batch.summary import Summary, level_of
 
 log = logging.getLogger("batch")
 
@@ -46,8 +45,11 @@ def label_files(
     bundle: Bundle,
     load: Callable[[], Classifier],
     force: bool = False,
+    seen: Callable[[Summary], None] = lambda summary: None,
 ) -> int:
     """Do the jobs in order, except those done already; returns the worst exit status.
+
+    ``seen`` gets the summary of each that was labelled.
 
     A job that fails is said and does not stop the others; that the bundle cannot be loaded does.
 
@@ -55,27 +57,34 @@ def label_files(
         SpamBatchError: another run labels into ``folder``, or the bundle is not usable.
     """
     with hold_lock(Path(folder)):
-        return _label_all(jobs, bundle, load, force)
+        return _label_all(jobs, bundle, load, force, seen)
 
 
 def _label_all(
-    jobs: Iterable[Job], bundle: Bundle, load: Callable[[], Classifier], force: bool
+    jobs: Iterable[Job],
+    bundle: Bundle,
+    load: Callable[[], Classifier],
+    force: bool,
+    seen: Callable[[Summary], None],
 ) -> int:
     load_once = LoadOnce(load)
     statuses: list[int] = []
     what: Counter[str] = Counter()
     for job in jobs:
-        options = describe_options(job) | job.rules.settings(bundle.manifest)
-        done = None if force else read_done(job.out)
+        options = describe_options(job, bundle.manifest)
+        done = None if force else read_manifest_if_good(job.out)
         if done and done.is_of(job.source, job.out, bundle.digest, options):
-            said = f", with {done.rejects:,} rejected" if done.rejects else ""
-            level = logging.WARNING if done.rejects else logging.INFO
+            rejects = done.counts["rejects"]
+            said = f", with {rejects:,} rejected" if rejects else ""
+            level = logging.WARNING if rejects else logging.INFO
             log.log(level, "%s: was labelled already%s", job.source, said)
-            statuses.append(REJECTED if done.rejects else 0)
+            statuses.append(REJECTED if rejects else 0)
             what["skipped"] += 1
             continue
         try:
-            statuses.append(_label(job, bundle, load_once, options))
+            summary = _label(job, bundle, load_once)
+            seen(summary)
+            statuses.append(REJECTED if summary.progress.rejects else 0)
             what["labelled"] += 1
         except SpamBatchError as error:
             if load_once.error:
@@ -90,8 +99,7 @@ def _label_all(
     return min(statuses, key=WORST_FIRST.index)
 
 
-def _label(job: Job, bundle: Bundle, load: LoadOnce, options: dict[str, str]) -> int:
-    before = _stat(job.source)
+def _label(job: Job, bundle: Bundle, load: LoadOnce) -> Summary:
     # What an interrupted run kept of another input or bundle is worth nothing to a folder's run.
     summary = classify_file(replace(job, drops_stale=True), bundle, load)
     first, *rest = summary.lines()
@@ -99,37 +107,4 @@ def _label(job: Job, bundle: Bundle, load: LoadOnce, options: dict[str, str]) ->
     for line in rest:
         if line.startswith(("WARNING", "rejected")):
             log.log(level_of(line), "%s: %s", job.source, line)
-    rejects = summary.progress.rejects
-    try:
-        prints = Fingerprint.of(job.source), Fingerprint.of(job.out)
-        if before == _stat(job.source):
-            write_done(job.out, Done(bundle.digest, options, *prints, rejects))
-    except OSError as error:  # the output stands; the next run does it again
-        log.warning("%s: cannot note that it was labelled: %s", job.source, error.strerror)
-    return REJECTED if rejects else 0
-
-
-def _stat(path: str) -> tuple[int, ...] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def describe_options(job: Job) -> dict[str, str]:
-    """What an output depends on, input and bundle apart."""
-    dialect, layout = job.dialect, job.layout
-    return {
-        "--text-column": job.text_column or "",
-        "--columns": ",".join(job.columns),
-        "--delimiter": dialect.delimiter.decode("latin-1"),
-        "--quote": (dialect.quote or b"").decode("latin-1"),
-        "--escape": (dialect.escape or b"").decode("latin-1"),
-        "--format": layout.format or "",
-        "--encoding": layout.encoding.name,
-        "--no-header": str(not layout.has_header),
-        "--overwrite-columns": str(layout.overwrite),
-        "--max-record-bytes": str(layout.max_record_bytes),
-        "--max-rejects": job.allowance.typed,
-    }
+    return summary

@@ -277,6 +277,7 @@ class JsonTable(TextTable):
         check_ours(source.name, [], self.text_name, columns)
         line_end = (first and first.line_end) or b"\n"
         self._writer = JsonRowWriter(columns, labels, line_end, layout.overwrite)
+        self.text_in_output = self.text_name
         self.settings |= {"--text-column": self.text_name, "--columns": ",".join(columns)}
 
     def _make_reader(self, **options) -> JsonLinesReader:

@@ -1,5 +1,7 @@
 """Options that several commands have: what an input looks like, and how it is decided on."""
 
+import functools
+
 import click
 
 _CSV = (
@@ -129,3 +131,18 @@ def make_layout(format_, encoding, no_header, overwrite_columns, max_record_byte
     return Layout(
         format_, parse_encoding(encoding), not no_header, overwrite_columns, max_record_bytes
     )
+
+
+def metrics_option(command):
+    """Give a command ``--metrics-file``, and itself ``seen``, which wants its summaries."""
+
+    @click.option("--metrics-file", metavar="FILE",
+        help="Write what the run did for Prometheus' node exporter, also if it fails.")  # fmt: skip
+    @functools.wraps(command)
+    def run(*args, metrics_file, **options):
+        from batch.metrics import writing_metrics
+
+        with writing_metrics(metrics_file) as seen:
+            return command(*args, seen=seen, **options)
+
+    return run

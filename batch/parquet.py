@@ -66,6 +66,7 @@ class ParquetTable:
             self._file = parquet.ParquetFile(file, page_checksum_verification=True)
         names = self._file.schema_arrow.names
         self.text_name = names[find_text_column(name, names, text_column)]
+        self.text_in_output = self.text_name
         if names.count(self.text_name) > 1:
             raise InputError(f"{name}: more than one column is called {show(self.text_name)}")
         check_ours(name, names, self.text_name, columns, overwrite)

@@ -31,6 +31,7 @@ class TextTable:
 
     Attributes:
         text_name: the text column, as a message names it.
+        text_in_output: the text column, as one would type it to read the output again.
         settings: option -> value, what a run that goes on must have in common.
         offset, line: where the next record stands.
         blank_lines: skipped since the reading began, or was begun again.
@@ -38,6 +39,7 @@ class TextTable:
     """
 
     text_name: str
+    text_in_output: str
 
     def __init__(
         self,
@@ -139,6 +141,7 @@ class CsvTable(TextTable):
         # A last line without an end gets the first one's.
         self._line_end = header.record.line_end or b"\n"
         self.text_name = header.names[header.text_column].strip()
+        self.text_in_output = _find_in_output(header, layout)
         self.settings |= {
             "--delimiter": dialect.delimiter.decode("latin-1"),
             "--quote": (dialect.quote or b"").decode("latin-1"),
@@ -200,3 +203,11 @@ class CsvTable(TextTable):
         if not dropped:
             return [record.raw for record in records]
         return [drop_fields(record.raw, self._dialect, dropped) for record in records]
+
+
+def _find_in_output(header: Header, layout: Layout) -> str:
+    """The text column's name, or where that is not unique, its number in the output."""
+    name = header.names[header.text_column]
+    if layout.has_header and header.names.count(name) == 1:
+        return name
+    return str(header.text_column + 1 - sum(at < header.text_column for at in header.dropped))

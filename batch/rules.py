@@ -46,6 +46,18 @@ class Rules:
             "--long": self.long,
         }
 
+    @classmethod
+    def of_settings(cls, settings: dict[str, str], manifest: Manifest) -> "Rules":
+        """The rules that :meth:`settings` described, of the same bundle."""
+        own = BUNDLES_RULES.settings(manifest)
+        given = {name: settings[name] for name in own if settings[name] != own[name]}
+        threshold, band = given.get("--threshold"), given.get("--unsure-band")
+        return cls(
+            threshold and float(threshold),
+            parse_band(band) if band else OF_BUNDLE,
+            settings["--long"],
+        )
+
 
 BUNDLES_RULES = Rules()
 

@@ -3,8 +3,9 @@
 import logging
 from dataclasses import dataclass, field
 
-from batch.bundle import Manifest
+from batch.bundle import Bundle, Manifest
 from batch.checkpoint import Progress
+from batch.drift import Shift, find_drift
 from batch.inference import InferenceSession
 from batch.long import describe_cut
 from batch.rules import BUNDLES_RULES, Rules
@@ -16,7 +17,7 @@ PARTIAL = "WARNING: the model was trained on an incomplete copy of its data"
 class Summary:
     """Totals of the whole input, and the speed of this run, which may be its last part."""
 
-    manifest: Manifest
+    bundle: Bundle
     text_column: str  # its name
     out: str  # as it is typed, or "standard output"
     rejects: str  # file with the rejected records, if there are any
@@ -34,6 +35,15 @@ class Summary:
         """Rows of each label that a row can get, those of none too."""
         given = self.rules.decision(self.manifest).given
         return {name: self.progress.labels.get(name, 0) for name in given}
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.bundle.manifest
+
+    @property
+    def drift(self) -> list[Shift] | None:
+        """How the rows differ from the training data; None if the bundle does not say."""
+        return find_drift(self.manifest, self.progress.labels, self.progress.tally)
 
     def counts(self) -> dict:
         """The totals for a program that reads the log; records are rows and rejects together."""
@@ -70,6 +80,7 @@ class Summary:
         if done.blank_lines:
             lines.append(f"{count(done.blank_lines, 'blank line')} skipped")
         lines += [f"WARNING: {warning}" for warning in self.warnings]
+        lines += [f"WARNING: {shift.sentence()}" for shift in self.drift or () if shift.is_out]
         if session and session.note:
             lines.append(f"WARNING: {session.note}")
         if manifest.training.get("data", {}).get("is_partial"):

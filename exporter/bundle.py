@@ -8,6 +8,7 @@ import numpy as np
 
 from batch.bundle import GOLDEN, MANIFEST, FileEntry, Manifest, file_entries
 from batch.errors import OutputError
+from exporter.reference import make_reference
 from exporter.rows import NASTY_TEXTS, Source
 from exporter.variants import FILES, open_variant
 from exporter.verify import Rows, run_batches, torch_logits
@@ -70,6 +71,7 @@ def write_manifest(folder: Path, source: Source, precisions: list[str]) -> None:
             "model_sha256": hash_file(source.run / WEIGHTS),
             "weights": config.weights,
         },
+        reference=make_reference(source),
     )
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
 

@@ -175,6 +175,7 @@ def train(options: RunOptions) -> dict:
         "lines": data_file.lines,
         "is_partial": data_file.is_partial,
         "rows": len(frame),
+        "labels": {name: int(counts[name]) for name in labels},  # before balancing
     }
     outcome = judge(trained.model, trained.sets, parts, labels, positive, options.max_blocked)
     metrics = {

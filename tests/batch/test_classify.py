@@ -67,7 +67,9 @@ def label(classifier: Classifier, tmp_path: Path):
         summary = classify_file(job, classifier.bundle, lambda: classifier)
         assert summary.session is classifier.session
         assert source.read_bytes() == data
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == [
+            "in.csv", "out.csv", "out.csv.run.json"
+        ]  # fmt: skip
         return out.read_bytes(), summary
 
     return run
@@ -326,7 +328,7 @@ def test_the_summary(classifier, make_bundle, monkeypatch):
     done = Progress(
         records=1234, rejects=1, labels=labels, truncated=2, blank_lines=1, is_complete=True
     )
-    summary = Summary(classifier.manifest, "message", "out.csv", "out.rejects.csv", done)
+    summary = Summary(classifier.bundle, "message", "out.csv", "out.rejects.csv", done)
     rest = [
         "weights: none, the graph is a sum",
         "2 messages cut to 32 tokens",
@@ -350,7 +352,7 @@ def test_the_summary(classifier, make_bundle, monkeypatch):
     partial_data = make_bundle(training={"data": {"is_partial": True}})
     other = Classifier.load(partial_data, "cpu", 1)
     monkeypatch.setattr(other.session, "note", "no GPU; running on the CPU")
-    empty = Summary(other.manifest, "text", "standard output", "")
+    empty = Summary(other.bundle, "text", "standard output", "")
     empty.session, empty.precision = other.session, "fp32"
     assert empty.lines() == [
         "0 records in, 0 rows out: 0 ham, 0 spam",
@@ -370,5 +372,5 @@ def test_the_summary_of_one_record(label, classifier):
         "text column: Message",
     ]
     done = Progress(records=1, labels={"spam": 1}, truncated=1, blank_lines=2)
-    one = Summary(classifier.manifest, "text", "o", "", done)
+    one = Summary(classifier.bundle, "text", "o", "", done)
     assert one.lines()[3:5] == ["1 message cut to 32 tokens", "2 blank lines skipped"]

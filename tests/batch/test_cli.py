@@ -199,7 +199,7 @@ def test_cron(bundle, tmp_path):
     closing = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command]
     subprocess.run(closing, cwd=tmp_path, env={}, check=True, timeout=120)
     assert (tmp_path / "out.csv").read_bytes() == LABELLED
-    assert sorted(os.listdir(tmp_path)) == ["in.csv", "out.csv"]
+    assert sorted(os.listdir(tmp_path)) == ["in.csv", "out.csv", "out.csv.run.json"]
 
 
 def test_a_reader_that_goes_away(bundle):
@@ -277,7 +277,7 @@ def test_a_signal_that_was_ignored_stays_ignored(begun, tmp_path):
     _, said = process.communicate(timeout=120)  # ends the input
     assert process.returncode == 0, said
     assert (tmp_path / "out.csv").read_bytes().count(b"\n") == 3 * 8000
-    assert os.listdir(tmp_path) == ["out.csv"]
+    assert sorted(os.listdir(tmp_path)) == ["out.csv", "out.csv.run.json"]
 
 
 @pytest.fixture

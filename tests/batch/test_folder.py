@@ -75,7 +75,7 @@ def test_a_folder_then_the_same_folder_with_one_more(run, loads):
     assert read("out/a.csv") == read("out/b.csv") == LABELLED
     assert gzip.decompress(read("out/c.csv.gz")) == LABELLED
     assert sorted(os.listdir("out")) == [
-        ".a.csv.done.json", ".b.csv.done.json", ".c.csv.gz.done.json", "a.csv", "b.csv", "c.csv.gz"
+        "a.csv", "a.csv.run.json", "b.csv", "b.csv.run.json", "c.csv.gz", "c.csv.gz.run.json"
     ]  # fmt: skip
     write("in/b.jsonl", data=b'{"text":"a, b"}\n')
     assert run("in", "--out-dir", "out") == (
@@ -105,9 +105,9 @@ def test_nothing_to_do_loads_no_model(run, loads):
         lambda: write("out/a.csv", data=LABELLED + b"more\n"),
         lambda: write("out/a.csv", data=LABELLED.replace(b"ham", b"ham"[::-1])),
         lambda: os.unlink("out/a.csv"),
-        lambda: write("out/.a.csv.done.json", data=b"{"),
-        lambda: write("out/.a.csv.done.json", data=b"[1]"),
-        lambda: os.unlink("out/.a.csv.done.json"),
+        lambda: write("out/a.csv.run.json", data=b'{\n "format": "spam-batch run"'),
+        lambda: write("out/a.csv.run.json", data=b'{\n "format": "spam-batch run"}'),
+        lambda: os.unlink("out/a.csv.run.json"),
     ],
 )
 def test_what_has_changed_is_labelled_again(run, change):
@@ -139,9 +139,10 @@ def test_other_options_label_again(run, args):
 def test_another_bundle_labels_again(run, make_bundle):
     write("in/a.csv")
     run("in", "--out-dir", "out")
-    path = "out/.a.csv.done.json"
+    path = "out/a.csv.run.json"
     done = json.loads(read(path))
-    write(path, data=json.dumps({**done, "bundle": "0" * 64}).encode())
+    done["bundle"]["digest"] = "0" * 64
+    write(path, data=json.dumps(done, indent=1).encode())
     assert run("in", "--out-dir", "out")[1][-1] == "1 file: 1 labelled, 0 skipped, 0 failed"
 
 
@@ -163,7 +164,9 @@ def test_one_bad_file_does_not_stop_the_others(run):
             "4 files: 1 labelled, 0 skipped, 3 failed",
         ],
     )
-    assert [name for name in os.listdir("out") if not name.startswith(".")] == ["c.csv"]
+    assert [name for name in sorted(os.listdir("out")) if not name.startswith(".")] == [
+        "c.csv", "c.csv.run.json"
+    ]  # fmt: skip
 
 
 def test_rejects_are_told_each_time(run):

@@ -55,7 +55,7 @@ def write_bundle(folder: Path, **changes) -> Path:
 
 
 class StubSession:
-    device, threads, note = "cpu", 1, None
+    device, threads, note, version = "cpu", 1, None, "none"
 
 
 class StubClassifier:

@@ -27,7 +27,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 .PHONY: help install train export classify test test-faults check bench bench-train bench-memory bench-starter bench-export build docs clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -95,7 +95,7 @@ bench-starter: $(VENV)/.has-run ## Print the starter's figures on DATA=: several
 build: $(VENV)/.has-dev ## Build wheel and source archive into dist/
 	$(BIN)/python -m build --no-isolation --outdir dist .
 
-docs: $(VENV)/.has-run ## Write docs/cli.md and docs/spam-batch.1 from the code
+docs: $(VENV)/.has-run ## Write docs/cli.md, docs/cli-training.md and docs/spam-batch.1 from the code
 	$(BIN)/python docs/make_cli.py
 
 clean: ## Remove .venv and build files; data, runs and models stay

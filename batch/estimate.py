@@ -28,6 +28,7 @@ class Estimate:
 
     records: int  # in the file
     sampled: int
+    bad: int  # of the sampled ones
     is_exact: bool  # the records were counted
     new_texts: int  # that the model would have to look at
     load_seconds: float
@@ -39,6 +40,10 @@ class Estimate:
     def lines(self, name: str) -> list[str]:
         about = "" if self.is_exact else "about "
         share = 100 * (1 - self.new_texts / self.records) if self.records else 0.0
+        bad = (
+            f"{count(self.bad, 'record')} of those read cannot be; classify ends at the first, or "
+            "sets them aside with --max-rejects"
+        )
         return [
             f"{name}: {about}{count(self.records, 'record')} "
             f"({self.sampled:,} read), {share:.0f} % of them texts that came before",
@@ -46,6 +51,7 @@ class Estimate:
             f"about {_duration(self.seconds)} in all, "
             f"of which {_duration(self.load_seconds)} to load",
             f"memory: {self.peak_bytes / 1e6:,.0f} MB at most",
+            *([bad] if self.bad else []),
         ]
 
 
@@ -83,6 +89,7 @@ def estimate(job: Job, bundle: Bundle, load: Callable[[], Classifier]) -> Estima
     return Estimate(
         records=total,
         sampled=len(records),
+        bad=len(records) - len(texts),
         is_exact=is_exact,
         new_texts=new,
         load_seconds=load_seconds,

@@ -52,14 +52,22 @@ def _is_dump(path: Path) -> bool:
 
 
 def name_outputs(inputs: Sequence[str], folder: str) -> list[str]:
-    """Where each input goes: the folder, and the input's own name.
+    """Where each input goes: the folder, which is made, and the input's own name.
 
     Raises:
-        OutputError: no such folder.
+        OutputError: the folder cannot be made.
         UsageError: two of them would be the same file, or one the rejects of another.
     """
-    if not os.path.isdir(folder):
-        raise OutputError(f"the folder {folder} does not exist; make it first")
+    try:
+        os.mkdir(folder)
+    except FileExistsError:
+        if not os.path.isdir(folder):
+            raise OutputError(f"{folder} is not a folder; give another --out-dir") from None
+    except FileNotFoundError:
+        parent = os.path.dirname(os.path.abspath(folder))
+        raise OutputError(f"the folder {parent} does not exist; make it first") from None
+    except OSError as error:
+        raise OutputError(f"cannot create {folder}: {error.strerror}") from None
     sources: dict[str, str] = {}
     outputs = [str(Path(folder) / Path(name).name) for name in inputs]
     for name, out in zip(inputs, outputs, strict=True):

@@ -110,8 +110,11 @@ def _encode(option: str, value: str, encoding: str) -> bytes:
     from batch.encoding import parse_encoding
 
     codec = parse_encoding(encoding).codec
+    typed = _TYPED.get(value, value)
+    if len(typed) != 1:
+        raise click.UsageError(f"--{option}: {value!r} is not one character")
     try:
-        return _TYPED.get(value, value).encode(codec)
+        return typed.encode(codec)
     except UnicodeEncodeError:
         raise click.UsageError(f"--{option}: {value!r} cannot be written in {codec}") from None
 

@@ -48,11 +48,18 @@ def check_not_input(out: str, inputs: list[str]) -> None:
     Raises:
         OutputError: they are the same file.
     """
+    if out == STANDARD_OUTPUT:
+        return
+    try:
+        target = os.stat(out)
+    except OSError:
+        return  # there is none yet
     for name in inputs:
-        if STANDARD_OUTPUT not in (name, out) and Path(out).exists() and Path(name).exists():
-            found = Path(out).stat()
-            if stat.S_ISREG(found.st_mode) and os.path.samestat(found, Path(name).stat()):
-                raise OutputError(f"{out} is the input {name}; give another --out")
+        with contextlib.suppress(OSError):
+            source = os.fstat(0) if name == STANDARD_OUTPUT else os.stat(name)
+            if stat.S_ISREG(target.st_mode) and os.path.samestat(target, source):
+                said = "standard input" if name == STANDARD_OUTPUT else f"the input {name}"
+                raise OutputError(f"{out} is {said}; give another --out")
 
 
 def write_all(file: BinaryIO, data: bytes) -> None:

@@ -97,7 +97,9 @@ class Allowance:
         where = f"{name}: line {record.line}, byte offset {record.offset}: {record.problem}"
         if allowed == 0:
             raise InputError(f"{where}; to set bad records aside, type --max-rejects 10, or 1%")
-        raise InputError(f"{where}; --max-rejects {self.typed} were rejected before it")
+        raise InputError(
+            f"{where}; as many as --max-rejects {self.typed} allows were rejected before it"
+        )
 
     def check_total(self, name: str, rejects: int, records: int) -> None:
         """Judge the whole.

@@ -184,7 +184,7 @@ def find_text_column(
         if lowered.count(candidate) > 1:
             raise InputError(
                 f"{name}: more than one column is called {candidate!r}; columns: {listed}; "
-                "name one with --text-column"
+                "give the number of one with --text-column"
             )
         if candidate in lowered:
             return lowered.index(candidate)

@@ -1,4 +1,4 @@
-"""Write docs/cli.md and docs/spam-batch.1 from the code: ``make docs``."""
+"""Write docs/cli.md, docs/cli-training.md and docs/spam-batch.1 from the code: ``make docs``."""
 
 import inspect
 import re
@@ -9,6 +9,8 @@ import click
 
 from batch import __version__, errors
 from batch.cli import main
+from exporter.cli import main as export_main
+from trainer.cli import main as train_main
 
 NOT_HERE = (errors.SpamBatchError, errors.UnavailableError)  # the latter is of spam-train
 DOCS = Path(__file__).resolve().parent
@@ -24,11 +26,16 @@ OTHER_STATUSES = {
 }
 
 
-def command_contexts() -> list[click.Context]:
-    """``spam-batch`` itself, then each command, by name."""
-    top = click.Context(main, info_name="spam-batch", max_content_width=WIDTH, terminal_width=WIDTH)
-    commands = sorted(main.commands.items())
-    return [top, *(click.Context(command, top, name) for name, command in commands)]
+def command_contexts(group=main, name="spam-batch", above=None) -> list[click.Context]:
+    """A group itself, then each of its commands, by name."""
+    top = click.Context(group, above, info_name=name, max_content_width=WIDTH, terminal_width=WIDTH)
+    found = [top]
+    for inner, command in sorted(group.commands.items()):
+        if isinstance(command, click.Group):
+            found += command_contexts(command, inner, top)
+        else:
+            found.append(click.Context(command, top, inner))
+    return found
 
 
 def exit_statuses() -> dict[int, str]:
@@ -46,12 +53,23 @@ def write_markdown() -> str:
         "Made by `make docs` from the code; a test keeps it so. `spam-batch COMMAND --help` says "
         "the same.",
     ]
-    for context in command_contexts():
-        lines = [line.rstrip() for line in context.get_help().splitlines()]
-        parts.append(f"## {context.command_path}\n\n```text\n" + "\n".join(lines) + "\n```")
+    parts += map(write_help, command_contexts())
     rows = "\n".join(f"| {status} | {text} |" for status, text in exit_statuses().items())
     parts.append(f"## Exit status\n\n| exit | meaning |\n| --- | --- |\n{rows}")
     return "\n\n".join(parts) + "\n"
+
+
+def write_help(context: click.Context) -> str:
+    lines = [line.rstrip() for line in context.get_help().splitlines()]
+    return f"## {context.command_path}\n\n```text\n" + "\n".join(lines) + "\n```"
+
+
+def write_training_markdown() -> str:
+    contexts = command_contexts(train_main, "spam-train")
+    contexts += command_contexts(export_main, "spam-export")
+    title = "# spam-train and spam-export on the command line"
+    note = "Made by `make docs` from the code; a test keeps it so."
+    return "\n\n".join([title, note, *map(write_help, contexts)]) + "\n"
 
 
 def write_man() -> str:
@@ -99,7 +117,11 @@ def roff(text: str) -> str:
 
 
 if __name__ == "__main__":
-    made = {DOCS / "cli.md": write_markdown(), DOCS / "spam-batch.1": write_man()}
+    made = {
+        DOCS / "cli.md": write_markdown(),
+        DOCS / "cli-training.md": write_training_markdown(),
+        DOCS / "spam-batch.1": write_man(),
+    }
     if "--check" in sys.argv:
         old = [path for path, text in made.items() if path.read_text(encoding="utf-8") != text]
         sys.exit(

@@ -89,7 +89,8 @@ def parse_precisions(text: str) -> tuple[str, ...]:
 def verify(folder: Path, run: Path, device: str, quiet: bool) -> None:
     """Check every variant of BUNDLE against PyTorch on this machine.
 
-    A variant that falls short is removed from the bundle, and the exit status is 78.
+    A variant that falls short is removed from the bundle, and the exit status is 78. Where
+    bundle.json says something else than the run, of labels or lengths, every variant does.
 
     \b
     Example:

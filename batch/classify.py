@@ -36,6 +36,7 @@ from batch.output import (
 from batch.rejects import NO_REJECTS, Allowance, check_rejects_path, encode_rejects, rejects_path
 from batch.rows import TextTable
 from batch.source import Source, open_source
+from batch.spans import Span
 from batch.summary import Summary, count
 from batch.table import DEFAULT_LAYOUT, Layout
 from batch.windows import classify_window, read_windows
@@ -59,6 +60,7 @@ class Job:
     progress: bool = True  # show a bar, on a terminal
     layout: Layout = DEFAULT_LAYOUT
     precision: str = "fp32 on cpu"  # what the labels are computed in
+    span: Span | None = None  # of the source; None: all of it
 
 
 def classify_file(job: Job, bundle: Bundle, load: Callable[[], Classifier]) -> Summary:
@@ -104,6 +106,9 @@ def _label_to_stream(job: Job, bundle: Bundle, load) -> Summary:
 def _label_to_file(job: Job, source: Source, target: Path, bundle: Bundle, load) -> Summary:
     table = _open_table(job, source, bundle)
     settings = {**table.settings, "--precision": job.precision}
+    if job.span:
+        settings["part"] = str(job.span)
+        table.go_to(job.span.offset, job.span.line)
     origin = source.identity and Origin(source.identity, settings, bundle.digest)
     summary = Summary(bundle.manifest, table.text_name, job.out, str(rejects_path(target)))
     journal = Journal(target, job.out, origin)
@@ -147,7 +152,8 @@ def _label_windows(
     """Rows, rejects and what is done with them, for each window, and once more at the end."""
     start, before = time.monotonic(), summary.progress
     done = before
-    windows = read_windows(table, before.records, classifier)
+    last = job.span.records if job.span else None
+    windows = read_windows(table, before.records, classifier, last)
     with tqdm(
         total=table.size, initial=done.offset, unit="B", unit_scale=True,
         disable=None if job.progress else True,

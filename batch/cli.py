@@ -7,7 +7,7 @@ import click
 
 from batch import __version__, cli_tools
 from batch.command import Cli, show_log
-from batch.options import layout_options, make_dialect, make_layout
+from batch.options import layout_options, make_dialect, make_layout, ray_options
 
 log = logging.getLogger("batch")
 
@@ -61,12 +61,14 @@ def main() -> None:
 @_digest
 @_precision
 @_unverified
+@ray_options
 @click.option("--quiet", is_flag=True, help="Say nothing unless something is wrong.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text",
     show_default=True, help="json: one object a line on standard error.")  # fmt: skip
 def classify(
     inputs, out, out_dir, force, bundle, columns, max_rejects, restart, device, threads,
-    precision, expect_digest, allow_unverified, quiet, log_format, **layout,
+    precision, expect_digest, allow_unverified, engine, workers, part_bytes, quiet, log_format,
+    **layout,
 ) -> None:  # fmt: skip
     """Label every record of INPUT, a CSV, JSON Lines or Parquet file; - is standard input.
 
@@ -79,6 +81,7 @@ def classify(
       spam-batch classify inbox.csv --out labeled.csv
       spam-batch classify dump.csv.gz --out labeled.csv.zst --delimiter ';' --encoding cp1252
       spam-batch classify dumps/ --out-dir labeled/
+      spam-batch classify '/dumps/*.csv' --engine ray --out /dumps/labeled
       ssh mail cat dump.csv | spam-batch classify - --out - > labeled.csv
     """
     show_log("batch", quiet, log_format)
@@ -90,6 +93,9 @@ def classify(
     from batch.rejects import Allowance
     from batch.table import parse_columns
 
+    on_ray = engine == "ray"
+    if on_ray and out_dir is None:
+        out, out_dir = None, out
     inputs, outs = _pair(inputs, out, out_dir, force)
     progress = not quiet and log_format == "text"
     ours, allowance, form = (
@@ -98,17 +104,27 @@ def classify(
         make_layout(**layout),
     )
     opened = open_bundle(bundle, expect_digest)
-    precision = resolve_precision(opened, device, precision)
+    runs_in = ""
+    if not on_ray:  # this machine's device may be none of the workers'
+        precision = resolve_precision(opened, device, precision)
+        runs_in = f"{precision} on {wanted_device(device)}"
     load = partial(
         Classifier.load, bundle, device, threads, precision, allow_unverified=allow_unverified
     )
     jobs = [
         Job(
             name, target, make_dialect(name, **layout), layout["text_column"], ours, allowance,
-            restart, progress, form, f"{precision} on {wanted_device(device)}",
+            restart, progress, form, runs_in,
         )
         for name, target in zip(inputs, outs, strict=True)
     ]  # fmt: skip
+    if on_ray:
+        from batch.ray_engine import Request, label_on_ray
+
+        request = Request(
+            out_dir, device, precision, threads or 1, workers, part_bytes, allow_unverified, force
+        )
+        click.get_current_context().exit(label_on_ray(jobs, opened, request))
     if out_dir is not None:
         click.get_current_context().exit(label_files(jobs, opened, load, force))
     summary = classify_file(jobs[0], opened, load)

@@ -6,7 +6,7 @@ docs/formats.md describes the file.
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from batch import __version__
@@ -52,6 +52,7 @@ class Done:
     output: Fingerprint
     rejects: int
     version: str = __version__
+    counts: dict = field(default_factory=dict)  # as Summary.counts has them
 
     def is_of(self, source: str, out: str, bundle: str, options: dict[str, str]) -> bool:
         """True if labelling ``source`` into ``out`` would write what is there."""

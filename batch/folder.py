@@ -59,7 +59,7 @@ def label_files(
             what["skipped"] += 1
             continue
         try:
-            statuses.append(_label(job, bundle, load_once, options))
+            statuses.append(label_file(job, bundle, load_once, options))
             what["labelled"] += 1
         except SpamBatchError as error:
             if load_once.error:
@@ -74,7 +74,17 @@ def label_files(
     return min(statuses, key=WORST_FIRST.index)
 
 
-def _label(job: Job, bundle: Bundle, load: LoadOnce, options: dict[str, str]) -> int:
+def label_file(
+    job: Job,
+    bundle: Bundle,
+    load: Callable[[], Classifier],
+    options: dict[str, str],
+    contents: Fingerprint | None = None,
+) -> int:
+    """Label a file and note beside its output what that was made of; returns the exit status.
+
+    ``contents`` are the input's, if somebody has taken them already.
+    """
     before = _stat(job.source)
     summary = classify_file(job, bundle, load)
     first, *rest = summary.lines()
@@ -84,9 +94,10 @@ def _label(job: Job, bundle: Bundle, load: LoadOnce, options: dict[str, str]) ->
             log.info("%s: %s", job.source, line)
     rejects = summary.progress.rejects
     try:
-        prints = Fingerprint.of(job.source), Fingerprint.of(job.out)
+        prints = contents or Fingerprint.of(job.source), Fingerprint.of(job.out)
         if before == _stat(job.source):
-            write_done(job.out, Done(bundle.digest, options, *prints, rejects))
+            done = Done(bundle.digest, options, *prints, rejects, counts=summary.counts())
+            write_done(job.out, done)
     except OSError as error:  # the output stands; the next run does it again
         log.warning("%s: cannot note that it was labelled: %s", job.source, error.strerror)
     return REJECTED if rejects else 0
@@ -103,7 +114,8 @@ def _stat(path: str) -> tuple[int, ...] | None:
 def describe_options(job: Job) -> dict[str, str]:
     """What an output depends on, input and bundle apart."""
     dialect, layout = job.dialect, job.layout
-    return {
+    part = {"part": str(job.span)} if job.span else {}
+    return part | {
         "--text-column": job.text_column or "",
         "--columns": ",".join(job.columns),
         "--delimiter": dialect.delimiter.decode("latin-1"),

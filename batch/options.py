@@ -22,6 +22,24 @@ _OTHERS = (
     click.option("--max-record-bytes", type=click.IntRange(1), default=64 << 20,
         show_default=True, help="A longer record is a bad one."),
 )  # fmt: skip
+
+
+def _only_on_ray(context, option, value):
+    if value is not None and context.params.get("engine") != "ray":
+        raise click.UsageError(f"{option.opts[0]}: only with --engine ray")
+    return value
+
+
+_RAY = (
+    # Eager, so that those below know of it.
+    click.option("--engine", is_eager=True, type=click.Choice(["local", "ray"]), default="local",
+        show_default=True, help="ray: many machines, --out is a folder; see --workers."),
+    click.option("--workers", type=click.IntRange(1), callback=_only_on_ray,
+        help="With --engine ray, default: as many as there is room for, by --threads (1 each), "
+        "or one a GPU."),
+    click.option("--part-bytes", type=click.IntRange(1), callback=_only_on_ray,
+        help="With --engine ray: a larger file becomes several; default: 268435456."),
+)  # fmt: skip
 _TYPED = {"\\t": "\t", "tab": "\t"}
 
 
@@ -35,6 +53,13 @@ def layout_options(command):
 def csv_options(command):
     """Give a command those of a CSV file with a header."""
     for option in reversed(_CSV):
+        command = option(command)
+    return command
+
+
+def ray_options(command):
+    """Give a command those of a run on many machines."""
+    for option in reversed(_RAY):
         command = option(command)
     return command
 

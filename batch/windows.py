@@ -28,9 +28,14 @@ class Window:
     prepared: Prepared | None  # of the good ones' texts; None if that failed
 
 
-def read_windows(table: TextTable, before: int, classifier: Classifier) -> Iterator[Window]:
-    """All windows, their texts encoded; runs in a thread beside the model."""
-    while records := _read_window(table, before):
+def read_windows(
+    table: TextTable, before: int, classifier: Classifier, last: int | None = None
+) -> Iterator[Window]:
+    """All windows, their texts encoded; runs in a thread beside the model.
+
+    ``before`` records were read earlier; ``last`` is how many there are, where it is not all.
+    """
+    while records := read_window(table, before, last):
         before += len(records)
         good = [record for record in records if not record.problem]
         place = table.offset, table.line, table.blank_lines
@@ -46,7 +51,7 @@ def _prepare(classifier: Classifier, records: list[Record]) -> Prepared | None:
         return None  # it fails again where the record is looked for
 
 
-def _read_window(table: TextTable, before: int) -> list[Record]:
+def read_window(table: TextTable, before: int, last: int | None = None) -> list[Record]:
     """The next records; how many depends on nothing but their number and lengths.
 
     Raises:
@@ -54,11 +59,12 @@ def _read_window(table: TextTable, before: int) -> list[Record]:
     """
     records: list[Record] = []
     held = 0
-    while len(records) < WINDOW and held < WINDOW_BYTES:
+    room = WINDOW if last is None else min(WINDOW, last - before)
+    while len(records) < room and held < WINDOW_BYTES:
         is_long = held > len(records) * LONG_RECORD
         step = 1 if is_long else min(STEP, max(1, len(records)))
         try:
-            more = table.read(min(step, WINDOW - len(records)))
+            more = table.read(min(step, room - len(records)))
         except BrokenInputError as error:
             said = f"records read before it: {before + len(records):,}"
             raise BrokenInputError(f"{error}; {said}") from None

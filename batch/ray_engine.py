@@ -1,0 +1,252 @@
+"""Label files on many machines: Ray Data spreads the parts over workers and replaces dead ones."""
+
+import contextlib
+import json
+import logging
+import os
+import secrets
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from batch.bundle import Bundle
+from batch.classifier import Classifier
+from batch.classify import Job
+from batch.done import Done, done_path
+from batch.errors import BundleError, InternalError, SpamBatchError, StorageError, UsageError
+from batch.folder import REJECTED, WORST_FIRST
+from batch.inference import usable_cpus
+from batch.lock import hold_lock
+from batch.parts import NAME, Part, check_names, plan_parts, write_manifest
+from batch.ray_worker import Outcome, Setup, Worker
+from batch.selftest import choose_precision
+
+PART_BYTES = 256 << 20
+RETRIES = 3  # of a part whose worker died; more, and it is the part that kills them
+STORE_BYTES = 100 << 20  # of a cluster of our own; what goes through it is numbers
+
+log = logging.getLogger("batch")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a run on Ray was asked for, its files apart."""
+
+    folder: str
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int = 1  # of a worker
+    workers: int | None = None  # None: as many as there is room for
+    part_bytes: int | None = None
+    allow_unverified: bool = False
+    force: bool = False
+
+
+def label_on_ray(jobs: Sequence[Job], bundle: Bundle, request: Request) -> int:
+    """Label the files into a folder that all machines see; returns the worst exit status.
+
+    Raises:
+        SpamBatchError: another driver has the folder, the bundle or Ray is not usable, or
+            there is no room for the workers.
+    """
+    import ray  # noqa: F401  before anything is read, so that a missing one is said at once
+
+    manifest = Path(os.path.abspath(request.folder), NAME)
+    with hold_lock(manifest):
+        parts, statuses = _plan(jobs, bundle, request)
+        done = [None if request.force else part.find_done(bundle.digest) for part in parts]
+        todo = [number for number, found in enumerate(done) if not found]
+        what = Counter(skipped=len(parts) - len(todo))
+        for number in sorted(set(range(len(parts))) - set(todo)):
+            _say_skipped(parts[number], done[number])
+        if todo or statuses:
+            manifest.unlink(missing_ok=True)  # it would prove what is no longer so
+        for number in todo:
+            done_path(parts[number].job.out).unlink(missing_ok=True)
+        for outcome in _label(parts, todo, bundle, request) if todo else ():
+            part = parts[outcome.number]
+            for level, line, counts in outcome.said:
+                log.log(level, "%s", line, extra={"counts": counts} if counts else {})
+            if outcome.is_final:
+                raise _as_error(outcome)
+            if outcome.error:
+                log.error("error: %s", outcome.error)
+                statuses.append(outcome.exit_code)
+                continue
+            done[outcome.number] = found = part.find_done(bundle.digest)
+            if not found:
+                raise StorageError(
+                    f"{part.job.out}: a worker wrote it, and it is not here; {request.folder} must "
+                    "be a folder that all machines share"
+                )
+            what["labelled"] += 1
+        what["failed"] = len(statuses)
+        if what["labelled"]:
+            log.info("weights: %s", bundle.manifest.weights)
+        counts = ", ".join(f"{what[key]:,} {key}" for key in ("labelled", "skipped", "failed"))
+        log.info("%s: %s", f"{len(parts):,} part{'s' * (len(parts) != 1)}", counts)
+        if not statuses:
+            log.info("written: %s", write_manifest(request.folder, bundle, parts, done))
+    statuses += [REJECTED if found and found.rejects else 0 for found in done]
+    return min(statuses, key=WORST_FIRST.index)
+
+
+def _plan(jobs: Sequence[Job], bundle: Bundle, request: Request) -> tuple[list[Part], list[int]]:
+    """The parts of all files, and an exit status of each file that has none."""
+    parts: list[Part] = []
+    statuses: list[int] = []
+    part_bytes = request.part_bytes or PART_BYTES
+    for job in jobs:
+        # A worker has another working folder.
+        here = {"source": os.path.abspath(job.source), "out": os.path.abspath(job.out)}
+        job = replace(job, **here, progress=False)
+        try:
+            parts += plan_parts(job, bundle.manifest.labels, part_bytes)
+        except SpamBatchError as error:
+            log.error("error: %s", error)
+            statuses.append(error.exit_code)
+    check_names(parts)
+    return parts, statuses
+
+
+def _say_skipped(part: Part, done: Done) -> None:
+    said = f", with {done.rejects:,} rejected" if done.rejects else ""
+    log.info("%s: was labelled already%s", part.job.out, said)
+
+
+def _as_error(outcome: Outcome) -> SpamBatchError:
+    error = SpamBatchError(outcome.error)
+    error.exit_code = outcome.exit_code
+    return error
+
+
+def _label(
+    parts: Sequence[Part], todo: Sequence[int], bundle: Bundle, request: Request
+) -> Iterator[Outcome]:
+    """What became of each part, in the order in which they end."""
+    with _cluster() as resources:
+        import ray.data
+        from ray.exceptions import RayError
+
+        device = choose_device(request.device, resources)
+        room = count_workers(request, device, resources)
+        precision = request.precision
+        if precision == "auto":
+            precision = choose_precision(bundle, device)
+        parts = [
+            replace(part, job=replace(part.job, precision=f"{precision} on {device}"))
+            for part in parts
+        ]
+        folder = os.path.abspath(bundle.folder)
+        options = {"allow_unverified": request.allow_unverified}
+        load = partial(Classifier.load, folder, device, request.threads, precision, **options)
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        # In blocks of one, or a worker would hold many parts while others have none.
+        dataset = ray.data.from_items(list(todo), override_num_blocks=len(todo)).map_batches(
+            Worker,
+            batch_size=1,
+            fn_constructor_args=(Setup(folder, bundle.digest, load), parts),
+            compute=ray.data.ActorPoolStrategy(
+                size=min(room, len(todo)), max_tasks_in_flight_per_actor=1
+            ),
+            num_cpus=request.threads,
+            num_gpus=1 if device == "cuda" else None,
+            max_task_retries=RETRIES,
+        )
+        try:
+            for row in dataset.iter_rows():
+                yield Outcome(**json.loads(row["outcome"]))
+        except RayError as error:
+            raise InternalError(
+                f"Ray gave up: {type(error).__name__}; finished parts are kept, and the same "
+                "command goes on"
+            ) from None
+
+
+def choose_device(device: str, resources: dict[str, float]) -> str:
+    """``cpu`` or ``cuda``, for all workers alike: the machine of the driver may have no GPU.
+
+    Raises:
+        BundleError: CUDA is asked for and the cluster has none.
+    """
+    has_gpu = resources.get("GPU", 0) >= 1
+    if device == "cuda" and not has_gpu:
+        raise BundleError("--device cuda: the Ray cluster has no GPU; type --device cpu")
+    return "cuda" if has_gpu and device != "cpu" else "cpu"
+
+
+def count_workers(request: Request, device: str, resources: dict[str, float]) -> int:
+    """As many as asked for, or as there is room for: each has its processors, or a GPU with them.
+
+    Raises:
+        UsageError: there is not so much room.
+    """
+    cpus = int(resources.get("CPU", 0))
+    room = cpus // request.threads
+    has = f"{cpus} processors"
+    if device == "cuda":
+        room = min(room, int(resources["GPU"]))
+        has += f" and {int(resources['GPU'])} GPUs"
+    if (request.workers or 1) > room:
+        raise UsageError(
+            f"--workers {request.workers or 1}: with --threads {request.threads} there is room for "
+            f"{room}, since the Ray cluster has {has}"
+        )
+    return request.workers or room
+
+
+@contextlib.contextmanager
+def _cluster() -> Iterator[dict[str, float]]:
+    """Ray's resources: of the cluster that RAY_ADDRESS names, or of one that ends with us.
+
+    Raises:
+        BundleError: Ray did not start.
+    """
+    address = os.environ.get("RAY_ADDRESS")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    own = {}
+    if not address:
+        # Ray would write a token into the user's home, and say so.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        own = {
+            "num_cpus": usable_cpus(),
+            "object_store_memory": STORE_BYTES,
+            "include_dashboard": False,
+        }
+    import ray
+
+    # It speaks in log files of its own; standard error is ours.
+    for name in ("ray", "ray.data"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [logging.NullHandler()], False
+    with _keeping_signals():
+        try:
+            ray.init(address or "local", log_to_driver=False, configure_logging=False, **own)
+        except Exception as error:
+            where = f"at {address}" if address else "here"
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise BundleError(f"Ray did not start {where}: {reason}") from None
+    try:
+        yield ray.cluster_resources()
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _keeping_signals() -> Iterator[None]:
+    """Ray takes SIGTERM for itself, and a run that is stopped has to say so as ever."""
+    numbers = []
+    if threading.current_thread() is threading.main_thread():
+        numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+    before = [signal.getsignal(number) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

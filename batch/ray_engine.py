@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import signal
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,6 @@ from batch.ray_worker import Outcome, Setup, Worker
 from batch.selftest import choose_precision
 
 PART_BYTES = 256 << 20
-RETRIES = 3  # of a part whose worker died; more, and it is the part that kills them
 STORE_BYTES = 100 << 20  # of a cluster of our own; what goes through it is numbers
 
 log = logging.getLogger("batch")
@@ -53,8 +53,7 @@ def label_on_ray(jobs: Sequence[Job], bundle: Bundle, request: Request) -> int:
         SpamBatchError: another driver has the folder, the bundle or Ray is not usable, or
             there is no room for the workers.
     """
-    import ray  # noqa: F401  before anything is read, so that a missing one is said at once
-
+    _import_ray()  # before anything is read, so that a missing one is said at once
     manifest = Path(os.path.abspath(request.folder), NAME)
     with hold_lock(manifest):
         parts, statuses = _plan(jobs, bundle, request)
@@ -128,10 +127,8 @@ def _label(
     parts: Sequence[Part], todo: Sequence[int], bundle: Bundle, request: Request
 ) -> Iterator[Outcome]:
     """What became of each part, in the order in which they end."""
-    with _cluster() as resources:
-        import ray.data
-        from ray.exceptions import RayError
-
+    ray = _import_ray()
+    with _cluster(ray) as resources:
         device = choose_device(request.device, resources)
         room = count_workers(request, device, resources)
         precision = request.precision
@@ -156,12 +153,11 @@ def _label(
             ),
             num_cpus=request.threads,
             num_gpus=1 if device == "cuda" else None,
-            max_task_retries=RETRIES,
         )
         try:
             for row in dataset.iter_rows():
                 yield Outcome(**json.loads(row["outcome"]))
-        except RayError as error:
+        except ray.exceptions.RayError as error:
             raise InternalError(
                 f"Ray gave up: {type(error).__name__}; finished parts are kept, and the same "
                 "command goes on"
@@ -200,42 +196,70 @@ def count_workers(request: Request, device: str, resources: dict[str, float]) ->
     return request.workers or room
 
 
+def _import_ray():
+    """Ray, which calls nobody, and speaks in log files of its own."""
+    ours = {"RAY_USAGE_STATS_ENABLED": "0"}
+    if not os.environ.get("RAY_ADDRESS"):
+        # A secret for a cluster of our own; Ray would keep one in the user's home.
+        ours |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    for name, value in ours.items():
+        os.environ.setdefault(name, value)  # read at the import
+    import ray
+    import ray.data
+
+    for name in ("ray", "ray.data"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [logging.NullHandler()], False
+    return ray
+
+
 @contextlib.contextmanager
-def _cluster() -> Iterator[dict[str, float]]:
+def _cluster(ray) -> Iterator[dict[str, float]]:
     """Ray's resources: of the cluster that RAY_ADDRESS names, or of one that ends with us.
 
     Raises:
         BundleError: Ray did not start.
     """
     address = os.environ.get("RAY_ADDRESS")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     own = {}
     if not address:
-        # Ray would write a token into the user's home, and say so.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        own = {
-            "num_cpus": usable_cpus(),
-            "object_store_memory": STORE_BYTES,
-            "include_dashboard": False,
-        }
-    import ray
-
-    # It speaks in log files of its own; standard error is ours.
-    for name in ("ray", "ray.data"):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [logging.NullHandler()], False
-    with _keeping_signals():
+        cpus = usable_cpus()
+        own = {"num_cpus": cpus, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+    with _quiet_natives():
         try:
-            ray.init(address or "local", log_to_driver=False, configure_logging=False, **own)
+            with _keeping_signals():
+                ray.init(address or "local", log_to_driver=False, configure_logging=False, **own)
         except Exception as error:
             where = f"at {address}" if address else "here"
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise BundleError(f"Ray did not start {where}: {reason}") from None
+        try:
+            yield ray.cluster_resources()
+        finally:
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _quiet_natives() -> Iterator[None]:
+    """Keep what Ray's C++ writes to descriptor 2 out of cron's mail; ``sys.stderr`` still works."""
     try:
-        yield ray.cluster_resources()
-    finally:
-        ray.shutdown()
+        is_ours = sys.stderr.fileno() == 2
+    except (OSError, ValueError):
+        is_ours = False
+    if not is_ours:  # somebody reads it in another way
+        yield
+        return
+    before, kept = sys.stderr, os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    with open(kept, "w", encoding=before.encoding, errors=before.errors, buffering=1) as file:
+        sys.stderr = file
+        os.dup2(null, 2)
+        try:
+            yield
+        finally:
+            sys.stderr = before
+            os.dup2(kept, 2)
+            os.close(null)
 
 
 @contextlib.contextmanager

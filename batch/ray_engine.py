@@ -225,7 +225,7 @@ def _cluster(ray) -> Iterator[dict[str, float]]:
     if not address:
         cpus = usable_cpus()
         own = {"num_cpus": cpus, "object_store_memory": STORE_BYTES, "include_dashboard": False}
-    with _quiet_natives():
+    with _quiet():
         try:
             with _keeping_signals():
                 ray.init(address or "local", log_to_driver=False, configure_logging=False, **own)
@@ -240,26 +240,29 @@ def _cluster(ray) -> Iterator[dict[str, float]]:
 
 
 @contextlib.contextmanager
-def _quiet_natives() -> Iterator[None]:
-    """Keep what Ray's C++ writes to descriptor 2 out of cron's mail; ``sys.stderr`` still works."""
-    try:
-        is_ours = sys.stderr.fileno() == 2
-    except (OSError, ValueError):
-        is_ours = False
-    if not is_ours:  # somebody reads it in another way
+def _quiet() -> Iterator[None]:
+    """Keep out of cron's mail what Ray prints, and its C++ writes to descriptor 2.
+
+    ``sys.stderr`` still reaches whoever reads it.
+    """
+    with contextlib.ExitStack() as stack:
+        null = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+        stack.enter_context(contextlib.redirect_stdout(null))
+        if _is_descriptor_2(sys.stderr):
+            kept = os.dup(2)
+            like = {"encoding": sys.stderr.encoding, "errors": sys.stderr.errors}
+            file = stack.enter_context(open(kept, "w", buffering=1, **like))
+            stack.callback(os.dup2, kept, 2)
+            stack.enter_context(contextlib.redirect_stderr(file))
+            os.dup2(null.fileno(), 2)
         yield
-        return
-    before, kept = sys.stderr, os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    with open(kept, "w", encoding=before.encoding, errors=before.errors, buffering=1) as file:
-        sys.stderr = file
-        os.dup2(null, 2)
-        try:
-            yield
-        finally:
-            sys.stderr = before
-            os.dup2(kept, 2)
-            os.close(null)
+
+
+def _is_descriptor_2(stream) -> bool:
+    try:
+        return stream.fileno() == 2
+    except (OSError, ValueError):
+        return False
 
 
 @contextlib.contextmanager

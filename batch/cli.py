@@ -81,7 +81,6 @@ def classify(
       spam-batch classify inbox.csv --out labeled.csv
       spam-batch classify dump.csv.gz --out labeled.csv.zst --delimiter ';' --encoding cp1252
       spam-batch classify dumps/ --out-dir labeled/
-      spam-batch classify '/dumps/*.csv' --engine ray --out /dumps/labeled
       ssh mail cat dump.csv | spam-batch classify - --out - > labeled.csv
     """
     show_log("batch", quiet, log_format)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from batch import __version__
 from batch.checkpoint import replace_file
+from batch.errors import MissingInputError
+from batch.remote import hash_remote, is_uri, stat_remote
 
 FORMAT = "spam-batch done"
 FORMAT_VERSION = 1
@@ -26,6 +28,8 @@ class Fingerprint:
 
     @classmethod
     def of(cls, path: str | Path) -> "Fingerprint":
+        if is_uri(str(path)):
+            return cls(*stat_remote(str(path)), hash_remote(str(path)))
         with open(path, "rb") as file:
             found = os.fstat(file.fileno())
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -34,11 +38,15 @@ class Fingerprint:
     def is_of(self, path: str | Path) -> bool:
         """True if ``path`` still has these contents; read only where its time is another."""
         try:
-            found = os.stat(path)
-            if found.st_size != self.size:
+            if is_uri(str(path)):
+                size, mtime_ns = stat_remote(str(path))
+            else:
+                found = os.stat(path)
+                size, mtime_ns = found.st_size, found.st_mtime_ns
+            if size != self.size:
                 return False
-            return found.st_mtime_ns == self.mtime_ns or self.of(path).sha256 == self.sha256
-        except OSError:
+            return mtime_ns == self.mtime_ns or self.of(path).sha256 == self.sha256
+        except (OSError, MissingInputError):
             return False
 
 

@@ -94,6 +94,7 @@ def write_manifest(
         StorageError: it cannot be written.
     """
     path = Path(folder, NAME)
+    options = [set(describe_options(part.job).items()) for part in parts]
     labels: Counter[str] = Counter()
     for each in done:
         labels.update(each.counts["labels"])
@@ -103,7 +104,7 @@ def write_manifest(
         "version": __version__,
         "bundle": bundle.digest,
         "weights": bundle.manifest.weights,
-        "options": {k: v for k, v in describe_options(parts[0].job).items() if k != "part"},
+        "options": dict(sorted(set.intersection(*options))),
         **{key: sum(d.counts[key] for d in done) for key in ("records", "rows", "rejects")},
         "labels": labels,
         "parts": [

@@ -24,6 +24,7 @@ from batch.inference import usable_cpus
 from batch.lock import hold_lock
 from batch.parts import NAME, Part, check_names, plan_parts, write_manifest
 from batch.ray_worker import Outcome, Setup, Worker
+from batch.remote import is_uri
 from batch.selftest import choose_precision
 
 PART_BYTES = 256 << 20
@@ -101,8 +102,8 @@ def _plan(jobs: Sequence[Job], bundle: Bundle, request: Request) -> tuple[list[P
     part_bytes = request.part_bytes or PART_BYTES
     for job in jobs:
         # A worker has another working folder.
-        here = {"source": os.path.abspath(job.source), "out": os.path.abspath(job.out)}
-        job = replace(job, **here, progress=False)
+        source = job.source if is_uri(job.source) else os.path.abspath(job.source)
+        job = replace(job, source=source, out=os.path.abspath(job.out), progress=False)
         try:
             parts += plan_parts(job, bundle.manifest.labels, part_bytes)
         except SpamBatchError as error:

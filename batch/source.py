@@ -167,6 +167,12 @@ def open_source(name: str) -> Iterator[Source]:
         # Raw: a buffer would wait until it is full.
         yield Source(name, getattr(sys.stdin.buffer, "raw", sys.stdin.buffer))
         return
+    from batch.remote import RemoteSource, is_uri, open_remote  # which needs this module
+
+    if is_uri(name):
+        with open_remote(name) as file:
+            yield RemoteSource(name, file)
+        return
     if os.path.isdir(name):
         raise MissingInputError(f"{name} is a folder; to label its files, type --out-dir DIR")
     try:

@@ -91,8 +91,9 @@ def open_remote(uri: str) -> Iterator[BinaryIO]:
     """The file, buffered and seekable.
 
     Raises:
-        MissingInputError: it cannot be opened.
+        MissingInputError: it is not there, or cannot be opened.
     """
+    stat_remote(uri)  # says in our words that it is missing
     system, path = _resolve(uri)
     with _reaching(uri):
         file = system.open_input_file(path)

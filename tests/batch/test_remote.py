@@ -84,7 +84,8 @@ def test_changed_while_it_is_read(tmp_path):
     ("uri", "kind", "said"),
     [
         ("file:///none/a.csv", MissingInputError,
-         "cannot read file:///none/a.csv: No such file or directory"),
+         "cannot read file:///none/a.csv: there is no such file"),
+        ("file:///", MissingInputError, "cannot read file:///: there is no such file"),
         ("odd://none/a.csv", UsageError,
          "odd://none/a.csv: no such file system; pyarrow has for example s3://, gs://, file://"),
     ],

@@ -1,6 +1,7 @@
 """Cut token sequences into padded batches of about the same number of tokens."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -8,10 +9,44 @@ import numpy as np
 # time and sum a rest of three in another order, so a message's last bits would
 # depend on how many tokens stand in its batch.
 WIDTH_STEP = 4
+GPU_WIDTH_STEP = 16
+# Tokens of a batch: what a bundle without a measured figure gets, and what a verification tries.
+BATCH_TOKENS = {"cpu": 256, "cuda": 16384}
+TRIED_BATCH_TOKENS = {"cpu": (128, 256, 512, 1024), "cuda": (4096, 16384, 65536)}
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """The few shapes that a GPU gets: widths a step apart, each with the rows that fill it.
+
+    A kernel is chosen by shape, so with one shape a width a message's last bits depend on its
+    own length and not on its neighbours, and memory is laid out once for each.
+    """
+
+    tokens: int  # of a batch
+    longest: int  # the widest, a multiple of ``WIDTH_STEP``
+    pad_id: int
+
+    @classmethod
+    def of(cls, model, tokens: int | None = None) -> "Shapes":
+        """For a model by its ``max_length``, ``fixed_length`` and ``pad_id``."""
+        longest = model.max_length if model.fixed_length else int(round_up(model.max_length))
+        return cls(tokens or BATCH_TOKENS["cuda"], longest, model.pad_id)
+
+    def fit(self, ids: np.ndarray) -> np.ndarray:
+        """``(B, T)`` ids, padded to the shape that they have a place in."""
+        rows, width = ids.shape
+        width = max(width, min(int(round_up(width, GPU_WIDTH_STEP)), self.longest))
+        fitted = np.full((max(rows, self.tokens // width), width), self.pad_id, dtype=np.int64)
+        fitted[:rows, : ids.shape[1]] = ids
+        return fitted
 
 
 def cut_batches(
-    lengths: Sequence[int], max_tokens: int, fixed_length: int | None = None
+    lengths: Sequence[int],
+    max_tokens: int,
+    fixed_length: int | None = None,
+    shapes: Shapes | None = None,
 ) -> Iterator[tuple[np.ndarray, int]]:
     """Yield ``(rows, width)``: row numbers ``(B,)`` and the padded length of the batch.
 
@@ -22,22 +57,35 @@ def cut_batches(
     >>> [(rows.tolist(), width) for rows, width in cut_batches([9, 1, 3], 16)]
     [([1, 2], 4), ([0], 12)]
     """
-    order = np.argsort(np.asarray(lengths, dtype=np.int64), kind="stable")
-    start = 0
+    lengths = np.asarray(lengths, dtype=np.int64)
+    order = np.argsort(lengths, kind="stable")
+    if fixed_length:
+        widths = np.full(len(order), fixed_length)
+    elif shapes:
+        wide = np.minimum(round_up(lengths[order], GPU_WIDTH_STEP), shapes.longest)
+        widths = np.maximum(round_up(lengths[order]), wide)
+    else:
+        widths = round_up(lengths[order])
+    # Rows of one width are a run; a batch then costs a step or two, not one for each row.
+    ends = np.append(np.flatnonzero(np.diff(widths)) + 1, len(order)) if len(order) else []
+    runs = [(int(end), int(widths[end - 1])) for end in ends]
+    start = run = 0
     while start < len(order):
-        stop, width = start, 0
-        while stop < len(order):
-            next_width = fixed_length or round_up(lengths[order[stop]])
-            if stop > start and next_width * (stop + 1 - start) > max_tokens:
+        stop, width, following = start + 1, runs[run][1], run
+        for end, next_width in runs[run:]:
+            reach = min(end, start + max_tokens // next_width)
+            if reach > stop:
+                stop, width = reach, next_width
+            if stop < end:
                 break
-            stop, width = stop + 1, next_width
+            following += 1
         yield order[start:stop], width
-        start = stop
+        start, run = stop, following
 
 
-def round_up(length: int) -> int:
-    """The width of a message of ``length`` tokens: the next multiple of 4, at least 4."""
-    return max(1, -(-length // WIDTH_STEP)) * WIDTH_STEP
+def round_up(lengths, step: int = WIDTH_STEP):
+    """Widths of messages of so many tokens: the next multiple of ``step``, at least one."""
+    return np.maximum(1, -(-lengths // step)) * step
 
 
 def pad_batch(sequences: Sequence[Sequence[int]], width: int, pad_id: int) -> np.ndarray:

@@ -9,10 +9,14 @@ import hashlib
 import json
 import os
 import stat
+import weakref
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
+from typing import BinaryIO
 
+from batch.decision import Decision
+from batch.drift import check_reference
 from batch.errors import BundleError
 from batch.onnx_file import external_files
 
@@ -23,7 +27,7 @@ TOKENIZER = "gpt2.tiktoken"
 GOLDEN = "golden.json"
 VERIFY = "verify.json"
 MAX_MANIFEST = 16 * 1024 * 1024  # bytes; ours have some thousand
-EXTERNAL_SUFFIX = ".data"  # of the file that holds the tensors of a model above 2 GB
+EXTERNAL_SUFFIX = ".data"  # of the file that holds the tensors of a large model
 RUN_CONFIG = "config.json"  # what a run folder has instead of a manifest
 
 
@@ -51,9 +55,13 @@ class Manifest:
     files: dict[str, FileEntry]
     training: dict = field(default_factory=dict)  # metrics of the run
     made_by: dict = field(default_factory=dict)  # versions, data and weight hashes
+    unsure_band: list | None = None  # two probabilities; scores between get the label unsure
+    reference: dict = field(default_factory=dict)  # what the data gave, for drift
 
     def to_json(self) -> str:
         values = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
+        if self.unsure_band is None:
+            del values["unsure_band"]  # a spam-batch that knows no band reads it then, too
         return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -89,12 +97,78 @@ class Bundle:
             _check_model(path, data, self.manifest.files)
         return data
 
+    def watch(self, name: str) -> "WatchedFile | None":
+        """A file that will be mapped into memory, after its size and SHA-256 were checked.
+
+        None if there is no such file in the bundle.
+
+        Raises:
+            BundleError: missing, a link, or not what the manifest says.
+        """
+        entry, path = self.manifest.files.get(name), self.folder / name
+        if entry is None:
+            return None
+        try:
+            file = _open_file(path)
+        except FileNotFoundError:
+            raise BundleError(f"{path}: is missing") from None
+        with file:
+            status = os.fstat(file.fileno())
+            if status.st_size != entry.size:
+                size = status.st_size
+                raise BundleError(f"{path}: has {size:,} bytes, {MANIFEST} says {entry.size:,}")
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found != entry.sha256:
+                raise BundleError(f"{path}: SHA-256 is {found}, {MANIFEST} says {entry.sha256}")
+            return WatchedFile(path, os.dup(file.fileno()), status)
+
     def read_json(self, name: str) -> dict:
         """:meth:`read`, parsed."""
         try:
             return json.loads(self.read(name))
         except (ValueError, RecursionError):
             raise BundleError(f"{self.folder / name}: not JSON") from None
+
+
+@dataclass(frozen=True)
+class WatchedFile:
+    """A file whose bytes were hashed and are then mapped, not copied; did they stay what they were?
+
+    Writing to a file changes its times, which the system keeps to the nanosecond.
+    """
+
+    path: Path
+    descriptor: int  # kept open, so that it stays this file whatever becomes of its name
+    status: os.stat_result
+
+    def __post_init__(self) -> None:
+        weakref.finalize(self, os.close, self.descriptor)
+
+    def check_in_place(self) -> None:
+        """It had its name, and nobody wrote to it, while it was mapped.
+
+        Raises:
+            BundleError: it had not, or somebody did.
+        """
+        try:
+            found = os.stat(self.path, follow_symlinks=False)
+        except OSError:
+            found = None
+        keys = ("st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
+        if any(getattr(found, key, None) != getattr(self.status, key) for key in keys):
+            raise BundleError(f"{self.path}: was replaced while it was loaded; run again")
+
+    def check_unchanged(self) -> None:
+        """
+        Raises:
+            BundleError: somebody wrote to it.
+        """
+        found = os.fstat(self.descriptor)
+        if (found.st_size, found.st_mtime_ns) != (self.status.st_size, self.status.st_mtime_ns):
+            raise BundleError(
+                f"{self.path}: was written to while it was in use, so the labels cannot be "
+                "trusted; replace a bundle as a whole, and run again with --restart"
+            )
 
 
 def open_bundle(folder: Path | str, expect_digest: str | None = None) -> Bundle:
@@ -150,16 +224,29 @@ def _read_file(path: Path, limit: int) -> bytes:
         FileNotFoundError: it is not there.
         BundleError: it is a link, a device or the like, or cannot be read.
     """
+    with _open_file(path) as file:
+        try:
+            return file.read(limit + 1)
+        except OSError as error:
+            raise BundleError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _open_file(path: Path) -> BinaryIO:
+    """As :func:`_read_file`, before anything is read."""
     try:
         # Neither through a link, nor waiting for the writer of a pipe.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as file:
-            found = os.fstat(file.fileno())
+        descriptor = os.open(path, flags)
+        try:
+            found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
                 raise BundleError(f"{path}: is not a regular file")
             if found.st_nlink > 1:
                 raise BundleError(f"{path}: has another name elsewhere (a hard link); copy it")
-            return file.read(limit + 1)
+            return open(descriptor, "rb")
+        except BaseException:
+            os.close(descriptor)
+            raise
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -188,7 +275,7 @@ def _check_unlisted(folder: Path, manifest: Manifest) -> None:
 def _check_keys(path: Path, values: dict) -> None:
     known = {key.name: key for key in fields(Manifest)}
     for name, key in known.items():
-        if name not in values and key.default_factory is MISSING:
+        if name not in values and key.default is MISSING and key.default_factory is MISSING:
             raise BundleError(f"{path}: the key {name!r} is missing")
     for name, value in values.items():
         if name not in known:
@@ -217,7 +304,9 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
         "positive_label": manifest.positive_label in (None, *manifest.labels),
         "threshold": 0 <= manifest.threshold <= 1,
         "temperature": manifest.temperature > 0,
+        "unsure_band": _is_band(manifest),
         "max_length": manifest.max_length >= 1,
+        "reference": check_reference(manifest.reference),
         "variants": all(name in manifest.files for name in manifest.variants.values()),
         "files": TOKENIZER in manifest.files
         and all(
@@ -229,11 +318,20 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
             raise BundleError(f"{path}: {key} is {getattr(manifest, key)!r}, which is not valid")
 
 
+def _is_band(manifest: Manifest) -> bool:
+    band = manifest.unsure_band
+    if band is None:
+        return True
+    is_pair = len(band) == 2 and all(type(value) in (int, float) for value in band)
+    return is_pair and Decision.of(manifest).find_problem() is None
+
+
 def file_entries(folder: Path) -> Mapping[str, FileEntry]:
     """Hash and size of every file of a folder but the manifest, by name."""
     entries = {}
     for path in sorted(folder.iterdir()):
         if path.name != MANIFEST:
-            data = path.read_bytes()
-            entries[path.name] = FileEntry(hashlib.sha256(data).hexdigest(), len(data))
+            with open(path, "rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+                entries[path.name] = FileEntry(found, os.fstat(file.fileno()).st_size)
     return entries

@@ -16,9 +16,10 @@ from batch import __version__
 from batch.errors import BundleError, InputError, StorageError, UsageError
 from batch.output import create_file, sync_folder, write_all
 from batch.source import Identity
+from batch.tally import Tally, encode_bytes
 
 FORMAT = "spam-batch checkpoint"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class Origin:
         """
         if change := self.source.describe_change(now.source):
             raise InputError(f"{begun}, but {change}; start over with --restart")
+        if self.bundle != now.bundle:
+            raise BundleError(
+                f"{begun}, but with the bundle {self.bundle[:12]}, which is {now.bundle[:12]} now; "
+                "give that bundle, or start over with --restart"
+            )
         for option in {**self.settings, **now.settings}:
             before, after = self.settings.get(option), now.settings.get(option)
             if before != after:
@@ -46,16 +52,23 @@ class Origin:
                     f"{begun}, but {option} was {before!r} and is {after!r} now; give it as "
                     "before, or start over with --restart"
                 )
-        if self.bundle != now.bundle:
-            raise BundleError(
-                f"{begun}, but with the bundle {self.bundle[:12]}, which is {now.bundle[:12]} now; "
-                "give that bundle, or start over with --restart"
-            )
         if self.version != now.version:
             raise BundleError(
                 f"{begun}, but by spam-batch {self.version}, this is {now.version}; go on with "
                 "that version, or start over with --restart"
             )
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a run went: what may differ between runs that write the same bytes."""
+
+    started: str = ""  # in UTC, when its first part began
+    resumed: int = 0  # how often it went on
+    seconds: float = 0.0  # of labelling, all parts together
+    device: str = ""
+    threads: int = 0
+    onnxruntime: str = ""  # version
 
 
 @dataclass(frozen=True)
@@ -70,14 +83,21 @@ class Progress:
     blank_lines: int = 0
     labels: dict[str, int] = field(default_factory=dict)  # rows of each
     bytes: int = 0  # written, of the output
-    crc32: int = 0  # of those bytes
+    sha256: str = ""  # of those bytes
     reject_bytes: int = 0
-    reject_crc32: int = 0
+    reject_sha256: str = ""
     is_complete: bool = False
+    tally: Tally = field(default_factory=Tally)
+    course: Course = field(default_factory=Course)
 
     @property
     def rows(self) -> int:
         return sum(self.labels.values())
+
+    @classmethod
+    def from_json(cls, values: dict) -> "Progress":
+        tally, course = Tally.from_json(values["tally"]), Course(**values["course"])
+        return cls(**{**values, "tally": tally, "course": course})
 
 
 @dataclass(frozen=True)
@@ -99,23 +119,33 @@ def temporary_name(target: Path, kind: str = "") -> str:
 def write_checkpoint(target: Path, checkpoint: Checkpoint) -> None:
     """Replace the checkpoint of ``target``: the old one or the new one is there, and whole."""
     body = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(checkpoint)}
-    text = json.dumps({**body, "sha256": _digest(body)}, indent=1) + "\n"
+    text = json.dumps({**body, "sha256": _digest(body)}, indent=1, default=encode_bytes) + "\n"
     replace_file(checkpoint_path(target), text.encode("ascii"), target, ".checkpoint")
 
 
-def replace_file(path: Path, data: bytes, target: Path, kind: str) -> None:
+def replace_file(path: Path, data: bytes, target: Path, kind: str, mode: int = 0o600) -> None:
     """Replace a small file beside ``target``: the old one or the new one is there, and whole."""
-    temporary = target.with_name(temporary_name(target, kind))
-    file = create_file(temporary, 0o600)
+    temporary = write_beside(target, data, kind, mode)
     try:
-        with file:
-            write_all(file, data)
-            os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(target.parent)
+
+
+def write_beside(target: Path, data: bytes, kind: str, mode: int) -> Path:
+    """A small file beside ``target``, on the disk, whose name nobody can guess."""
+    temporary = target.with_name(temporary_name(target, kind))
+    file = create_file(temporary, mode)
+    try:
+        with file:
+            write_all(file, data)
+            os.fsync(file.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
 
 
 def read_checkpoint(target: Path) -> Checkpoint | None:
@@ -147,13 +177,14 @@ def read_checkpoint(target: Path) -> Checkpoint | None:
             raise ValueError
         origin = values["origin"]
         origin = Origin(**{**origin, "source": Identity(**origin["source"])})
-        return Checkpoint(origin, values["part"], Progress(**values["progress"]))
+        return Checkpoint(origin, values["part"], Progress.from_json(values["progress"]))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(f"{path}: is damaged; {hint}") from None
 
 
 def _digest(body: dict) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode("ascii")).hexdigest()
+    text = json.dumps(body, sort_keys=True, default=encode_bytes)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def _read_own_file(path: Path) -> bytes:

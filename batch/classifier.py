@@ -1,34 +1,44 @@
 """A loaded bundle: texts in, labels and probabilities out."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from batch.batching import cut_batches
-from batch.bundle import EXTERNAL_SUFFIX, TOKENIZER, Bundle, open_bundle
-from batch.decision import Decision
+from batch.batching import BATCH_TOKENS, Shapes, cut_batches
+from batch.bundle import EXTERNAL_SUFFIX, TOKENIZER, Bundle, WatchedFile, open_bundle
+from batch.decision import Band
 from batch.errors import BundleError
-from batch.inference import InferenceSession, wanted_device
+from batch.inference import InferenceSession, usable_cpus, wanted_device
+from batch.long import WINDOWS, encode_long, window_logits
 from batch.memory import Memory
-from batch.selftest import check_verified, choose_precision, replay_golden
+from batch.rules import BUNDLES_RULES, OF_BUNDLE, Rules
+from batch.selftest import (
+    check_verified,
+    choose_precision,
+    measured_batch_tokens,
+    replay_golden,
+)
 from batch.tokenizer import TokenBatch, Tokenizer, read_ranks
 
-BATCH_TOKENS = 256  # on a CPU; more does not pay there, less leaves cores idle
-GPU_BATCH_TOKENS = 16384
+GPU_ENCODERS = 4  # threads that encode; one does some 80,000 messages a second
+PADDED_AT_ONCE = 64  # batches
 
 
 @dataclass(frozen=True)
 class Predictions:
     """N messages, K classes, in the order given."""
 
-    labels: list[str]  # N
+    labels: list[str]  # N; ``unsure`` where the score is within the band, if there is one
     scores: np.ndarray  # (N,) float64: probability of the positive label (of the label if none is)
     probabilities: np.ndarray  # (N, K) float64
-    tokens: np.ndarray  # (N,) int64, after cutting
-    truncated: np.ndarray  # (N,) bool: the message was longer than max_length
+    tokens: np.ndarray  # (N,) int64: those that were read
+    truncated: np.ndarray  # (N,) bool: the message has more of them
     repeated: int = 0  # messages whose text had been seen before, here or in an earlier call
+    reasons: Sequence[str] = ()  # N; why a message has its label, see docs/formats.md
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,7 @@ class Classifier:
     """
 
     _asked: tuple | None = None  # load's arguments, of one that it made
+    _mapped: WatchedFile | None = None  # what a large model's tensors are mapped from
 
     def __init__(
         self,
@@ -62,15 +73,18 @@ class Classifier:
         session: InferenceSession,
         tokenizer: Tokenizer,
         precision: str = "fp32",
+        rules: Rules = BUNDLES_RULES,
+        batch_tokens: int | None = None,
     ):
         self.bundle = bundle
         self.precision = precision
         self.manifest = bundle.manifest
-        self.decision = Decision.of(bundle.manifest)
+        self.decision, self.long = rules.decision(bundle.manifest), rules.long
         self.session = session
         self.forget()
         self.tokenizer = tokenizer
-        self.batch_tokens = BATCH_TOKENS if session.device == "cpu" else GPU_BATCH_TOKENS
+        self.encoders = 1 if session.device == "cpu" else min(GPU_ENCODERS, usable_cpus())
+        self.batch_tokens = batch_tokens or BATCH_TOKENS[session.device]
 
     @classmethod
     def load(
@@ -80,17 +94,24 @@ class Classifier:
         threads: int | None = None,
         precision: str = "auto",
         allow_unverified: bool = False,
+        threshold: float | None = None,
+        unsure_band: Band | str | None = OF_BUNDLE,
+        long: str = "head",
     ) -> "Classifier":
         """Check the bundle's hashes, load it, and replay its golden messages.
 
         ``precision`` is one of the bundle's, or ``auto``: the one that was fastest when the
-        bundle was verified on this kind of device.
+        bundle was verified on this kind of device. ``threshold`` replaces the bundle's, as
+        ``unsure_band`` does: two probabilities, or None for no band. ``long`` says what is
+        read of a message of more than ``max_length`` tokens: ``head``, ``tail`` or ``windows``.
 
         Raises:
+            UsageError: threshold and band do not go together, or not with the bundle.
             BundleError: not a bundle, changed files, not verified, or the graph
                 does not give here what it gave at export.
         """
-        bundle = open_bundle(folder)
+        bundle, rules = open_bundle(folder), Rules(threshold, unsure_band, long)
+        rules.decision(bundle.manifest)
         chosen = resolve_precision(bundle, device, precision)
         name = bundle.manifest.variants.get(chosen)
         if name is None:
@@ -99,13 +120,31 @@ class Classifier:
         if not allow_unverified:
             check_verified(bundle, chosen)
         tokenizer = Tokenizer(read_ranks(bundle.read(TOKENIZER)))
-        tensors = name + EXTERNAL_SUFFIX
-        external = {tensors: bundle.read(tensors)} if tensors in bundle.manifest.files else None
-        session = InferenceSession(bundle.read(name), device, threads, external)
-        classifier = cls(bundle, session, tokenizer, chosen)
-        classifier._asked = (Path(folder).resolve(), device, threads, chosen, allow_unverified)
+        mapped = bundle.watch(name + EXTERNAL_SUFFIX)
+        wanted = wanted_device(device)
+        tokens = measured_batch_tokens(bundle, chosen, wanted)
+        shapes = Shapes.of(bundle.manifest, tokens)
+        folder_of = bundle.folder if mapped else None
+        session = InferenceSession(bundle.read(name), device, threads, folder_of, shapes)
+        tokens = tokens if session.device == wanted else None
+        classifier = cls(bundle, session, tokenizer, chosen, rules, tokens)
+        classifier._asked = (
+            Path(folder).resolve(), device, threads, chosen, allow_unverified, threshold,
+            unsure_band, long,
+        )  # fmt: skip
         replay_golden(classifier)
+        if mapped:
+            mapped.check_in_place()
+        classifier._mapped = mapped
         return classifier
+
+    def check_unchanged(self) -> None:
+        """
+        Raises:
+            BundleError: the file that the model's tensors are mapped from was written to.
+        """
+        if self._mapped:
+            self._mapped.check_unchanged()
 
     def __reduce__(self):
         if self._asked is None:
@@ -123,10 +162,33 @@ class Classifier:
         return cls.load(folder, *asked)
 
     def encode(self, text: str) -> tuple[list[int], bool]:
-        """Token ids, at most ``max_length``, and whether the message was cut."""
-        limit = self.manifest.max_length
-        ids = self.tokenizer.encode(text, limit + 1)
-        return ids[:limit], len(ids) > limit
+        """Token ids that are read, and whether the message has more."""
+        tokens = self._encode([text])
+        return tokens.row(0).tolist(), bool(tokens.truncated[0])
+
+    def _encode(self, texts: Sequence[str]) -> TokenBatch:
+        """Encoded by as many threads as it takes to keep a GPU busy; a CPU needs one."""
+
+        def encode(part: Sequence[str]) -> TokenBatch:
+            return encode_long(self.tokenizer, part, self.manifest.max_length, self.long)
+
+        step = -(-len(texts) // self.encoders)
+        if step == len(texts):
+            return encode(texts)
+        parts = [texts[start : start + step] for start in range(0, len(texts), step)]
+        with ThreadPoolExecutor(len(parts)) as pool:
+            return TokenBatch.join(list(pool.map(encode, parts)))
+
+    def _read(self, tokens: TokenBatch) -> np.ndarray:
+        """Logits ``(N, K)`` that decide on N texts, by their tokens that are read."""
+        if self.long != WINDOWS:
+            return self.logits(tokens)
+        return window_logits(
+            self.logits,
+            lambda logits: self.decision.decide(logits)[1],
+            tokens,
+            self.manifest.max_length,
+        )
 
     def forget(self) -> None:
         """Drop what is remembered of earlier texts; labels do not change by it."""
@@ -134,18 +196,15 @@ class Classifier:
 
     def logits(self, tokens: TokenBatch) -> np.ndarray:
         """Logits of N texts' tokens: ``(N, K)`` float32, order kept; equal ones run once."""
+        same_as = np.arange(len(tokens))
+        # Distinct texts have distinct ids, but for those that were cut.
         first: dict[bytes, int] = {}
-        same_as = np.array(
-            [first.setdefault(tokens.row(row).tobytes(), row) for row in range(len(tokens))],
-            dtype=np.int64,
-        )
-        distinct = np.fromiter(first.values(), dtype=np.int64, count=len(first))
-        fixed = self.manifest.max_length if self.manifest.fixed_length else None
+        for row in np.flatnonzero(tokens.truncated).tolist():
+            same_as[row] = first.setdefault(tokens.row(row).tobytes(), row)
+        distinct = np.flatnonzero(same_as == np.arange(len(tokens)))
         result = np.empty((len(tokens), len(self.manifest.labels)), dtype=np.float32)
-        lengths = tokens.lengths[distinct]
-        for numbers, width in cut_batches(lengths, self.batch_tokens, fixed):
-            rows = distinct[numbers]
-            logits = self.session.run(tokens.pad(rows, width, self.manifest.pad_id))
+        for rows, ids in self._batches(tokens, distinct):
+            logits = self.session.run(ids)
             if logits.shape != (len(rows), result.shape[1]):
                 raise BundleError(
                     f"{self.bundle.folder}: the model gives logits of shape {logits.shape} for "
@@ -153,6 +212,22 @@ class Classifier:
                 )
             result[rows] = logits
         return result[same_as]
+
+    def _batches(self, tokens: TokenBatch, rows: np.ndarray):
+        """Row numbers ``(B,)`` and padded ids ``(B, T)`` of batches that have each row once."""
+        fixed = self.manifest.max_length if self.manifest.fixed_length else None
+        batches = cut_batches(tokens.lengths[rows], self.batch_tokens, fixed, self.session.shapes)
+        # Many are padded in one step: numpy's cost for a small batch is that of a call.
+        while group := list(islice(batches, PADDED_AT_ONCE)):
+            numbers = [rows[part] for part, _ in group]
+            sizes = [len(part) for part in numbers]
+            widths = np.repeat([width for _, width in group], sizes)
+            padded = tokens.pad(np.concatenate(numbers), widths, self.manifest.pad_id)
+            start = 0
+            for part, (_, width) in zip(numbers, group, strict=True):
+                end = start + len(part) * width
+                yield part, padded[start:end].reshape(len(part), width)
+                start = end
 
     def prepare(self, texts: Sequence[str]) -> "Prepared":
         """Everything before the model: what is known is looked up, the rest encoded.
@@ -164,9 +239,7 @@ class Classifier:
         distinct = list(number)
         known, logits, tokens, truncated = self._memory.look_up(distinct)
         new = np.flatnonzero(~known)
-        encoded = self.tokenizer.encode_batch(
-            [distinct[row] for row in new], self.manifest.max_length
-        )
+        encoded = self._encode([distinct[row] for row in new])
         return Prepared(
             np.array(rows, dtype=np.int64), distinct, new, encoded, logits, tokens, truncated
         )
@@ -179,7 +252,7 @@ class Classifier:
         known, logits, *_ = self._memory.look_up(texts)
         unknown = np.flatnonzero(~known)
         if len(unknown):
-            logits[unknown] = self.logits(encoded.take(unknown))
+            logits[unknown] = self._read(encoded.take(unknown))
         prepared.logits[new] = logits
         prepared.tokens[new] = encoded.lengths
         prepared.truncated[new] = encoded.truncated
@@ -188,21 +261,21 @@ class Classifier:
             encoded.truncated[unknown],
         )  # fmt: skip
         rows = prepared.rows
+        best, scores, probabilities = self.decision.decide(prepared.logits[rows])
+        given = self.decision.given
         return Predictions(
-            *self.decide(prepared.logits[rows]),
+            [given[index] for index in best.tolist()],
+            scores,
+            probabilities,
             tokens=prepared.tokens[rows],
             truncated=prepared.truncated[rows],
             repeated=len(rows) - len(unknown),
+            reasons=self.decision.reasons(best),
         )
 
     def classify(self, texts: Sequence[str]) -> Predictions:
         """Label texts. The same text gets the same label and score in any company."""
         return self.classify_prepared(self.prepare(texts))
-
-    def decide(self, logits: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
-        """Labels, scores ``(N,)`` and probabilities ``(N, K)`` of logits ``(N, K)``."""
-        best, scores, probabilities = self.decision.decide(logits)
-        return [self.manifest.labels[index] for index in best], scores, probabilities
 
 
 def resolve_precision(bundle: Bundle, device: str, precision: str) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from batch.ahead import read_ahead
-from batch.bundle import Bundle
-from batch.checkpoint import Origin, Progress
+from batch.bundle import Bundle, Manifest
+from batch.checkpoint import Course, Origin, Progress
 from batch.classifier import Classifier
 from batch.dialect import Dialect
 from batch.errors import (
@@ -22,6 +22,7 @@ from batch.errors import (
     InternalError,
     UsageError,
 )
+from batch.fingerprint import Fingerprint
 from batch.formats import check_output, open_table
 from batch.journal import Journal
 from batch.lock import hold_lock
@@ -35,11 +36,13 @@ from batch.output import (
 )
 from batch.rejects import NO_REJECTS, Allowance, check_rejects_path, encode_rejects, rejects_path
 from batch.rows import TextTable
+from batch.rules import BUNDLES_RULES, Rules
+from batch.run_manifest import check_manifest_path, describe_run, manifest_path, utc_now
 from batch.source import Source, open_source
 from batch.spans import Span
 from batch.summary import Summary, count
-from batch.table import DEFAULT_LAYOUT, Layout
-from batch.windows import classify_window, read_windows
+from batch.table import DEFAULT_LAYOUT, Layout, expand_columns
+from batch.windows import classify_window, encode_windows, read_windows
 
 COMMIT_SECONDS = 5.0  # between two commit points, or as long as a window takes
 
@@ -60,7 +63,21 @@ class Job:
     progress: bool = True  # show a bar, on a terminal
     layout: Layout = DEFAULT_LAYOUT
     precision: str = "fp32 on cpu"  # what the labels are computed in
+    drops_stale: bool = False  # forget an interrupted run of another input, bundle or options
+    rules: Rules = BUNDLES_RULES  # by which they are given
     span: Span | None = None  # of the source; None: all of it
+    contents: Fingerprint | None = None  # the source's, if somebody has taken them already
+
+    def open_table(self, source: Source, manifest: Manifest) -> TextTable:
+        """
+        Raises:
+            SpamBatchError: the source cannot be read as what it should be.
+        """
+        labels = self.rules.decision(manifest).given
+        columns = expand_columns(self.columns, manifest.labels)
+        return open_table(
+            source, self.out, self.dialect, self.text_column, columns, labels, self.layout
+        )
 
 
 def classify_file(job: Job, bundle: Bundle, load: Callable[[], Classifier]) -> Summary:
@@ -77,8 +94,10 @@ def classify_file(job: Job, bundle: Bundle, load: Callable[[], Classifier]) -> S
         return _label_to_stream(job, bundle, load)
     target = resolve_target(job.out)
     check_not_input(job.out, [job.source])
-    check_not_input(str(rejects_path(target)), [job.source])
+    for path in (rejects_path(target), manifest_path(target)):
+        check_not_input(str(path), [job.source])
     check_rejects_path(target)
+    check_manifest_path(target)
     with hold_lock(target), open_source(job.source) as source:
         return _label_to_file(job, source, target, bundle, load)
 
@@ -90,9 +109,9 @@ def _label_to_stream(job: Job, bundle: Bundle, load) -> Summary:
             "no place for; give a file as --out"
         )
     with open_source(job.source) as source:
-        table = _open_table(job, source, bundle)
+        table = job.open_table(source, bundle.manifest)
         name = "standard output" if job.out == STANDARD_OUTPUT else job.out
-        summary = Summary(bundle.manifest, table.text_name, name, "")
+        summary = Summary(bundle, table.text_name, name, "", rules=job.rules)
         classifier = _load(load, bundle, summary)
         with open_stream(job.out) as file:
             write_all(file, table.header())
@@ -104,18 +123,26 @@ def _label_to_stream(job: Job, bundle: Bundle, load) -> Summary:
 
 
 def _label_to_file(job: Job, source: Source, target: Path, bundle: Bundle, load) -> Summary:
-    table = _open_table(job, source, bundle)
-    settings = {**table.settings, "--precision": job.precision}
+    if job.contents:
+        source.trust(job.contents)
+    table = job.open_table(source, bundle.manifest)
+    settings = {
+        **table.settings, "--columns": ",".join(job.columns), "--precision": job.precision,
+        **job.rules.settings(bundle.manifest),
+    }  # fmt: skip
     if job.span:
         settings["part"] = str(job.span)
         table.go_to(job.span.offset, job.span.line)
     origin = source.identity and Origin(source.identity, settings, bundle.digest)
-    summary = Summary(bundle.manifest, table.text_name, job.out, str(rejects_path(target)))
+    summary = Summary(bundle, table.text_name, job.out, str(rejects_path(target)), rules=job.rules)
+    started = utc_now()
     journal = Journal(target, job.out, origin)
     with contextlib.closing(journal):
         try:
-            if journal.resume(job.restart):
-                summary.progress = journal.progress
+            if journal.resume(job.restart, job.drops_stale):
+                course = journal.progress.course
+                course = replace(course, resumed=course.resumed + 1)
+                summary.progress = replace(journal.progress, course=course)
                 _say_resumed(job, summary.progress)
             if not summary.progress.is_complete:
                 if journal.was_resumed:
@@ -124,11 +151,16 @@ def _label_to_file(job: Job, source: Source, target: Path, bundle: Bundle, load)
                     table.go_to(summary.progress.offset, summary.progress.line)
                 classifier = _load(load, bundle, summary)
                 if not journal.was_resumed:
-                    journal.start(table.header(), Progress(table.offset, table.line))
+                    begun = Progress(table.offset, table.line, course=Course(started))
+                    journal.start(table.header(), begun)
                     summary.progress = journal.progress
                 _label_rest(job, source, table, classifier, summary, journal)
             _check_end(job, source, summary)
-            journal.publish(table.finish)
+            given = source.fingerprint()
+            journal.publish(
+                table.finish,
+                lambda *made: describe_run(job, summary, table, (given, *made)).to_json(),
+            )
         except BaseException as error:
             journal.stop(keep=not isinstance(error, ChangedInputError | BrokenInputError))
             raise
@@ -151,9 +183,14 @@ def _label_windows(
 ) -> Iterator[tuple[bytes, bytes, Progress]]:
     """Rows, rejects and what is done with them, for each window, and once more at the end."""
     start, before = time.monotonic(), summary.progress
+    session = classifier.session
+    course = replace(
+        before.course, device=session.device, threads=session.threads, onnxruntime=session.version
+    )
     done = before
     last = job.span.records if job.span else None
-    windows = read_windows(table, before.records, classifier, last)
+    # Three threads: one reads, one encodes, this one asks the model and writes.
+    windows = encode_windows(read_ahead(read_windows(table, before.records, last)), classifier)
     with tqdm(
         total=table.size, initial=done.offset, unit="B", unit_scale=True,
         disable=None if job.progress else True,
@@ -172,12 +209,17 @@ def _label_windows(
                 truncated=done.truncated + int(predictions.truncated.sum()),
                 blank_lines=before.blank_lines + window.blank_lines,
                 labels=dict(Counter(done.labels) + Counter(predictions.labels)),
+                tally=done.tally.add(
+                    predictions.scores, predictions.tokens, [record.text for record in window.good]
+                ),
+                course=replace(course, seconds=course.seconds + time.monotonic() - start),
             )
             yield table.rows(window.good, predictions), encode_rejects(bad), done
             summary.labelled = done.records - before.records
             summary.repeated += predictions.repeated
             summary.seconds = time.monotonic() - start
             bar.set_postfix_str(f"{summary.labelled / max(summary.seconds, 1e-9):,.0f} rows/s")
+    classifier.check_unchanged()
     if done.records != done.rows + done.rejects:
         raise InternalError(
             f"{done.records} records were read, but {done.rows} rows and {done.rejects} rejects "
@@ -186,13 +228,6 @@ def _label_windows(
     blank_lines = before.blank_lines + table.blank_lines
     place = {"offset": table.offset, "line": table.line}  # behind blank lines at the end too
     yield b"", b"", replace(done, blank_lines=blank_lines, is_complete=True, **place)
-
-
-def _open_table(job: Job, source: Source, bundle: Bundle) -> TextTable:
-    labels = bundle.manifest.labels
-    return open_table(
-        source, job.out, job.dialect, job.text_column, job.columns, labels, job.layout
-    )
 
 
 def _load(load: Callable[[], Classifier], bundle: Bundle, summary: Summary) -> Classifier:

@@ -1,13 +1,23 @@
 """``spam-batch``: label a file, or one message."""
 
 import logging
+from dataclasses import asdict
 from functools import partial
 
 import click
 
 from batch import __version__, cli_tools
 from batch.command import Cli, show_log
-from batch.options import layout_options, make_dialect, make_layout, ray_options
+from batch.options import (
+    layout_options,
+    long_option,
+    make_dialect,
+    make_layout,
+    make_rules,
+    metrics_option,
+    ray_options,
+    rule_options,
+)
 
 log = logging.getLogger("batch")
 
@@ -51,7 +61,9 @@ def main() -> None:
 @click.option("--force", is_flag=True, help="With --out-dir: what was labelled already, too.")
 @_bundle
 @click.option("--columns", default="label,score", show_default=True,
-    help="Columns to append, of label, score, tokens, truncated.")  # fmt: skip
+    help="Columns to append, of label, score, probability (one for each class), tokens, "
+    "truncated, reason.")  # fmt: skip
+@rule_options
 @layout_options
 @click.option("--max-rejects", default="0", show_default=True, metavar="N|P%",
     help="Bad records to set aside, in OUT's .rejects.csv; more stop the run.")  # fmt: skip
@@ -65,10 +77,11 @@ def main() -> None:
 @click.option("--quiet", is_flag=True, help="Say nothing unless something is wrong.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text",
     show_default=True, help="json: one object a line on standard error.")  # fmt: skip
+@metrics_option
 def classify(
     inputs, out, out_dir, force, bundle, columns, max_rejects, restart, device, threads,
     precision, expect_digest, allow_unverified, engine, workers, part_bytes, quiet, log_format,
-    **layout,
+    seen, **layout,
 ) -> None:  # fmt: skip
     """Label every record of INPUT, a CSV, JSON Lines or Parquet file; - is standard input.
 
@@ -90,6 +103,7 @@ def classify(
     from batch.folder import REJECTED, label_files
     from batch.inference import wanted_device
     from batch.rejects import Allowance
+    from batch.summary import level_of
     from batch.table import parse_columns
 
     on_ray = engine == "ray"
@@ -103,17 +117,19 @@ def classify(
         make_layout(**layout),
     )
     opened = open_bundle(bundle, expect_digest)
+    rules = make_rules(**layout)
+    rules.decision(opened.manifest)  # refused here, not once a file
     runs_in = ""
     if not on_ray:  # this machine's device may be none of the workers'
         precision = resolve_precision(opened, device, precision)
         runs_in = f"{precision} on {wanted_device(device)}"
     load = partial(
-        Classifier.load, bundle, device, threads, precision, allow_unverified=allow_unverified
+        Classifier.load, bundle, device, threads, precision, allow_unverified, **asdict(rules)
     )
     jobs = [
         Job(
             name, target, make_dialect(name, **layout), layout["text_column"], ours, allowance,
-            restart, progress, form, runs_in,
+            restart, progress, form, runs_in, rules=rules,
         )
         for name, target in zip(inputs, outs, strict=True)
     ]  # fmt: skip
@@ -125,10 +141,12 @@ def classify(
         )
         click.get_current_context().exit(label_on_ray(jobs, opened, request))
     if out_dir is not None:
-        click.get_current_context().exit(label_files(jobs, opened, load, force))
+        click.get_current_context().exit(label_files(jobs, out_dir, opened, load, force, seen.add))
     summary = classify_file(jobs[0], opened, load)
+    seen.add(summary)
     for number, line in enumerate(summary.lines()):
-        log.info("%s", line, extra={} if number else {"counts": summary.counts()})
+        counts = {} if number else {"counts": summary.counts()}
+        log.log(level_of(line), "%s", line, extra=counts)
     if summary.progress.rejects:
         click.get_current_context().exit(REJECTED)
 
@@ -136,6 +154,7 @@ def classify(
 @main.command()
 @click.argument("input_", metavar="INPUT")
 @_bundle
+@long_option
 @layout_options
 @_device
 @_threads
@@ -163,8 +182,9 @@ def estimate(
         layout=make_layout(**layout), precision=precision,
     )  # fmt: skip
     load = partial(
-        Classifier.load, bundle, device, threads, precision, allow_unverified=allow_unverified
-    )
+        Classifier.load, bundle, device, threads, precision, allow_unverified,
+        long=layout["long"],
+    )  # fmt: skip
     for line in estimate_file(job, opened, load).lines(input_):
         click.echo(line)
 
@@ -190,12 +210,15 @@ def _pair(inputs, out: str | None, out_dir: str | None, force: bool):
 @main.command()
 @click.argument("message")
 @_bundle
+@rule_options
 @_device
 @_threads
 @_precision
 @_digest
 @_unverified
-def text(message, bundle, device, threads, precision, expect_digest, allow_unverified) -> None:
+def text(
+    message, bundle, device, threads, precision, expect_digest, allow_unverified, **rules
+) -> None:
     """Label one MESSAGE: prints label, a tab, and the score.
 
     \b
@@ -205,9 +228,10 @@ def text(message, bundle, device, threads, precision, expect_digest, allow_unver
     from batch.bundle import open_bundle
     from batch.classifier import Classifier
 
+    chosen = make_rules(**rules)
     open_bundle(bundle, expect_digest)
     classifier = Classifier.load(
-        bundle, device, threads, precision, allow_unverified=allow_unverified
+        bundle, device, threads, precision, allow_unverified, **asdict(chosen)
     )
     result = classifier.classify([message])
     if classifier.session.note:
@@ -215,6 +239,7 @@ def text(message, bundle, device, threads, precision, expect_digest, allow_unver
     click.echo(f"{result.labels[0]}\t{result.scores[0]:.6f}")
 
 
+main.add_command(cli_tools.audit)
 main.add_command(cli_tools.doctor)
 main.add_command(cli_tools.info)
 main.add_command(cli_tools.report)

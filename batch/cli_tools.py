@@ -1,4 +1,4 @@
-"""``spam-batch doctor``, ``info`` and ``report``: what is there, and what came of it."""
+"""``spam-batch audit``, ``doctor``, ``info`` and ``report``: what is there, and what came of it."""
 
 import click
 
@@ -56,6 +56,45 @@ def info(bundle, as_json) -> None:
     else:
         for line in to_lines(values):
             click.echo(escape_controls(line))
+
+
+@click.command()
+@click.argument("labeled")
+@click.option("--bundle", default="models/spam", show_default=True,
+    help="Folder of the bundle that labelled.")  # fmt: skip
+@click.option("--input", "input_", metavar="FILE", help="Where the input is now, if it was moved.")
+@click.option("--sample", type=click.IntRange(0), default=1000, show_default=True,
+    help="Rows to label again, evenly spread; 0: none.")  # fmt: skip
+@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text",
+    show_default=True, help="json: one object.")  # fmt: skip
+def audit(labeled, bundle, input_, sample, format_) -> None:
+    """Hold LABELED, a file that classify wrote, against its run manifest, LABELED.run.json.
+
+    Hashes output, rejects and input anew, counts the rows, labels and scores, looks whether
+    each row begins with its record of the input, and labels a sample again with the bundle.
+    Each finding is one line that begins with ok, unchecked or failed. The exit status is 0 if
+    nothing failed, 65 if something did, and 66 if there is no manifest.
+
+    \b
+    Example:
+      spam-batch audit labeled.csv
+      spam-batch audit labeled.csv --bundle models/spam --sample 10000
+    """
+    import json
+
+    from batch.audit import FAILED, audit_output
+    from batch.errors import InputError
+
+    findings = audit_output(labeled, bundle, sample, input_)
+    if format_ == "json":
+        click.echo(json.dumps([finding.__dict__ for finding in findings], indent=1))
+    else:
+        for finding in findings:
+            click.echo(escape_controls(str(finding)))
+    failed = sum(finding.state == FAILED for finding in findings)
+    if failed:
+        checks = f"{failed} of {len(findings)} checks failed"
+        raise InputError(f"{labeled}: {checks}; it is not as spam-batch wrote it")
 
 
 @click.command()

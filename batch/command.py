@@ -86,6 +86,19 @@ class Cli(click.Group):
             fail(prog_name, f"a fault of ours: {type(error).__name__}: {error}", 70)
 
 
+def status_of(error: BaseException, prog_name: str = "spam-batch") -> int:
+    """The exit status that :class:`Cli` makes of ``error``."""
+    if isinstance(error, BrokenPipeError):
+        return 128 + signal.SIGPIPE
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    if isinstance(error, click.Abort):
+        return 70 if isinstance(error.__cause__, EOFError) else 130
+    if isinstance(error, ModuleNotFoundError):
+        return 70 if _find_extra(prog_name, error.name) is None else 78
+    return 74 if isinstance(error, OSError) else getattr(error, "exit_code", 70)
+
+
 @contextlib.contextmanager
 def _stopping_at_broken_pipes() -> Iterator[None]:
     """What SIGPIPE would do, which Python ignores; click would make it exit status 1."""

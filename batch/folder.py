@@ -1,15 +1,18 @@
 """Label many files into a folder: each by itself, the classifier loaded once."""
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
 
 from batch.bundle import Bundle
 from batch.classifier import Classifier
 from batch.classify import Job, classify_file
-from batch.done import Done, Fingerprint, read_done, write_done
 from batch.errors import SpamBatchError
+from batch.lock import hold_lock
+from batch.run_manifest import RunManifest, describe_options, read_manifest_if_good
+from batch.summary import Summary, level_of
 
 log = logging.getLogger("batch")
 
@@ -37,29 +40,48 @@ class LoadOnce:
 
 
 def label_files(
-    jobs: Iterable[Job], bundle: Bundle, load: Callable[[], Classifier], force: bool = False
+    jobs: Iterable[Job],
+    folder: str,
+    bundle: Bundle,
+    load: Callable[[], Classifier],
+    force: bool = False,
+    seen: Callable[[Summary], None] = lambda summary: None,
 ) -> int:
     """Do the jobs in order, except those done already; returns the worst exit status.
+
+    ``seen`` gets the summary of each that was labelled.
 
     A job that fails is said and does not stop the others; that the bundle cannot be loaded does.
 
     Raises:
-        SpamBatchError: the bundle is not usable.
+        SpamBatchError: another run labels into ``folder``, or the bundle is not usable.
     """
+    with hold_lock(Path(folder)):
+        return _label_all(jobs, bundle, load, force, seen)
+
+
+def _label_all(
+    jobs: Iterable[Job],
+    bundle: Bundle,
+    load: Callable[[], Classifier],
+    force: bool,
+    seen: Callable[[Summary], None],
+) -> int:
     load_once = LoadOnce(load)
     statuses: list[int] = []
     what: Counter[str] = Counter()
     for job in jobs:
-        options = describe_options(job)
-        done = None if force else read_done(job.out)
+        options = describe_options(job, bundle.manifest)
+        done = None if force else read_manifest_if_good(job.out)
         if done and done.is_of(job.source, job.out, bundle.digest, options):
-            said = f", with {done.rejects:,} rejected" if done.rejects else ""
-            log.info("%s: was labelled already%s", job.source, said)
-            statuses.append(REJECTED if done.rejects else 0)
+            say_skipped(job.source, done)
+            statuses.append(REJECTED if done.counts["rejects"] else 0)
             what["skipped"] += 1
             continue
         try:
-            statuses.append(label_file(job, bundle, load_once, options))
+            summary = label_file(job, bundle, load_once)
+            seen(summary)
+            statuses.append(REJECTED if summary.progress.rejects else 0)
             what["labelled"] += 1
         except SpamBatchError as error:
             if load_once.error:
@@ -74,57 +96,21 @@ def label_files(
     return min(statuses, key=WORST_FIRST.index)
 
 
-def label_file(
-    job: Job,
-    bundle: Bundle,
-    load: Callable[[], Classifier],
-    options: dict[str, str],
-    contents: Fingerprint | None = None,
-) -> int:
-    """Label a file and note beside its output what that was made of; returns the exit status.
+def say_skipped(name: str, done: RunManifest) -> None:
+    """Tell of what needs no labelling, and that a person should look at its rejects."""
+    rejects = done.counts["rejects"]
+    said = f", with {rejects:,} rejected" if rejects else ""
+    level = logging.WARNING if rejects else logging.INFO
+    log.log(level, "%s: was labelled already%s", name, said)
 
-    ``contents`` are the input's, if somebody has taken them already.
-    """
-    before = _stat(job.source)
-    summary = classify_file(job, bundle, load)
+
+def label_file(job: Job, bundle: Bundle, load: Callable[[], Classifier]) -> Summary:
+    """Label one of a folder's files, and say how that went."""
+    # What an interrupted run kept of another input or bundle is worth nothing to a folder's run.
+    summary = classify_file(replace(job, drops_stale=True), bundle, load)
     first, *rest = summary.lines()
     log.info("%s: %s", job.source, first, extra={"counts": summary.counts()})
     for line in rest:
         if line.startswith(("WARNING", "rejected")):
-            log.info("%s: %s", job.source, line)
-    rejects = summary.progress.rejects
-    try:
-        prints = contents or Fingerprint.of(job.source), Fingerprint.of(job.out)
-        if before == _stat(job.source):
-            done = Done(bundle.digest, options, *prints, rejects, counts=summary.counts())
-            write_done(job.out, done)
-    except OSError as error:  # the output stands; the next run does it again
-        log.warning("%s: cannot note that it was labelled: %s", job.source, error.strerror)
-    return REJECTED if rejects else 0
-
-
-def _stat(path: str) -> tuple[int, ...] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def describe_options(job: Job) -> dict[str, str]:
-    """What an output depends on, input and bundle apart."""
-    dialect, layout = job.dialect, job.layout
-    part = {"part": str(job.span)} if job.span else {}
-    return part | {
-        "--text-column": job.text_column or "",
-        "--columns": ",".join(job.columns),
-        "--delimiter": dialect.delimiter.decode("latin-1"),
-        "--quote": (dialect.quote or b"").decode("latin-1"),
-        "--escape": (dialect.escape or b"").decode("latin-1"),
-        "--format": layout.format or "",
-        "--encoding": layout.encoding.name,
-        "--no-header": str(not layout.has_header),
-        "--overwrite-columns": str(layout.overwrite),
-        "--max-record-bytes": str(layout.max_record_bytes),
-        "--max-rejects": job.allowance.typed,
-    }
+            log.log(level_of(line), "%s: %s", job.source, line)
+    return summary

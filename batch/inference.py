@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
+from batch.batching import Shapes
 from batch.cuda import explain_no_provider, explain_not_loaded
 from batch.errors import BundleError, InternalError
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 # TF32 rounds the inputs of a product to 10 bits; off, so that CUDA's fp32 is fp32.
 PROVIDER_OPTIONS = {"cpu": {}, "cuda": {"use_tf32": "0"}}
+_TENSORS_IN = "session.model_external_initializers_file_folder_path"
 DEVICES = ("auto", *PROVIDERS)
 
 
@@ -63,6 +65,7 @@ class InferenceSession:
     Attributes:
         device: ``cpu`` or ``cuda``, the one that really runs.
         note: a sentence for the user if ``auto`` could not have the GPU, else None.
+        shapes: that every batch is padded to; None if it runs as it is.
     """
 
     def __init__(
@@ -70,12 +73,14 @@ class InferenceSession:
         model: bytes,
         device: str = "auto",
         threads: int | None = None,
-        external: dict[str, bytes] | None = None,
+        tensors_in: Path | None = None,
+        shapes: Shapes | None = None,
     ):
         """
         Args:
-            external: contents of the files that hold the tensors of a model above 2 GB, by
-                the name that it gives them.
+            tensors_in: folder with the file that a large model's tensors lie in; it is mapped
+                into memory, so the caller has checked it.
+            shapes: of the batches, if they run on a GPU.
 
         Raises:
             BundleError: onnxruntime is missing, the device asked for does not
@@ -89,11 +94,8 @@ class InferenceSession:
         options.log_severity_level = 4
         options.intra_op_num_threads = threads or usable_cpus()
         options.inter_op_num_threads = 1
-        if external:
-            sizes = [len(data) for data in external.values()]
-            options.add_external_initializers_from_files_in_memory(
-                list(external), list(external.values()), sizes
-            )
+        if tensors_in:
+            options.add_session_config_entry(_TENSORS_IN, str(tensors_in.resolve()))
         wanted = wanted_device(device)
         try:
             self._session = self._create(ort, model, wanted, options)
@@ -104,6 +106,7 @@ class InferenceSession:
             wanted = "cpu"
             self._session = self._create(ort, model, wanted, options)
         self.device = wanted
+        self.shapes = shapes if wanted == "cuda" else None
         self.threads = options.intra_op_num_threads
         self._input = self._session.get_inputs()[0].name
 
@@ -132,8 +135,11 @@ class InferenceSession:
         Raises:
             InternalError: onnxruntime failed, or a logit is not a finite number.
         """
+        rows = len(ids)
+        if self.shapes:
+            ids = self.shapes.fit(ids)
         try:
-            logits = self._session.run(None, {self._input: ids})[0]
+            logits = self._session.run(None, {self._input: ids})[0][:rows]
         except Exception as error:
             raise InternalError(f"onnxruntime failed on a batch: {_first_line(error)}") from None
         if check_finite and not np.isfinite(logits).all():

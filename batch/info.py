@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 
 from batch.bundle import MANIFEST, VERIFY, Bundle
+from batch.decision import UNSURE
 from batch.errors import BundleError
 from batch.selftest import check_verified
 
@@ -72,6 +73,7 @@ def _to_lines(values: dict) -> list[str]:
         "weights": values["weights"],
         "labels": ", ".join(values["labels"]),
         "positive label": _describe_positive(values),
+        **_describe_band(values["unsure_band"]),
         "temperature": f"{values['temperature']:.4g}",
         **_describe_training(values),
     }
@@ -103,6 +105,12 @@ def _describe_positive(values: dict) -> str:
     if len(values["labels"]) > 2:
         return f"{values['positive_label']}; the most probable label is given"
     return f"{values['positive_label']}, from a probability of {values['threshold']:.4g} on"
+
+
+def _describe_band(band: list[float] | None) -> dict[str, str]:
+    if band is None:
+        return {}
+    return {"unsure band": f"scores from {band[0]} to below {band[1]} get the label {UNSURE}"}
 
 
 def _describe_training(values: dict) -> dict[str, str]:

@@ -3,7 +3,7 @@
 At a commit point the data is synced first, then the checkpoint is replaced. What a part
 file has beyond its checkpoint was never counted, and is cut off when a run goes on. The
 names come last: rejects, then the output, so that who sees the new output sees its
-rejects too; then the checkpoint goes.
+rejects too; then the run manifest, whose predecessor went before; then the checkpoint goes.
 """
 
 import contextlib
@@ -21,12 +21,15 @@ from batch.checkpoint import (
     checkpoint_path,
     read_checkpoint,
     temporary_name,
+    write_beside,
     write_checkpoint,
 )
 from batch.errors import InputError, OutputError, StorageError
+from batch.fingerprint import Fingerprint
 from batch.output import storage_errors, sync_folder, uninterrupted
 from batch.part import PartFile, is_written
 from batch.rejects import HEADER, rejects_path
+from batch.run_manifest import manifest_path
 from batch.summary import count
 
 log = logging.getLogger("batch")
@@ -68,8 +71,10 @@ class Journal:
             raise OutputError(f"cannot create a file in {path.parent}: {error.strerror}") from None
         self.add(progress, header, b"")
 
-    def resume(self, restart: bool) -> bool:
+    def resume(self, restart: bool, drops_stale: bool = False) -> bool:
         """Go on from the checkpoint, if there is one; with ``restart``, remove it instead.
+
+        With ``drops_stale``, remove one of another input, bundle, version or options.
 
         Raises:
             InputError: the checkpoint or a part file is damaged, or the input has changed.
@@ -94,9 +99,12 @@ class Journal:
                 )
             saved.origin.check_same(self.origin, begun)
         except Exception:
-            if not is_published:
+            if not (is_published or drops_stale):
                 raise
-            with storage_errors(path):  # that run had ended; only its checkpoint was left
+            if not is_published:
+                stale = "what an interrupted run kept is out of date; starting over"
+                log.info("%s: %s", self._out, stale)
+            with storage_errors(path):  # of a run that had ended, only its checkpoint was left
                 path.unlink()
             return False
         self.progress = self._committed = saved.progress
@@ -112,18 +120,18 @@ class Journal:
         return (
             done.is_complete
             and not part.exists()
-            and is_written(self.target, done.bytes, done.crc32)
+            and is_written(self.target, done.bytes, done.sha256)
         )
 
     def _reopen(self, part: Path, done: Progress) -> None:
         rejects = self._rejects_part(part)
         self._remove_leftovers(keep=(part, rejects) if done.reject_bytes else (part,))
-        sums = (done.reject_bytes, done.reject_crc32)
+        sums = (done.reject_bytes, done.reject_sha256)
         # Killed between the two renames: the rejects have their name.
         has_name = done.is_complete and is_written(rejects_path(self.target), *sums)
         if done.reject_bytes and (rejects.exists() or not has_name):
             self._rejects = PartFile.reopen(rejects, *sums)
-        self._part = PartFile.reopen(part, done.bytes, done.crc32)
+        self._part = PartFile.reopen(part, done.bytes, done.sha256)
 
     @staticmethod
     def _rejects_part(part: Path) -> Path:
@@ -145,9 +153,9 @@ class Journal:
         self.progress = replace(
             progress,
             bytes=self._part.size,
-            crc32=self._part.crc32,
+            sha256=self._part.sha256,
             reject_bytes=self._rejects.size if self._rejects else 0,
-            reject_crc32=self._rejects.crc32 if self._rejects else 0,
+            reject_sha256=self._rejects.sha256 if self._rejects else "",
         )
 
     def commit(self) -> None:
@@ -171,11 +179,16 @@ class Journal:
                 self._committed = progress
         self._is_sound = True
 
-    def publish(self, finish: Callable[[Path], Path]) -> None:
-        """Give the output and its rejects their names.
+    def publish(
+        self,
+        finish: Callable[[Path], Path],
+        describe: Callable[[Fingerprint, Fingerprint | None], str],
+    ) -> None:
+        """Give the output, its rejects and the run manifest their names.
 
         ``finish`` makes the file that gets the output's name of the part file that holds
-        all rows; it is called again if a run was killed before the rename.
+        all rows; it is called again if a run was killed before the rename. ``describe`` makes
+        the manifest of output and rejects.
 
         Raises:
             StorageError: they cannot be renamed; then the part file stays.
@@ -187,13 +200,36 @@ class Journal:
             with self._writing(f"; all rows are in {self._part.path}"):
                 self._part.close()
                 part, whole = self._part.path, finish(self._part.path)
-                with uninterrupted():
-                    self._rename(whole)
-                    self._part = None
-                    self._remove_checkpoint()
-                    part.unlink(missing_ok=True)  # where it is not what was renamed
+                note = self._write_manifest(whole, describe)
+                try:
+                    with uninterrupted():
+                        self._rename(whole, note)
+                        self._part = None
+                        self._remove_checkpoint()
+                        part.unlink(missing_ok=True)  # where it is not what was renamed
+                finally:
+                    note.unlink(missing_ok=True)
         else:
+            self._remove_leftovers(keep=())
+            path = manifest_path(self.target)
+            if not path.exists():  # killed behind the output's rename
+                with self._writing():
+                    os.replace(self._write_manifest(self.target, describe), path)
             self._remove_checkpoint()
+
+    def _write_manifest(self, whole: Path, describe) -> Path:
+        """The run manifest, on the disk but without its name; ``whole`` is the output."""
+        done, name, rejects = self.progress, self.target.name, None
+        if self._part and whole != self._part.path:
+            output = Fingerprint.of(whole, name)
+        else:
+            output = Fingerprint(name, done.bytes, os.stat(whole).st_mtime_ns, done.sha256)
+        if done.reject_bytes:
+            path = self._rejects.path if self._rejects else rejects_path(self.target)
+            sums = (done.reject_bytes, os.stat(path).st_mtime_ns, done.reject_sha256)
+            rejects = Fingerprint(rejects_path(self.target).name, *sums)
+        text = describe(output, rejects)
+        return write_beside(self.target, text.encode("ascii"), ".run", 0o666)
 
     def _remove_checkpoint(self) -> None:
         path = checkpoint_path(self.target)
@@ -202,8 +238,9 @@ class Journal:
         except OSError as error:  # the output stands; the next run sees that, too
             log.warning("%s cannot be removed: %s", path, error.strerror)
 
-    def _rename(self, whole: Path) -> None:
+    def _rename(self, whole: Path, note: Path) -> None:
         path = rejects_path(self.target)
+        manifest_path(self.target).unlink(missing_ok=True)  # it is of the old output
         if self._rejects:
             self._rejects.close()
             os.replace(self._rejects.path, path)
@@ -211,6 +248,11 @@ class Journal:
         elif not self.progress.reject_bytes:
             path.unlink(missing_ok=True)  # an earlier run's
         os.replace(whole, self.target)
+        try:
+            os.replace(note, manifest_path(self.target))
+        except OSError as error:  # the output stands
+            path = manifest_path(self.target)
+            log.warning("%s cannot be written: %s", path, error.strerror)
         sync_folder(self.target.parent)
 
     def stop(self, keep: bool = True) -> None:
@@ -257,7 +299,7 @@ class Journal:
         """Remove what killed runs left: part files of this target that nobody will ask for."""
         name = re.compile(
             re.escape(f".{self.target.name}.")
-            + r"[0-9a-f]{16}(\.rejects|\.checkpoint|\.whole|\.done)?\.part"
+            + r"[0-9a-f]{16}(\.rejects|\.checkpoint|\.whole|\.run)?\.part"
         )
         with contextlib.suppress(OSError), os.scandir(self.target.parent) as entries:
             for entry in entries:

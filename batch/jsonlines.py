@@ -18,7 +18,14 @@ from batch.errors import InputError, UsageError
 from batch.records import Record, RecordReader
 from batch.rows import TextTable
 from batch.source import Source, reading
-from batch.table import Layout, check_ours, find_text_column, format_columns, show
+from batch.table import (
+    Layout,
+    check_ours,
+    encode_texts,
+    find_text_column,
+    format_columns,
+    show,
+)
 
 # Python's parser gives up at a depth that depends on who called it; ours is always the same.
 MAX_DEPTH = 200
@@ -199,6 +206,10 @@ def drop_members(raw: bytes, names: Collection[str]) -> bytes:
     return whole.encode("utf-8", "surrogateescape")
 
 
+def _encode_json(text: str) -> bytes:
+    return json.dumps(text).encode()
+
+
 class JsonRowWriter:
     """Turns records and predictions into lines: the object's own bytes, and our members in it.
 
@@ -215,11 +226,12 @@ class JsonRowWriter:
         overwrite: bool = False,
     ):
         self._columns, self._line_end, self._overwrite = columns, line_end, overwrite
-        self._labels = {label: json.dumps(label).encode() for label in labels}
-        self._members = b"".join(b',"%b":%%b' % name.encode() for name in columns)
+        self._texts = encode_texts(columns, labels, _encode_json)
+        names = [_encode_json(name).replace(b"%", b"%%") for name in columns]
+        self._members = b"".join(b",%b:%%b" % name for name in names)
 
     def body(self, records: Sequence[Record], predictions: Predictions) -> bytes:
-        values = zip(*format_columns(self._columns, predictions, self._labels), strict=True)
+        values = zip(*format_columns(self._columns, predictions, self._texts), strict=True)
         raws = [record.raw for record in records]
         if self._overwrite:
             raws = [drop_members(raw, self._columns) for raw in raws]
@@ -265,6 +277,7 @@ class JsonTable(TextTable):
         check_ours(source.name, [], self.text_name, columns)
         line_end = (first and first.line_end) or b"\n"
         self._writer = JsonRowWriter(columns, labels, line_end, layout.overwrite)
+        self.text_in_output = self.text_name
         self.settings |= {"--text-column": self.text_name, "--columns": ",".join(columns)}
 
     def _make_reader(self, **options) -> JsonLinesReader:

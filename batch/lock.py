@@ -1,4 +1,4 @@
-"""One run at a time for one output: a lock that ends with its holder, however that ends."""
+"""One run at a time for one output, a file or a folder: a lock that ends with its holder."""
 
 import contextlib
 import fcntl
@@ -10,6 +10,9 @@ from batch.errors import LockedError, OutputError
 
 
 def lock_path(target: Path) -> Path:
+    """Beside a file; inside a folder, where no file's lock has this name."""
+    if target.is_dir():
+        return target / ".lock"
     return target.with_name(f".{target.name}.lock")
 
 

@@ -1,4 +1,6 @@
-"""The options that say what an input looks like, and the dialect and layout that they make."""
+"""Options that several commands have: what an input looks like, and how it is decided on."""
+
+import functools
 
 import click
 
@@ -22,6 +24,19 @@ _OTHERS = (
     click.option("--max-record-bytes", type=click.IntRange(1), default=64 << 20,
         show_default=True, help="A longer record is a bad one."),
 )  # fmt: skip
+_LONG = click.option(
+    "--long", type=click.Choice(["head", "tail", "windows"]), default="head", show_default=True,
+    help="What is read of a message of more than max_length tokens: the first, the last, or all "
+    "in windows, of which the one with the highest score decides.",
+)  # fmt: skip
+_RULES = (
+    click.option("--threshold", type=float, metavar="P",
+        help="Score from which the positive label is given. Default: the bundle's."),
+    click.option("--unsure-band", metavar="LOW,HIGH",
+        help="Scores from LOW to below HIGH get the label unsure; none: no score does. Default: "
+        "the bundle's."),
+    _LONG,
+)  # fmt: skip
 
 
 def _only_on_ray(context, option, value):
@@ -30,8 +45,16 @@ def _only_on_ray(context, option, value):
     return value
 
 
+def _not_on_ray(context, option, value):
+    if value is not None and context.params.get("engine") == "ray":
+        raise click.UsageError(
+            f"{option.opts[0]}: not with --engine ray; its counts are in _manifest.json, in --out"
+        )
+    return value
+
+
 _RAY = (
-    # Eager, so that those below know of it.
+    # Eager, so that those that ask for it know of it.
     click.option("--engine", is_eager=True, type=click.Choice(["local", "ray"]), default="local",
         show_default=True, help="ray: many machines, --out is a folder; see --workers."),
     click.option("--workers", type=click.IntRange(1), callback=_only_on_ray,
@@ -62,6 +85,30 @@ def ray_options(command):
     for option in reversed(_RAY):
         command = option(command)
     return command
+
+
+def long_option(command):
+    """Give a command ``--long``, whose cost it tells."""
+    return _LONG(command)
+
+
+def rule_options(command):
+    """Give a command the options of how a message becomes a label."""
+    for option in reversed(_RULES):
+        command = option(command)
+    return command
+
+
+def make_rules(long, threshold=None, unsure_band=None, **_):
+    """How a message becomes a label.
+
+    Raises:
+        UsageError: --unsure-band is no band.
+    """
+    from batch.rules import OF_BUNDLE, Rules, parse_band
+
+    band = OF_BUNDLE if unsure_band is None else parse_band(unsure_band)
+    return Rules(threshold, band, long)
 
 
 def make_dialect(name: str, delimiter, quote, no_quote, escape, encoding, **_):
@@ -117,3 +164,18 @@ def make_layout(format_, encoding, no_header, overwrite_columns, max_record_byte
     return Layout(
         format_, parse_encoding(encoding), not no_header, overwrite_columns, max_record_bytes
     )
+
+
+def metrics_option(command):
+    """Give a command ``--metrics-file``, and itself ``seen``, which wants its summaries."""
+
+    @click.option("--metrics-file", metavar="FILE", callback=_not_on_ray,
+        help="Write what the run did for Prometheus' node exporter, also if it fails.")  # fmt: skip
+    @functools.wraps(command)
+    def run(*args, metrics_file, **options):
+        from batch.metrics import writing_metrics
+
+        with writing_metrics(metrics_file) as seen:
+            return command(*args, seen=seen, **options)
+
+    return run

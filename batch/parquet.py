@@ -9,6 +9,7 @@ import contextlib
 import io
 import os
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +18,14 @@ from batch.dialect import Dialect
 from batch.errors import BrokenInputError, InputError
 from batch.output import create_file
 from batch.records import Record
-from batch.table import check_ours, find_text_column, format_columns, show
+from batch.table import (
+    check_ours,
+    encode_texts,
+    find_text_column,
+    format_columns,
+    kind_of,
+    show,
+)
 
 SLICE_ROWS = 1 << 16  # of a row group that we write, at most
 SLICE_BYTES = 32 << 20  # the same, by what the input's metadata says of its rows
@@ -48,7 +56,9 @@ class ParquetTable:
         Raises:
             InputError: not Parquet, or no text column, or ours are there.
         """
-        self._name, self._columns, self._labels = name, columns, list(labels)
+        self._name, self._columns = name, columns
+        numbers = count()
+        self._numbers = encode_texts(columns, labels, lambda _: b"%d" % next(numbers))
         self.offset, self.blank_lines = 0, 0
         from pyarrow import parquet
 
@@ -56,6 +66,7 @@ class ParquetTable:
             self._file = parquet.ParquetFile(file, page_checksum_verification=True)
         names = self._file.schema_arrow.names
         self.text_name = names[find_text_column(name, names, text_column)]
+        self.text_in_output = self.text_name
         if names.count(self.text_name) > 1:
             raise InputError(f"{name}: more than one column is called {show(self.text_name)}")
         check_ours(name, names, self.text_name, columns, overwrite)
@@ -135,8 +146,7 @@ class ParquetTable:
 
     def rows(self, records: Sequence[Record], predictions: Predictions) -> bytes:
         """Our values of good records, for the part file: row, then label's number, score, ..."""
-        labels = {label: b"%d" % number for number, label in enumerate(self._labels)}
-        values = zip(*format_columns(self._columns, predictions, labels), strict=True)
+        values = zip(*format_columns(self._columns, predictions, self._numbers), strict=True)
         return b"".join(
             b"%d,%b\n" % (record.offset, b",".join(row))
             for record, row in zip(records, values, strict=True)
@@ -185,12 +195,14 @@ class ParquetTable:
         kinds = {
             "label": pyarrow.string(),
             "score": pyarrow.float64(),
+            "probability": pyarrow.float64(),
             "tokens": pyarrow.int64(),
             "truncated": pyarrow.bool_(),
+            "reason": pyarrow.string(),
         }
         before = self._file.schema_arrow
         fields = [before.field(index) for index in kept]
-        ours = [pyarrow.field(name, kinds[name]) for name in self._columns]
+        ours = [pyarrow.field(name, kinds[kind_of(name)]) for name in self._columns]
         return pyarrow.schema([*fields, *ours], before.metadata)
 
     def _find_codec(self) -> str:
@@ -205,11 +217,14 @@ class ParquetTable:
         """The input's rows that were labelled, with our values, a slice at a time."""
         import pyarrow
 
+        texts = list(self._numbers)
         parse = {
-            "label": lambda cell: self._labels[int(cell)],
+            "label": lambda cell: texts[int(cell)],
             "score": float,
+            "probability": float,
             "tokens": int,
             "truncated": lambda cell: cell == b"true",
+            "reason": lambda cell: texts[int(cell)],
         }
         start, line = 0, next(lines, None)
         slices = self._file.iter_batches(self._slice_rows(), use_threads=False)
@@ -224,7 +239,7 @@ class ParquetTable:
                 batch = batch.take(pyarrow.array(rows, pyarrow.int64()))
             ours = [
                 pyarrow.array(
-                    [parse[name](cell[number]) for cell in cells], schema.field(name).type
+                    [parse[kind_of(name)](cell[number]) for cell in cells], schema.field(name).type
                 )
                 for number, name in enumerate(self._columns, 1)
             ]

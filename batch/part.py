@@ -1,8 +1,8 @@
-"""A file in the making: its bytes counted and summed up, so that it is known again."""
+"""A file in the making: its bytes counted and hashed, so that it is known again."""
 
+import hashlib
 import os
 import stat
-import zlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,13 +15,17 @@ BLOCK = 1 << 20
 class PartFile:
     """Bytes that have no name of their own yet.
 
-    ``size`` and ``crc32`` are of what was written; more may stand in the file after a
+    ``size`` and ``sha256`` are of what was written; more may stand in the file after a
     write that failed or was interrupted, and is cut off by :meth:`reopen`.
     """
 
-    def __init__(self, path: Path, file: BinaryIO, size: int = 0, crc32: int = 0):
-        self.path, self.size, self.crc32 = path, size, crc32
-        self._file = file
+    def __init__(self, path: Path, file: BinaryIO, size: int = 0, hashed=None):
+        self.path, self.size = path, size
+        self._file, self._hashed = file, hashed or hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        return self._hashed.hexdigest()
 
     @classmethod
     def create(cls, path: Path, mode: int) -> "PartFile":
@@ -29,7 +33,7 @@ class PartFile:
         return cls(path, create_file(path, mode))
 
     @classmethod
-    def reopen(cls, path: Path, size: int, crc32: int) -> "PartFile":
+    def reopen(cls, path: Path, size: int, sha256: str) -> "PartFile":
         """Go on behind the first ``size`` bytes, once they are those that were written.
 
         Raises:
@@ -50,18 +54,20 @@ class PartFile:
                 raise InputError(
                     f"{path}: has {found.st_size:,} bytes, its checkpoint says {size:,}, {hint}"
                 )
-            if sum_up(file, size) != crc32:
+            hashed = hash_start(file, size)
+            if hashed.hexdigest() != sha256:
                 raise InputError(f"{path}: its bytes are not those that were written, {hint}")
             file.truncate(size)
             file.seek(size)
         except BaseException:
             file.close()
             raise
-        return cls(path, file, size, crc32)
+        return cls(path, file, size, hashed)
 
     def write(self, data: bytes) -> None:
         write_all(self._file, data)
-        self.size, self.crc32 = self.size + len(data), zlib.crc32(data, self.crc32)
+        self._hashed.update(data)
+        self.size += len(data)
 
     def sync(self) -> None:
         os.fsync(self._file.fileno())
@@ -70,18 +76,20 @@ class PartFile:
         self._file.close()
 
 
-def sum_up(file: BinaryIO, size: int) -> int:
-    """CRC-32 of the next ``size`` bytes of an unbuffered file, or of all that there are."""
-    crc32 = 0
+def hash_start(file: BinaryIO, size: int):
+    """SHA-256 of the next ``size`` bytes of an unbuffered file, or of all that there are."""
+    hashed = hashlib.sha256()
     while size and (block := file.read(min(size, BLOCK))):
-        crc32, size = zlib.crc32(block, crc32), size - len(block)
-    return crc32
+        hashed.update(block)
+        size -= len(block)
+    return hashed
 
 
-def is_written(path: Path, size: int, crc32: int) -> bool:
+def is_written(path: Path, size: int, sha256: str) -> bool:
     """True if ``path`` is a file of exactly those bytes."""
     try:
         with open(path, "rb", buffering=0) as file:
-            return os.fstat(file.fileno()).st_size == size and sum_up(file, size) == crc32
+            same_size = os.fstat(file.fileno()).st_size == size
+            return same_size and hash_start(file, size).hexdigest() == sha256
     except OSError:
         return False

@@ -10,20 +10,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batch import __version__
-from batch.bundle import Bundle
+from batch.bundle import Bundle, Manifest
 from batch.checkpoint import replace_file
 from batch.classify import Job
-from batch.done import Done, Fingerprint, read_done
-from batch.errors import MissingInputError, UsageError
-from batch.folder import describe_options
+from batch.errors import UsageError
 from batch.output import storage_errors
 from batch.rejects import Allowance, rejects_path
+from batch.run_manifest import (
+    RunManifest,
+    describe_options,
+    manifest_path,
+    read_manifest_if_good,
+)
 from batch.spans import plan_spans
 from batch.streams import compression_of_name
 
 FORMAT = "spam-batch parts"
 FORMAT_VERSION = 1
 NAME = "_manifest.json"
+COUNTS = ("records", "rows", "rejects")
 
 
 @dataclass(frozen=True)
@@ -31,34 +36,27 @@ class Part:
     """One output file, which one worker makes."""
 
     job: Job
-    contents: Fingerprint | None = None  # the input's; None: whoever labels it takes them
 
-    def find_done(self, digest: str) -> Done | None:
-        """What its output was made of, if that is what it would be made of now."""
-        done = read_done(self.job.out)
-        asked = self.job.source, self.job.out, digest, describe_options(self.job)
+    def find_done(self, bundle: Bundle) -> RunManifest | None:
+        """The run manifest beside its output, if that is what would be written now."""
+        done = read_manifest_if_good(self.job.out)
+        options = describe_options(self.job, bundle.manifest)
+        asked = self.job.source, self.job.out, bundle.digest, options
         return done if done and done.is_of(*asked) else None
 
 
-def plan_parts(job: Job, labels: list[str], part_bytes: int) -> list[Part]:
+def plan_parts(job: Job, manifest: Manifest, part_bytes: int) -> list[Part]:
     """One part, or several of a large file: ``dump.00001.csv``, ... for ``dump.csv``.
 
     Raises:
         SpamBatchError: the input cannot be read, or has too many bad records.
     """
-    spans = plan_spans(job, labels, part_bytes)
+    spans, contents = plan_spans(job, manifest, part_bytes)
     if not spans:
         return [Part(job)]
-    try:
-        contents = Fingerprint.of(job.source)
-    except OSError as error:
-        raise MissingInputError(f"cannot read {job.source}: {error.strerror}") from None
     # Judged by now, over the whole file.
-    judged = Allowance(None, 100.0, job.allowance.typed)
-    return [
-        Part(replace(job, out=_number(job.out, span.number), span=span, allowance=judged), contents)
-        for span in spans
-    ]
+    job = replace(job, allowance=Allowance(None, 100.0, job.allowance.typed), contents=contents)
+    return [Part(replace(job, out=_number(job.out, span.number), span=span)) for span in spans]
 
 
 def _number(out: str, number: int) -> str:
@@ -72,11 +70,12 @@ def _number(out: str, number: int) -> str:
 def check_names(parts: Iterable[Part]) -> None:
     """
     Raises:
-        UsageError: two parts would be the same file, or one the rejects of another.
+        UsageError: two parts would be the same file, or one the rejects or run manifest of another.
     """
     writers: dict[str, str] = {}
     for part in parts:
-        for path in (part.job.out, str(rejects_path(Path(part.job.out)))):
+        out = Path(part.job.out)
+        for path in map(str, (out, rejects_path(out), manifest_path(out))):
             other = writers.setdefault(path, part.job.source)
             if other != part.job.source:
                 raise UsageError(
@@ -86,7 +85,7 @@ def check_names(parts: Iterable[Part]) -> None:
 
 
 def write_manifest(
-    folder: str, bundle: Bundle, parts: Sequence[Part], done: Sequence[Done]
+    folder: str, bundle: Bundle, parts: Sequence[Part], done: Sequence[RunManifest]
 ) -> Path:
     """Write what proves a complete run; only a complete one has it.
 
@@ -94,7 +93,7 @@ def write_manifest(
         StorageError: it cannot be written.
     """
     path = Path(folder, NAME)
-    options = [set(describe_options(part.job).items()) for part in parts]
+    options = [set(describe_options(part.job, bundle.manifest).items()) for part in parts]
     labels: Counter[str] = Counter()
     for each in done:
         labels.update(each.counts["labels"])
@@ -105,7 +104,7 @@ def write_manifest(
         "bundle": bundle.digest,
         "weights": bundle.manifest.weights,
         "options": dict(sorted(set.intersection(*options))),
-        **{key: sum(d.counts[key] for d in done) for key in ("records", "rows", "rejects")},
+        **{key: sum(each.counts[key] for each in done) for key in COUNTS},
         "labels": labels,
         "parts": [
             _describe(number, part, each)
@@ -118,7 +117,7 @@ def write_manifest(
     return path
 
 
-def _describe(number: int, part: Part, done: Done) -> dict:
+def _describe(number: int, part: Part, done: RunManifest) -> dict:
     span = part.job.span
     return {
         "number": number,
@@ -130,5 +129,5 @@ def _describe(number: int, part: Part, done: Done) -> dict:
         "output": Path(part.job.out).name,
         "output_size": done.output.size,
         "output_sha256": done.output.sha256,
-        **done.counts,
+        **{key: done.counts[key] for key in (*COUNTS, "labels")},
     }

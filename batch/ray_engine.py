@@ -10,21 +10,22 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from batch.bundle import Bundle
 from batch.classifier import Classifier
 from batch.classify import Job
-from batch.done import Done, done_path
 from batch.errors import BundleError, InternalError, SpamBatchError, StorageError, UsageError
-from batch.folder import REJECTED, WORST_FIRST
+from batch.folder import REJECTED, WORST_FIRST, say_skipped
 from batch.inference import usable_cpus
 from batch.lock import hold_lock
+from batch.output import resolve_target
 from batch.parts import NAME, Part, check_names, plan_parts, write_manifest
 from batch.ray_worker import Outcome, Setup, Worker
 from batch.remote import is_uri
+from batch.run_manifest import manifest_path
 from batch.selftest import choose_precision
 
 PART_BYTES = 256 << 20
@@ -56,17 +57,17 @@ def label_on_ray(jobs: Sequence[Job], bundle: Bundle, request: Request) -> int:
     """
     _import_ray()  # before anything is read, so that a missing one is said at once
     manifest = Path(os.path.abspath(request.folder), NAME)
-    with hold_lock(manifest):
+    with hold_lock(manifest.parent):
         parts, statuses = _plan(jobs, bundle, request)
-        done = [None if request.force else part.find_done(bundle.digest) for part in parts]
+        done = [None if request.force else part.find_done(bundle) for part in parts]
         todo = [number for number, found in enumerate(done) if not found]
         what = Counter(skipped=len(parts) - len(todo))
         for number in sorted(set(range(len(parts))) - set(todo)):
-            _say_skipped(parts[number], done[number])
+            say_skipped(parts[number].job.out, done[number])
         if todo or statuses:
             manifest.unlink(missing_ok=True)  # it would prove what is no longer so
-        for number in todo:
-            done_path(parts[number].job.out).unlink(missing_ok=True)
+        for part in parts if request.force else ():  # or a worker would find that it is done
+            manifest_path(resolve_target(part.job.out)).unlink(missing_ok=True)
         for outcome in _label(parts, todo, bundle, request) if todo else ():
             part = parts[outcome.number]
             for level, line, counts in outcome.said:
@@ -77,7 +78,7 @@ def label_on_ray(jobs: Sequence[Job], bundle: Bundle, request: Request) -> int:
                 log.error("error: %s", outcome.error)
                 statuses.append(outcome.exit_code)
                 continue
-            done[outcome.number] = found = part.find_done(bundle.digest)
+            done[outcome.number] = found = part.find_done(bundle)
             if not found:
                 raise StorageError(
                     f"{part.job.out}: a worker wrote it, and it is not here; {request.folder} must "
@@ -91,7 +92,7 @@ def label_on_ray(jobs: Sequence[Job], bundle: Bundle, request: Request) -> int:
         log.info("%s: %s", f"{len(parts):,} part{'s' * (len(parts) != 1)}", counts)
         if not statuses:
             log.info("written: %s", write_manifest(request.folder, bundle, parts, done))
-    statuses += [REJECTED if found and found.rejects else 0 for found in done]
+    statuses += [REJECTED if found and found.counts["rejects"] else 0 for found in done]
     return min(statuses, key=WORST_FIRST.index)
 
 
@@ -105,17 +106,12 @@ def _plan(jobs: Sequence[Job], bundle: Bundle, request: Request) -> tuple[list[P
         source = job.source if is_uri(job.source) else os.path.abspath(job.source)
         job = replace(job, source=source, out=os.path.abspath(job.out), progress=False)
         try:
-            parts += plan_parts(job, bundle.manifest.labels, part_bytes)
+            parts += plan_parts(job, bundle.manifest, part_bytes)
         except SpamBatchError as error:
             log.error("error: %s", error)
             statuses.append(error.exit_code)
     check_names(parts)
     return parts, statuses
-
-
-def _say_skipped(part: Part, done: Done) -> None:
-    said = f", with {done.rejects:,} rejected" if done.rejects else ""
-    log.info("%s: was labelled already%s", part.job.out, said)
 
 
 def _as_error(outcome: Outcome) -> SpamBatchError:
@@ -140,7 +136,8 @@ def _label(
             for part in parts
         ]
         folder = os.path.abspath(bundle.folder)
-        options = {"allow_unverified": request.allow_unverified}
+        rules = parts[todo[0]].job.rules  # the same of all
+        options = {"allow_unverified": request.allow_unverified, **asdict(rules)}
         load = partial(Classifier.load, folder, device, request.threads, precision, **options)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False

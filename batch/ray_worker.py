@@ -11,7 +11,7 @@ from batch import __version__
 from batch.bundle import open_bundle
 from batch.classifier import Classifier
 from batch.errors import BundleError, LockedError, SpamBatchError
-from batch.folder import LoadOnce, describe_options, label_file
+from batch.folder import REJECTED, LoadOnce, label_file
 from batch.parts import Part
 
 ORPHAN_SECONDS = 60.0  # in which the workers of a driver that was killed have ended, too
@@ -83,12 +83,13 @@ class Worker:
                 f"{setup.bundle}: its digest is {bundle.digest} on a worker, and {setup.digest} "
                 "here; give all machines the same bundle"
             )
-        if done := part.find_done(bundle.digest):  # by a worker that was killed before it said so
-            return 3 if done.rejects else 0
-        options, started = describe_options(part.job), time.monotonic()
+        if done := part.find_done(bundle):  # by a worker that was killed before it said so
+            return REJECTED if done.counts["rejects"] else 0
+        started = time.monotonic()
         while True:
             try:
-                return label_file(part.job, bundle, self._load, options, part.contents)
+                summary = label_file(part.job, bundle, self._load)
+                return REJECTED if summary.progress.rejects else 0
             except LockedError:
                 if time.monotonic() - started > ORPHAN_SECONDS:
                     raise

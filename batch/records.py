@@ -14,9 +14,11 @@ from itertools import accumulate, count, repeat
 from operator import add
 from typing import BinaryIO, NamedTuple
 
-from batch.dialect import LINE_BREAK, Dialect, RecordGrammar, count_lines
+from batch.dialect import LINE_BREAK, Dialect, count_lines, find_line_ends
+from batch.grammar import RecordGrammar
 
 UTF8_BOM = b"\xef\xbb\xbf"
+WINDOW_BYTES = 32 * 1024  # of lines that are parsed in one step if they are all simple
 KEPT_OF_LONG_LINE = 4096  # bytes that an over-long line's raw keeps, or max_record_bytes if less
 
 
@@ -227,9 +229,9 @@ class RecordReader:
                 return False
 
     def _find_window(self) -> int | None:
-        """End of the next whole physical lines, about a block of them, or None to read on."""
+        """End of the next whole physical lines, a window of them, or None to read on."""
         data, start = self._data, self._pos
-        end = min(len(data), start + self._block_size)
+        end = min(len(data), start + WINDOW_BYTES)
         self._scanned += end - start
         while (last := max(data.rfind(b"\n", start, end), data.rfind(b"\r", start, end))) >= 0:
             found = LINE_BREAK.match(data, last)
@@ -245,12 +247,13 @@ class RecordReader:
     def _parse_window(self, end: int) -> None:
         window = self._data[self._pos : end]
         raws = window.splitlines()  # bytes split at LF, CRLF and CR, and at nothing else
-        ends = _find_line_ends(window, raws)
+        ends = find_line_ends(window, raws)
         lengths = map(add, map(len, raws), map(len, ends))
         starts = list(accumulate(lengths, initial=self._base + self._pos))
         self._blanks_pending = self._columns != 1 and b"" in raws
         fits = max(map(len, raws)) <= self.max_record_bytes
-        texts = self._find_plain_texts(raws) if fits and self.dialect.is_plain(window) else None
+        find = self._find_plain_texts if self.dialect.is_plain(window) else self._find_texts
+        texts = find(raws) if fits else None
         if texts is None:
             self._parse_lines(raws, ends, starts)
         else:
@@ -267,6 +270,13 @@ class RecordReader:
         if text is None:
             return repeat(None)
         return [raw.split(delimiter, text + 1)[text] for raw in raws]
+
+    def _find_texts(self, raws: list[bytes]) -> Iterable[bytes | None] | None:
+        """The texts of lines, or None if one of them is not a whole record."""
+        matches = self._grammar.match_lines(raws)
+        if matches is None or self._text_column is None:
+            return matches and repeat(None)
+        return self.dialect.values([match[1] for match in matches])
 
     def _parse_lines(self, raws: list[bytes], ends: list[bytes], starts: list[int]) -> None:
         """Make records pending, line by line: some are quoted, blank or bad."""
@@ -335,15 +345,3 @@ class RecordReader:
 
 def _describe_long(length: int, longest: int) -> str:
     return f"is {length} bytes long, at most {longest} are allowed"
-
-
-def _find_line_ends(window: bytes, raws: list[bytes]) -> list[bytes]:
-    """The line end of each of the window's lines."""
-    returns = window.count(b"\r")
-    if returns and not returns == window.count(b"\n") == window.count(b"\r\n"):
-        lines = window.splitlines(keepends=True)
-        return [line[len(raw) :] for line, raw in zip(lines, raws, strict=True)]
-    ends = [b"\r\n" if returns else b"\n"] * len(raws)
-    if not window.endswith(ends[-1]):
-        ends[-1] = b""
-    return ends

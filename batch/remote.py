@@ -127,7 +127,7 @@ class RemoteSource(Source):
     """A file of a store, watched as far as its size and time tell."""
 
     def __init__(self, name: str, file: BinaryIO):
-        self.name, self._file = name, file
+        super().__init__(name, file)
         self.size, mtime_ns = stat_remote(name)
         with reading(name):
             head = hashlib.sha256(file.read(HEAD_BYTES)).hexdigest()
@@ -137,6 +137,14 @@ class RemoteSource(Source):
         with reading(self.name):
             self._file.seek(0)
             return self._file.read(16)
+
+    def _hash_to(self, stop: int) -> None:
+        with open_remote(self.name) as file, reading(self.name):
+            file.seek(self._hashed)
+            while block := file.read(min(READ_BYTES, stop - self._hashed)):
+                self._sha256.update(block)
+                self._hashed += len(block)
+        self.check_unchanged()  # it may have ended before
 
     def check_unchanged(self) -> None:
         if stat_remote(self.name) != (self.size, self.identity.mtime_ns):

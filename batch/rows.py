@@ -1,6 +1,7 @@
 """An input of text as a table: its records, and the rows that they become. CSV is here."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain
 
 from batch.classifier import Predictions
@@ -14,6 +15,7 @@ from batch.table import (
     Layout,
     drop_fields,
     encode_field,
+    encode_texts,
     format_columns,
     read_header,
 )
@@ -29,6 +31,7 @@ class TextTable:
 
     Attributes:
         text_name: the text column, as a message names it.
+        text_in_output: the text column, as one would type it to read the output again.
         settings: option -> value, what a run that goes on must have in common.
         offset, line: where the next record stands.
         blank_lines: skipped since the reading began, or was begun again.
@@ -36,6 +39,7 @@ class TextTable:
     """
 
     text_name: str
+    text_in_output: str
 
     def __init__(
         self,
@@ -131,10 +135,13 @@ class CsvTable(TextTable):
         if not layout.has_header:
             text = header.record.fields[header.text_column]
             self._first = [header.record._replace(text=text)]
-        self._labels = {label: encode_field(label, dialect, layout.encoding) for label in labels}
+        encode = partial(encode_field, dialect=dialect, encoding=layout.encoding)
+        self._texts = encode_texts(columns, labels, encode)
+        self._names = [encode(column) for column in columns] if layout.has_header else []
         # A last line without an end gets the first one's.
         self._line_end = header.record.line_end or b"\n"
         self.text_name = header.names[header.text_column].strip()
+        self.text_in_output = _find_in_output(header, layout)
         self.settings |= {
             "--delimiter": dialect.delimiter.decode("latin-1"),
             "--quote": (dialect.quote or b"").decode("latin-1"),
@@ -177,17 +184,16 @@ class CsvTable(TextTable):
         if not self._layout.has_header:
             return self._pack(self._bom)
         raw = self._drop([self._header.record])[0]
-        names = [name.encode("ascii") for name in self._columns]
         kept = [raw] if len(self._header.dropped) < len(self._header.names) else []
         return self._pack(
-            self._bom + self._dialect.delimiter.join([*kept, *names]) + self._line_end
+            self._bom + self._dialect.delimiter.join([*kept, *self._names]) + self._line_end
         )
 
     def rows(self, records: Sequence[Record], predictions: Predictions) -> bytes:
         """The output rows of good records."""
         ends = [record.line_end or self._line_end for record in records]
         mark = self._dialect.delimiter
-        cells = format_columns(self._columns, predictions, self._labels, mark)
+        cells = format_columns(self._columns, predictions, self._texts, mark)
         rows = zip(self._drop(records), *cells, ends, strict=True)
         return self._pack(b"".join(chain.from_iterable(rows)))
 
@@ -197,3 +203,11 @@ class CsvTable(TextTable):
         if not dropped:
             return [record.raw for record in records]
         return [drop_fields(record.raw, self._dialect, dropped) for record in records]
+
+
+def _find_in_output(header: Header, layout: Layout) -> str:
+    """The text column's name, or where that is not unique, its number in the output."""
+    name = header.names[header.text_column]
+    if layout.has_header and header.names.count(name) == 1:
+        return name
+    return str(header.text_column + 1 - sum(at < header.text_column for at in header.dropped))

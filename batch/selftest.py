@@ -35,6 +35,15 @@ def choose_precision(bundle: Bundle, device: str) -> str:
     return max(speeds, key=speeds.__getitem__) if speeds else "fp32"
 
 
+def measured_batch_tokens(bundle: Bundle, precision: str, device: str) -> int | None:
+    """The tokens of a batch that were fastest when the bundle was verified on such a device."""
+    if VERIFY not in bundle.manifest.files:
+        return None
+    entry = bundle.read_json(VERIFY).get("variants", {}).get(precision, {})
+    tokens = entry.get("batch_tokens") if entry.get("device") == device else None
+    return tokens if isinstance(tokens, int) and tokens > 0 else None
+
+
 def check_verified(bundle: Bundle, precision: str) -> None:
     """Refuse a variant that never passed its verification.
 

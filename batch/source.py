@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from batch.errors import ChangedInputError, InputError, MissingInputError, StorageError
+from batch.fingerprint import Fingerprint
 
 STANDARD_INPUT = "-"
+HASH_BLOCK = 1 << 20  # bytes
 HEAD_BYTES = 1 << 20  # hashed, to know a file again; its size and time tell the rest
 
 
@@ -46,13 +48,18 @@ class Identity:
 
 
 class Source:
-    """An opened input. ``identity`` and ``size`` are None for what is not a regular file."""
+    """An opened input. ``identity`` and ``size`` are None for what is not a regular file.
+
+    It is hashed while it is read, by the thread that reads it.
+    """
 
     def __init__(self, name: str, file: BinaryIO):
         self.name = name
         self._file = file
         self.identity: Identity | None = None
         self.size: int | None = None
+        self._sha256, self._hashed = hashlib.sha256(), 0  # of the first so many bytes
+        self._known: Fingerprint | None = None
         with contextlib.suppress(OSError, ValueError):  # a stream of Python's own
             found = os.fstat(file.fileno())
             if stat.S_ISREG(found.st_mode) and name != STANDARD_INPUT:
@@ -68,7 +75,7 @@ class Source:
         if self.size is not None:
             with reading(self.name):
                 self._file.seek(offset)
-        return _Watched(self.name, self._file, self.size and self.size - offset)
+        return _Watched(self.name, self._file, offset, self.size, self._hash)
 
     def open_seekable(self) -> BinaryIO:
         """The file itself, for a reader that goes to and fro.
@@ -79,6 +86,47 @@ class Source:
         if self.size is None:
             raise InputError(f"{self.name}: is a pipe, and this format needs a file")
         return self._file
+
+    def trust(self, known: Fingerprint) -> None:
+        """Spare the hashing: somebody has read all of the file already.
+
+        Raises:
+            ChangedInputError: the file was written since.
+        """
+        if (known.size, known.mtime_ns) != (self.size, self.identity and self.identity.mtime_ns):
+            raise ChangedInputError(f"{self.name}: was overwritten while it was read; run again")
+        self._known = known
+
+    def _hash(self, at: int, data: memoryview) -> None:
+        """Take in bytes that were read from offset ``at``."""
+        if self._known:
+            return
+        if at > self._hashed:  # an earlier run had read those before them
+            self._hash_to(at)
+        if at + len(data) > self._hashed:
+            self._sha256.update(data[self._hashed - at :])
+            self._hashed = at + len(data)
+
+    def _hash_to(self, stop: int) -> None:
+        descriptor = self._file.fileno()
+        with reading(self.name):
+            while self._hashed < stop:
+                block = os.pread(descriptor, min(HASH_BLOCK, stop - self._hashed), self._hashed)
+                if not block:
+                    found = os.fstat(descriptor).st_size
+                    raise ChangedInputError(_describe_cut(self.name, stop, found))
+                self._sha256.update(block)
+                self._hashed += len(block)
+
+    def fingerprint(self) -> Fingerprint:
+        """What was read; of a file, all that it had when opened, read now if it was not before."""
+        if self._known:
+            return self._known
+        if self.identity is None:
+            return Fingerprint(None, self._hashed, None, self._sha256.hexdigest())
+        self._hash_to(self.size)
+        found = self.identity
+        return Fingerprint(found.path, found.size, found.mtime_ns, self._sha256.hexdigest())
 
     def head(self) -> bytes:
         """The first bytes of a file."""
@@ -114,29 +162,28 @@ class Source:
 
 
 class _Watched(io.RawIOBase):
-    """A file's bytes, ``limit`` of them; that they end before is no end but an error."""
+    """A file's bytes from ``at`` to ``stop``; that they end before is no end but an error."""
 
-    def __init__(self, name: str, file: BinaryIO, limit: int | None):
-        self._name, self._file, self._limit, self._left = name, file, limit, limit
+    def __init__(self, name: str, file: BinaryIO, at: int, stop: int | None, take):
+        self._name, self._file, self._at, self._stop = name, file, at, stop
+        self._take = take  # called with each piece and where it stood
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer) -> int:
         view = memoryview(buffer)
-        if self._left is not None:
-            view = view[: self._left]
+        if self._stop is not None:
+            view = view[: max(self._stop - self._at, 0)]
         if not view:
             return 0
         while (count := self._file.readinto(view)) is None:  # a non-blocking pipe, empty
             select.select([self._file], [], [])
-        if self._left is not None:
-            if count == 0:
-                found = os.fstat(self._file.fileno()).st_size
-                raise ChangedInputError(
-                    _describe_cut(self._name, self._file.tell() + self._left, found)
-                )
-            self._left -= count
+        if self._stop is not None and count == 0:
+            found = os.fstat(self._file.fileno()).st_size
+            raise ChangedInputError(_describe_cut(self._name, self._stop, found))
+        self._take(self._at, view[:count])
+        self._at += count
         return count
 
 

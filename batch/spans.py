@@ -1,10 +1,13 @@
 """A large input in spans of whole records, which many machines can label at the same time."""
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from batch.bundle import Manifest
 from batch.errors import ChangedInputError
-from batch.formats import PARQUET, find_format, open_table
+from batch.fingerprint import Fingerprint
+from batch.formats import PARQUET, find_format
 from batch.source import open_source
 from batch.windows import read_window
 
@@ -24,11 +27,29 @@ class Span:
     def __str__(self) -> str:
         """What a run that goes on must have in common."""
         length = "all" if self.records is None else f"{self.records} records"
-        return f"{self.number}: {length} from byte {self.offset}"
+        return f"{self.number}: {length} from byte {self.offset}, line {self.line}"
+
+    @classmethod
+    def parse(cls, said: str) -> "Span":
+        """
+        >>> Span.parse("2: 4096 records from byte 16389, line 4098")
+        Span(number=2, offset=16389, line=4098, records=4096)
+
+        Raises:
+            ValueError: it is none.
+        """
+        found = re.fullmatch(r"(\d+): (all|(\d+) records) from byte (\d+), line (\d+)", said)
+        if not found:
+            raise ValueError(said)
+        number, _, records, offset, line = found.groups()
+        return cls(int(number), int(offset), int(line), records and int(records))
 
 
-def plan_spans(job: "Job", labels: list[str], span_bytes: int) -> list[Span]:
-    """Spans of about ``span_bytes``; none if the input is to be labelled in one piece.
+def plan_spans(
+    job: "Job", manifest: Manifest, span_bytes: int
+) -> tuple[list[Span], Fingerprint | None]:
+    """Spans of about ``span_bytes``, and the input's contents; none of either if it is to be
+    labelled in one piece.
 
     That is so for what is small, compressed, in Parquet, or in an encoding that is turned into
     UTF-8: there is no way into the middle of those. All others are read once, by the reader that
@@ -42,12 +63,10 @@ def plan_spans(job: "Job", labels: list[str], span_bytes: int) -> list[Span]:
     """
     with open_source(job.source) as source:
         if find_format(job.source, job.layout) == PARQUET or (source.size or 0) <= span_bytes:
-            return []
-        table = open_table(
-            source, job.out, job.dialect, job.text_column, job.columns, labels, job.layout
-        )
+            return [], None
+        table = job.open_table(source, manifest)
         if table.size is None:
-            return []
+            return [], None
         spans: list[Span] = []
         start, before, total, rejects = (table.offset, table.line), 0, 0, 0
         while records := read_window(table, total):
@@ -60,7 +79,10 @@ def plan_spans(job: "Job", labels: list[str], span_bytes: int) -> list[Span]:
         job.allowance.check_total(job.source, rejects, total)
         if source.check_unchanged():
             raise ChangedInputError(f"{job.source}: grows while it is read; run again")
+        contents = source.fingerprint()
     if before < total:
         spans.append(Span(len(spans) + 1, *start, total - before))
+    if not spans[1:]:
+        return [], None
     # Blank lines at the end are the last one's.
-    return [*spans[:-1], replace(spans[-1], records=None)] if spans[1:] else []
+    return [*spans[:-1], replace(spans[-1], records=None)], contents

@@ -1,9 +1,10 @@
 """The table in a CSV stream: its header, its text column, the columns that we append."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from batch.classifier import Predictions
+from batch.decision import REASONS
 from batch.dialect import Dialect
 from batch.encoding import UTF_8, Encoding
 from batch.errors import InputError, UsageError
@@ -11,8 +12,9 @@ from batch.records import Record, RecordReader
 
 # Tried in this order, whatever their case, when no --text-column is given.
 TEXT_NAMES = ("text", "message", "sms", "body", "content", "msg", "v2")
-COLUMNS = ("label", "score", "tokens", "truncated")
+COLUMNS = ("label", "score", "probability", "tokens", "truncated", "reason")
 DEFAULT_COLUMNS = ("label", "score")
+CLASS_COLUMN = "probability_"  # and the class's name; no other column of ours begins so
 
 
 MAX_RECORD_BYTES = 64 << 20
@@ -55,6 +57,32 @@ def parse_columns(value: str) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise UsageError(f"--columns: {value!r} names a column twice")
     return names
+
+
+def expand_columns(columns: Sequence[str], classes: Sequence[str]) -> tuple[str, ...]:
+    """The columns' names in the output: ``probability`` is one for each class, in their order.
+
+    >>> expand_columns(("label", "probability"), ["ham", "spam"])
+    ('label', 'probability_ham', 'probability_spam')
+    """
+    names: list[str] = []
+    for name in columns:
+        is_all = name == "probability"
+        names += [CLASS_COLUMN + label for label in classes] if is_all else [name]
+    return tuple(names)
+
+
+def kind_of(name: str) -> str:
+    """Which of :data:`COLUMNS` a column of ours is."""
+    return "probability" if name.startswith(CLASS_COLUMN) else name
+
+
+def encode_texts(
+    columns: Sequence[str], labels: Sequence[str], encode: Callable[[str], bytes]
+) -> dict[str, bytes]:
+    """The texts that can stand in our columns, as a format writes them."""
+    texts = dict.fromkeys([*labels, *(REASONS if "reason" in columns else ())])
+    return {text: encode(text) for text in texts}
 
 
 def read_header(
@@ -184,20 +212,23 @@ def list_columns(names: list[str]) -> str:
 def format_columns(
     columns: tuple[str, ...],
     predictions: Predictions,
-    labels: dict[str, bytes],
+    texts: dict[str, bytes],
     mark: bytes = b"",
 ) -> list[list[bytes]]:
-    """Our columns, each cell with ``mark`` before it; ``labels`` are as the format writes them."""
+    """Our columns, each cell with ``mark`` before it; ``texts`` are those of encode_texts."""
     score, count = (mark.replace(b"%", b"%%") + form for form in (b"%.6f", b"%d"))
-    marked = {label: mark + field for label, field in labels.items()}
+    marked = {text: mark + field for text, field in texts.items()}
     cut = {False: mark + b"false", True: mark + b"true"}
     make = {
         "label": lambda: [marked[label] for label in predictions.labels],
         "score": lambda: [score % value for value in predictions.scores.tolist()],
+        "probability": lambda: [score % value for value in next(of_class).tolist()],
         "tokens": lambda: [count % value for value in predictions.tokens.tolist()],
         "truncated": lambda: [cut[flag] for flag in predictions.truncated.tolist()],
+        "reason": lambda: [marked[reason] for reason in predictions.reasons],
     }
-    return [make[name]() for name in columns]
+    of_class = iter(predictions.probabilities.T)  # their columns have the classes' order
+    return [make[kind_of(name)]() for name in columns]
 
 
 def drop_fields(raw: bytes, dialect: Dialect, dropped: Collection[int]) -> bytes:
@@ -223,7 +254,7 @@ def encode_field(value: str, dialect: Dialect, encoding: Encoding = UTF_8) -> by
     if not any(byte in special for byte in data):
         return data
     if dialect.quote is None:
-        raise UsageError(f"the label {value!r} cannot be written without a quote character")
+        raise UsageError(f"{value!r} cannot be written without a quote character")
     if dialect.escape:
         for byte in (dialect.escape, dialect.quote):
             data = data.replace(byte, dialect.escape + byte)

@@ -55,17 +55,33 @@ class TokenBatch:
         start = self.starts[number]
         return self.ids[start : start + self.lengths[number]]
 
+    @classmethod
+    def join(cls, batches: Sequence["TokenBatch"]) -> "TokenBatch":
+        """The texts of all, one batch after the other."""
+        ends = np.cumsum([len(batch.ids) for batch in batches])
+        starts = [
+            batch.starts + end - len(batch.ids) for batch, end in zip(batches, ends, strict=True)
+        ]
+        return cls(
+            np.concatenate([batch.ids for batch in batches]),
+            np.concatenate(starts),
+            np.concatenate([batch.lengths for batch in batches]),
+            np.concatenate([batch.truncated for batch in batches]),
+        )
+
     def take(self, rows: np.ndarray) -> "TokenBatch":
         """Some of the texts, by number."""
         return TokenBatch(self.ids, self.starts[rows], self.lengths[rows], self.truncated[rows])
 
-    def pad(self, rows: np.ndarray, width: int, pad_id: int) -> np.ndarray:
-        """``(B,)`` row numbers to ``(B, width)`` int64, padded on the right."""
-        steps = np.arange(width)
-        places = np.minimum(self.starts[rows][:, None] + steps, max(len(self.ids) - 1, 0))
-        real = steps < self.lengths[rows][:, None]
-        found = self.ids[places] if len(self.ids) else np.zeros(places.shape, dtype=np.uint32)
-        return np.where(real, found, pad_id).astype(np.int64)
+    def pad(self, rows: np.ndarray, widths: np.ndarray, pad_id: int) -> np.ndarray:
+        """``(R,)`` row numbers and widths to ``(sum of widths,)`` int64: rows one after the
+        other, each padded on the right; those of one width can be reshaped to a batch."""
+        ends = np.cumsum(widths)
+        steps = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - widths, widths)
+        padded = np.full(len(steps), pad_id, dtype=np.int64)
+        real = np.flatnonzero(steps < np.repeat(self.lengths[rows], widths))
+        padded[real] = self.ids[np.repeat(self.starts[rows], widths)[real] + steps[real]]
+        return padded
 
 
 def read_ranks(data: bytes) -> dict[bytes, int]:

@@ -1,7 +1,7 @@
 """Windows of records: read, encoded and labelled together."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from batch.classifier import Classifier, Predictions, Prepared
 from batch.errors import BrokenInputError, InternalError, SpamBatchError
@@ -25,21 +25,22 @@ class Window:
     offset: int
     line: int
     blank_lines: int
-    prepared: Prepared | None  # of the good ones' texts; None if that failed
+    prepared: Prepared | None = None  # the good ones' texts, encoded; None if that failed
 
 
-def read_windows(
-    table: TextTable, before: int, classifier: Classifier, last: int | None = None
-) -> Iterator[Window]:
-    """All windows, their texts encoded; runs in a thread beside the model.
-
-    ``before`` records were read earlier; ``last`` is how many there are, where it is not all.
-    """
+def read_windows(table: TextTable, before: int, last: int | None = None) -> Iterator[Window]:
+    """All windows of a table that ``before`` records were read of; ``last`` is how many records
+    are its, where that is not all."""
     while records := read_window(table, before, last):
         before += len(records)
         good = [record for record in records if not record.problem]
-        place = table.offset, table.line, table.blank_lines
-        yield Window(records, good, *place, _prepare(classifier, good))
+        yield Window(records, good, table.offset, table.line, table.blank_lines)
+
+
+def encode_windows(windows: Iterable[Window], classifier: Classifier) -> Iterator[Window]:
+    """The windows with their texts encoded, which needs no lock of Python's for the most part."""
+    for window in windows:
+        yield replace(window, prepared=_prepare(classifier, window.good))
 
 
 def _prepare(classifier: Classifier, records: list[Record]) -> Prepared | None:

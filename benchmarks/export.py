@@ -20,14 +20,13 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 from peer_process import PeerProcess, make_model, write_peer_folder
 
-from batch.batching import cut_batches, pad_batch
+from batch.batching import BATCH_TOKENS, cut_batches, pad_batch
 from batch.inference import InferenceSession
 from batch.tokenizer import Tokenizer
 from exporter.graph import trace
 from exporter.machine import describe_machine
 from exporter.quantize import linear_layers, module_of, reduce_precision
 from exporter.variants import save_model
-from exporter.verify import BATCH_TOKENS
 from trainer.model import model_config
 from trainer.splits import read_lines
 
@@ -49,7 +48,7 @@ def main() -> None:
     sequences = [tokenizer.encode(text, MAX_LENGTH) or [50256] for text in texts]
     batches = [
         (rows, pad_batch([sequences[row] for row in rows], width, 50256))
-        for rows, width in cut_batches([len(ids) for ids in sequences], BATCH_TOKENS)
+        for rows, width in cut_batches([len(ids) for ids in sequences], BATCH_TOKENS["cpu"])
     ]
     model = make_model(model_config(args.size))
     machine = describe_machine()
@@ -134,7 +133,7 @@ def compare(folder: Path, peer, sequences, batches, plain, args) -> None:
 
 
 def pad_alone(ids: list[int]) -> np.ndarray:
-    ((_, width),) = cut_batches([len(ids)], BATCH_TOKENS)
+    ((_, width),) = cut_batches([len(ids)], BATCH_TOKENS["cpu"])
     return pad_batch([ids], width, 50256)
 
 

@@ -15,7 +15,6 @@ Random weights of gpt2-small's shape (or --size), the same for all sides, and th
 import argparse
 import datetime
 import json
-import random
 import statistics
 import tempfile
 import time
@@ -26,13 +25,12 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from export import BareProducts
+from host import measure_host
+from messages import read_texts
 from peer_process import PeerProcess, make_model, write_peer_folder
 
-from batch.batching import cut_batches, pad_batch
-from batch.bundle import TOKENIZER, open_bundle
-from batch.classifier import BATCH_TOKENS, Classifier
-from batch.classify import Job, classify_file
-from batch.dialect import Dialect
+from batch.batching import BATCH_TOKENS, cut_batches, pad_batch
+from batch.classifier import Classifier
 from batch.inference import InferenceSession
 from batch.tokenizer import Tokenizer
 from exporter.graph import trace
@@ -40,29 +38,11 @@ from exporter.machine import describe_machine
 from exporter.quantize import reduce_precision
 from exporter.variants import save_model
 from trainer.model import model_config
-from trainer.splits import read_lines
 
 MAX_LENGTH = 120  # tokens, the notebook's
 LABELS = ["ham", "spam"]
 PAD = 50256
-# Token counts of the SMS collection at its deciles, for made-up messages.
-LENGTHS = (2, 7, 10, 12, 15, 18, 23, 29, 36, 45, 120)
 Side = Callable[[], tuple[float, list[str] | None]]
-
-
-def read_texts(data: Path | None, count: int) -> list[str]:
-    """``count`` distinct messages."""
-    if data is not None:
-        distinct = read_lines(data)["text"].drop_duplicates()
-        return list(distinct.sample(min(count, len(distinct)), random_state=0))
-    rng = random.Random(0)
-    words = ["call", "you", "the", "free", "now", "home", "dinner", "txt", "prize", "ok"]
-    texts = []
-    for number in range(count):
-        low = rng.randrange(10)
-        length = rng.randint(LENGTHS[low], LENGTHS[low + 1])
-        texts.append(" ".join([str(number), *rng.choices(words, k=max(1, length - 1))]))
-    return texts
 
 
 def notebook_loop(model, sequences, texts_limit: int) -> Side:
@@ -132,40 +112,6 @@ def take_turns(sides: dict[str, Side], repeats: int) -> tuple[dict, dict]:
     return seconds, labels
 
 
-class FreeSession:
-    """A model that costs nothing: logits from the number of tokens."""
-
-    device, threads, note = "cpu", 1, None
-
-    @staticmethod
-    def run(ids: np.ndarray) -> np.ndarray:
-        logits = np.zeros((len(ids), 2), dtype=np.float32)
-        logits[:, 1] = (ids != PAD).sum(axis=1) % 7 - 3
-        return logits
-
-
-def measure_host(folder: Path, bundle: Path, rows: int, texts: list[str]) -> list[dict]:
-    """Rows a second of the whole host path, CSV in and out, no text twice; by file size."""
-    opened = open_bundle(bundle)
-    tokenizer = Tokenizer.load(bundle / TOKENIZER)
-    results = []
-    for count in sorted({10_000, 100_000, rows}):
-        table = folder / "host.csv"
-        with open(table, "w", encoding="utf-8", newline="") as file:
-            file.write("id,text\r\n")
-            for row in range(count):
-                text = texts[row % len(texts)].replace('"', '""')
-                file.write(f'{row},"{row} {text}"\r\n')
-        classifier = Classifier(opened, FreeSession(), tokenizer)
-        start = time.perf_counter()
-        job = Job(str(table), str(folder / "host.out.csv"), Dialect(), progress=False)
-        classify_file(job, opened, lambda classifier=classifier: classifier)
-        seconds = time.perf_counter() - start
-        results.append({"rows": count, "seconds": seconds, "rows_per_second": count / seconds})
-        print(f"host path, {count:,} rows: {count / seconds:,.0f} rows a second", flush=True)
-    return results
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path)
@@ -177,7 +123,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--host-rows", type=int, default=1_000_000)
-    parser.add_argument("--bundle", type=Path, default=Path("models/spam"), help="Tokenizer.")
+    parser.add_argument("--bundle", type=Path, default=Path("models/spam"), help="Host path's.")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -225,7 +171,7 @@ def run_all(args: argparse.Namespace, texts: list[str], folder: Path) -> dict:
             sides[f"(e) ours, {precision}"] = ours(classifier, texts)
         batches = [
             (rows, pad_batch([sequences[row] for row in rows], width, PAD))
-            for rows, width in cut_batches([len(ids) for ids in sequences], BATCH_TOKENS)
+            for rows, width in cut_batches([len(ids) for ids in sequences], BATCH_TOKENS["cpu"])
         ]
         for precision in classifiers:
             products = BareProducts(plain, batches, args.threads, precision)
@@ -233,12 +179,11 @@ def run_all(args: argparse.Namespace, texts: list[str], folder: Path) -> dict:
         seconds, labels = take_turns(sides, args.repeats)
     check_labels(model, sequences, labels["(e) ours, fp32"])
     rows = print_table(seconds, len(texts))
-    bundle = args.bundle
-    host = []
-    if bundle.is_dir():
-        host = measure_host(folder, bundle, args.host_rows, texts)
+    if args.bundle.is_dir():
+        host = measure_host(args.bundle, read_texts(args.data, 5000), args.host_rows, 200_000)
     else:
-        print(f"the host path was not measured: no bundle in {bundle}")
+        host = None
+        print(f"the host path was not measured: {args.bundle} is missing; make train export")
     return {
         "date": datetime.date.today().isoformat(), "machine": machine, "threads": args.threads,
         "size": args.size, "messages": len(texts), "tokens": sum(map(len, sequences)),

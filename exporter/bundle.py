@@ -8,6 +8,7 @@ import numpy as np
 
 from batch.bundle import GOLDEN, MANIFEST, FileEntry, Manifest, file_entries
 from batch.errors import OutputError
+from exporter.reference import make_reference
 from exporter.rows import NASTY_TEXTS, Source
 from exporter.variants import FILES, open_variant
 from exporter.verify import Rows, run_batches, torch_logits
@@ -36,8 +37,8 @@ def write_golden(source: Source, folder: Path, precisions: list[str], device: st
     for precision in precisions:
         if precision != "fp32":
             batches = [(np.array([row]), limit) for row in range(len(sequences))]
-            logits = run_batches(open_variant(folder, precision, device), rows, batches)
-            variants[precision] = logits.tolist()
+            session = open_variant(folder, precision, device, rows)
+            variants[precision] = run_batches(session, rows, batches).tolist()
     write_json(
         folder / GOLDEN,
         {"labels": source.config.labels, "messages": messages, "variants": variants},
@@ -61,6 +62,7 @@ def write_manifest(folder: Path, source: Source, precisions: list[str]) -> None:
         weights=config.weights["statement"],
         variants={precision: FILES[precision] for precision in precisions},
         files=files,
+        unsure_band=config.unsure_band,
         training={key: metrics[key] for key in ("accuracy", "messages", "data")},
         made_by={
             "versions": package_versions("torch", "onnx", "onnxscript", "onnxruntime"),
@@ -69,6 +71,7 @@ def write_manifest(folder: Path, source: Source, precisions: list[str]) -> None:
             "model_sha256": hash_file(source.run / WEIGHTS),
             "weights": config.weights,
         },
+        reference=make_reference(source),
     )
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
 

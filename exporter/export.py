@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from tqdm import tqdm
 
-from batch.batching import cut_batches
+from batch.batching import BATCH_TOKENS, cut_batches
 from batch.bundle import EXTERNAL_SUFFIX, TOKENIZER, VERIFY
 from batch.errors import BundleError, SpamBatchError
 from batch.inference import wanted_device
@@ -23,7 +23,7 @@ from exporter.machine import describe_machine
 from exporter.quantize import linear_layers, reduce_precision
 from exporter.rows import Source
 from exporter.variants import FILES, describe_model, open_variant, remove_variant, save_model
-from exporter.verify import BATCH_TOKENS, Check, Rows, check_variant, run_batches
+from exporter.verify import Check, Rows, check_variant, run_batches
 from trainer.run_folder import hash_file, write_json
 
 log = logging.getLogger("exporter")
@@ -148,8 +148,10 @@ def _validation_logits(source: Source, folder: Path, precision: str, device: str
     rows, numbers = source.rows, source.labelled.rows
     lengths = [len(rows.sequences[row]) for row in numbers]
     fixed = rows.max_length if rows.fixed_length else None
-    batches = [(numbers[part], width) for part, width in cut_batches(lengths, BATCH_TOKENS, fixed)]
-    return run_batches(open_variant(folder, precision, device), rows, batches)[numbers]
+    session = open_variant(folder, precision, device, rows)
+    cut = cut_batches(lengths, BATCH_TOKENS[session.device], fixed, session.shapes)
+    batches = [(numbers[part], width) for part, width in cut]
+    return run_batches(session, rows, batches)[numbers]
 
 
 def gate_of(source: Source, folder: Path, precision: str, device: str) -> Gate:
@@ -162,7 +164,8 @@ def verify_file(source: Source, folder: Path, precision: str, device: str, progr
     bar = partial(
         tqdm, desc=f"checking {precision}", unit="run", disable=None if progress else True
     )
-    return check_variant(open_variant(folder, precision, device), source.rows, precision, bar)
+    session = open_variant(folder, precision, device, source.rows)
+    return check_variant(session, source.rows, precision, bar)
 
 
 def report_of(rows: Rows, folder: Path, results: list[tuple[Verified, list[str]]]) -> dict:
@@ -187,6 +190,7 @@ def _report_variant(verified: Verified, problems: list[str], folder: Path) -> di
         "sha256": hash_file(path) if path.exists() else None,
         "external_sha256": hash_file(external) if external.exists() else None,
         "device": check.device if check else None,
+        "batch_tokens": check.batch_tokens if check else None,
         "rows_per_second": check.rows_per_second if check else None,
         "check": asdict(check) if check else None,
         "gate": asdict(verified.gate) if verified.gate else None,

@@ -31,7 +31,8 @@ def check_lines(check: Check) -> list[str]:
         f"  labels          {len(differ)} of {check.rows} differ{': ' if differ else ''}{shown}",
         f"  batch variance  {_variance(check.batch_variance)}; tolerance {allowed:g}",
         f"  runs            {'; '.join(check.batches)}",
-        f"  speed           {check.rows_per_second:,.0f} rows a second in the last of them",
+        f"  speed           {check.rows_per_second:,.0f} rows a second in batches of "
+        f"{check.batch_tokens} tokens",
     ]
 
 

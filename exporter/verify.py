@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from batch.batching import cut_batches, pad_batch, round_up
+from batch.batching import TRIED_BATCH_TOKENS, Shapes, cut_batches, pad_batch, round_up
 from batch.decision import Decision
 from batch.inference import InferenceSession
 from trainer.model import GPT2Classifier
@@ -33,7 +33,6 @@ TOLERANCES = {
 # for another shape, so there it is bounded and not zero.
 BATCH_VARIANCE = {"cpu": 0.0, "cuda": 1e-3}
 BATCH_SIZES = (1, 2, 7, 64)
-BATCH_TOKENS = 256  # of the run that is timed, as spam-batch batches on a CPU
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,8 @@ class Check:
     probability: Worst
     labels_differ: list[dict]  # row, margin: PyTorch's distance from another label
     batch_variance: Worst
-    rows_per_second: float
+    batch_tokens: int  # of those tried, the fastest
+    rows_per_second: float  # with it
 
     def problems(self) -> list[str]:
         """What does not hold, each naming a row; empty if all holds."""
@@ -129,9 +129,17 @@ def _arrangements(rows: Rows) -> Iterator[tuple[str, list[tuple[np.ndarray, int]
             [(part, fixed or round_up(max(lengths[row] for row in part))) for part in parts],
         )
     if not fixed:
-        widest = round_up(rows.max_length)
+        widest = int(round_up(rows.max_length))
         yield f"{_rows(size)}, {widest} tokens wide", [(part, widest) for part in parts]
-    yield f"batches of {BATCH_TOKENS} tokens", list(cut_batches(lengths, BATCH_TOKENS, fixed))
+
+
+def _runner_batches(rows: Rows, session: InferenceSession) -> Iterator[tuple[int, str, list]]:
+    """As spam-batch cuts them: tokens of a batch, and what :func:`_arrangements` yields."""
+    lengths = [len(sequence) for sequence in rows.sequences]
+    fixed = rows.max_length if rows.fixed_length else None
+    for tokens in TRIED_BATCH_TOKENS[session.device]:
+        batches = cut_batches(lengths, tokens, fixed, session.shapes)
+        yield tokens, f"batches of {tokens} tokens", list(batches)
 
 
 def _rows(count: int) -> str:
@@ -154,12 +162,16 @@ def check_variant(session: InferenceSession, rows: Rows, precision: str, progres
     tolerance = TOLERANCES[precision, session.device]
     if precision != "fp32":
         tolerance *= max(1.0, float(np.abs(rows.logits).max()))
-    alone, ours, names, seconds = None, [], [], 0.0
+    alone, ours, names, seconds = None, [], [], {}
     variance = Worst(-1.0, "")
-    for name, batches in progress(list(_arrangements(rows))):
+    proofs = [(None, name, batches) for name, batches in _arrangements(rows)]
+    for tokens, name, batches in progress([*proofs, *_runner_batches(rows, session)]):
+        if tokens and session.shapes:
+            session.shapes = Shapes.of(rows, tokens)
         start = time.perf_counter()
         logits = run_batches(session, rows, batches)
-        seconds = time.perf_counter() - start  # the last arrangement is the runner's own
+        if tokens:
+            seconds[tokens] = time.perf_counter() - start
         alone = logits if alone is None else alone  # one row a batch comes first
         variance = max(variance, _worst(rows, logits, alone, name), key=lambda w: w.value)
         ours.append(logits)
@@ -170,6 +182,7 @@ def check_variant(session: InferenceSession, rows: Rows, precision: str, progres
     )
     every = np.stack([_differences(logits, rows.logits) for logits in ours])  # (runs, N)
     labels, probability = _compare_decisions(rows, ours)
+    fastest = min(seconds, key=seconds.__getitem__)
     return Check(
         precision=precision,
         device=session.device,
@@ -181,7 +194,8 @@ def check_variant(session: InferenceSession, rows: Rows, precision: str, progres
         probability=probability,
         labels_differ=labels,
         batch_variance=variance,
-        rows_per_second=round(len(rows.names) / seconds, 1),
+        batch_tokens=fastest,
+        rows_per_second=round(len(rows.names) / seconds[fastest], 1),
     )
 
 

@@ -12,7 +12,7 @@ MAY_IMPORT = {"batch": {"batch"}, "trainer": {"batch", "trainer"}, "exporter": s
 
 def test_readme_tree_matches_the_files(root: Path) -> None:
     readme = (root / "README.md").read_text(encoding="utf-8")
-    tree = readme.split("## The tree")[1].split("```")[1]
+    tree = readme.split("## The tree")[1].split("```text\n")[1].split("```")[0]
     listed, folder = set(), ""
     for line in tree.strip().splitlines():
         name, comment = re.match(r" *(\S+) +(\S.*)", line).groups()

@@ -103,11 +103,14 @@ def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None
 @click.option("--max-ham-blocked", metavar="SHARE",
     help="Choose the threshold on validation so that at most this share of the other class "
     "gets the positive label: 0.2% or 0.002.")  # fmt: skip
+@click.option("--unsure-band", metavar="LOW,HIGH",
+    help="For the bundle: scores from LOW to below HIGH get the label unsure.")  # fmt: skip
 @click.option("--config", type=click.Path(path_type=Path), help="Repeat the run of a config.json.")
 @click.option("--quiet", is_flag=True, help="No progress, warnings only.")
 def fit(
     out, recipe, size, weights, data, bpe, text_column, label_column, delimiter, positive_label,
-    cache, device, pth, trunk_cache, restart, max_ham_blocked, config, quiet, **changes,
+    cache, device, pth, trunk_cache, restart, max_ham_blocked, unsure_band, config, quiet,
+    **changes,
 ) -> None:  # fmt: skip
     """Train a classifier and write a run folder. A killed run goes on where it was.
 
@@ -119,6 +122,7 @@ def fit(
       spam-train fit --config runs/spam/config.json --out runs/again
     """
     show_log("trainer", quiet)
+    from batch.rules import parse_band
     from trainer.calibration import parse_share
     from trainer.data import Columns
     from trainer.run import RunOptions, options_of_config, train
@@ -130,6 +134,7 @@ def fit(
         device=device, changes=checked_changes(changes), progress=not quiet,
         trunk_cache=trunk_cache, restart=restart,
         max_blocked=None if max_ham_blocked is None else parse_share(max_ham_blocked),
+        unsure_band=None if unsure_band is None else parse_band(unsure_band),
     )  # fmt: skip
     if config is not None:
         options = options_of_config(config, options)

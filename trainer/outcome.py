@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from batch.decision import softmax
+from batch.decision import Band, Decision, softmax
+from batch.errors import UsageError
 from trainer.accuracy import set_logits
 from trainer.baseline import NAME, baseline_scores
 from trainer.calibration import choose_threshold, fit_temperature
@@ -18,6 +19,7 @@ from trainer.scores import expected_calibration_error, predict, score
 log = logging.getLogger("trainer")
 
 HELD_OUT = ("validation", "test")
+PLAIN_THRESHOLD = 0.5  # where no budget chooses one
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,26 @@ class Outcome:
 
     metrics: dict
     predictions: pd.DataFrame  # set, row, label, predicted, score, tokens
+
+
+def check_band(
+    band: Band | None, max_blocked: float | None, labels: list[str], positive_label: str | None
+) -> None:
+    """Refuse a band of unsure scores that the bundle could not have.
+
+    Raises:
+        UsageError: it does not go with the labels or the threshold.
+    """
+    if band is None:
+        return
+    if max_blocked is not None:
+        raise UsageError(
+            "--unsure-band and --max-ham-blocked both say from which score on the positive label "
+            "is given; choose one"
+        )
+    decision = Decision(labels, positive_label, PLAIN_THRESHOLD, 1.0, tuple(band))
+    if problem := decision.find_problem():
+        raise UsageError(problem)
 
 
 def judge(
@@ -51,7 +73,7 @@ def judge(
     temperature = fit_temperature(logits["validation"], truth["validation"])
     raw = {name: softmax(values) for name, values in logits.items()}
     calibrated = {name: softmax(values / temperature) for name, values in logits.items()}
-    threshold = 0.5
+    threshold = PLAIN_THRESHOLD
     if max_blocked is not None and positive is not None:
         threshold = choose_threshold(
             calibrated["validation"][:, positive], truth["validation"] == positive, max_blocked

@@ -25,7 +25,7 @@ from trainer.dataset import EncodedSet, encode_frame
 from trainer.fit import History, fit
 from trainer.initial_weights import Weights, resolve_weights
 from trainer.model import GPT2Classifier, ModelConfig, count_parameters
-from trainer.outcome import judge
+from trainer.outcome import check_band, judge
 from trainer.plots import write_plots
 from trainer.recipe import Recipe, get_recipe
 from trainer.report import write_report
@@ -68,6 +68,7 @@ class RunOptions:
     trunk_cache: bool = True  # keep the frozen trunk's output
     restart: bool = False  # leave a checkpoint aside
     max_blocked: float | None = None  # share of the other class that may get the positive label
+    unsure_band: tuple[float, float] | None = None  # scores that are neither; for the bundle
     expected: dict | None = None  # hashes that data and weights must have
 
     def arguments(self) -> dict:
@@ -80,6 +81,7 @@ class RunOptions:
             "columns": asdict(self.columns),
             "positive_label": self.positive_label,
             "max_blocked": self.max_blocked,
+            "unsure_band": self.unsure_band,
         }
 
 
@@ -104,6 +106,7 @@ def options_of_config(path: Path, options: RunOptions) -> RunOptions:
         columns=Columns(**asked["columns"]),
         positive_label=asked["positive_label"],
         max_blocked=asked["max_blocked"],
+        unsure_band=asked.get("unsure_band"),
         changes={key: value for key, value in config.recipe.items() if key != "name"},
         expected={"data": config.data["sha256"], "weights": config.weights["sha256"]},
     )
@@ -145,6 +148,7 @@ def train(options: RunOptions) -> dict:
         raise UsageError(f"--positive-label {positive!r} is not among: {', '.join(labels)}")
     if options.max_blocked is not None and (len(labels) > 2 or positive is None):
         raise UsageError("--max-ham-blocked needs two classes, one of them the positive one")
+    check_band(options.unsure_band, options.max_blocked, labels, positive)
     parts = make_split(frame, recipe)
     check_folder(options.out, options.data)
     weights = resolve_weights(options.weights, options.size, options.cache)
@@ -171,6 +175,7 @@ def train(options: RunOptions) -> dict:
         "lines": data_file.lines,
         "is_partial": data_file.is_partial,
         "rows": len(frame),
+        "labels": {name: int(counts[name]) for name in labels},  # before balancing
     }
     outcome = judge(trained.model, trained.sets, parts, labels, positive, options.max_blocked)
     metrics = {
@@ -192,6 +197,7 @@ def train(options: RunOptions) -> dict:
         data=data,
         tokenizer_sha256=bpe_file.sha256,
         device=str(device),
+        unsure_band=options.unsure_band,
         versions=package_versions("torch", "tiktoken", "pandas", "numpy", "safetensors"),
         arguments=options.arguments(),
     )

@@ -41,6 +41,7 @@ class RunConfig:
     device: str
     versions: dict[str, str]
     arguments: dict = field(default_factory=dict)  # what was asked for, to repeat the run
+    unsure_band: list | None = None  # two probabilities; scores between get the label unsure
     format: int = RUN_FORMAT
 
     @property

@@ -1,13 +1,14 @@
 """Batches: every row once, little padding, and widths that do not change a message's bits."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.batching import WIDTH_STEP, cut_batches, pad_batch, round_up
+from batch.batching import GPU_WIDTH_STEP, WIDTH_STEP, Shapes, cut_batches, pad_batch, round_up
 
 LENGTHS = st.lists(st.integers(0, 130), max_size=200)
 BUDGETS = st.integers(1, 2000)
@@ -51,6 +52,28 @@ def test_a_fixed_length_is_every_width(lengths, max_tokens, fixed_length):
     for batch, width in cut_batches(lengths, max_tokens, fixed_length):
         assert width == fixed_length
         assert len(batch) == 1 or len(batch) * width <= max_tokens
+
+
+@given(LENGTHS, st.integers(200, 4000))
+def test_a_gpu_gets_one_shape_for_each_of_a_few_widths(lengths, tokens):
+    shapes = Shapes(tokens, 132, 50256)
+    seen = {}
+    for batch, width in cut_batches(lengths, tokens, None, shapes):
+        assert width % GPU_WIDTH_STEP == 0 or width == 132
+        ids = pad_batch([[1] * lengths[row] for row in batch], width, 50256)
+        fitted = shapes.fit(ids)
+        assert fitted[: len(ids)].tolist() == ids.tolist()
+        assert (fitted[len(ids) :] == 50256).all()
+        assert seen.setdefault(width, fitted.shape) == fitted.shape == (tokens // width, width)
+
+
+def test_the_longest_shape_is_the_model_s():
+    model = SimpleNamespace(max_length=121, fixed_length=False, pad_id=50256)
+    assert Shapes.of(model, 4096) == Shapes(4096, 124, 50256)
+    assert Shapes.of(model).tokens == 16384
+    assert Shapes.of(model).fit(np.zeros((1, 121), dtype=np.int64)).shape == (132, 124)
+    tied = SimpleNamespace(max_length=121, fixed_length=True, pad_id=50256)
+    assert Shapes.of(tied, 242).fit(np.zeros((1, 121), dtype=np.int64)).shape == (2, 121)
 
 
 @pytest.mark.parametrize(

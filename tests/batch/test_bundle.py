@@ -77,7 +77,7 @@ def test_a_run_folder(tmp_path, monkeypatch):
 def test_a_manifest_that_cannot_be_read(copy):
     (copy / MANIFEST).unlink()
     (copy / MANIFEST).mkdir()
-    wanted = f"{copy / MANIFEST}: cannot be read: Is a directory"
+    wanted = f"{copy / MANIFEST}: is not a regular file"
     assert refusal(open_bundle, copy) == wanted
 
 
@@ -214,7 +214,7 @@ def test_what_is_no_file_of_the_folder_is_refused(copy, name, tmp_path):
     assert refusal(Classifier.load, copy, "cpu", 1) == wanted
     path.unlink()
     path.mkdir()
-    wanted = f"{path}: cannot be read: Is a directory"
+    wanted = f"{path}: is not a regular file"
     assert refusal(Classifier.load, copy, "cpu", 1) == wanted
 
 

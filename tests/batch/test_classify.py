@@ -5,6 +5,7 @@ import errno
 import io
 from collections import Counter
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from batch.classifier import Classifier
 from batch.classify import Job, classify_file
 from batch.dialect import Dialect
 from batch.errors import InputError, InternalError, OutputError, StorageError, UsageError
+from batch.memory import Memory
 from batch.records import RecordReader
 from batch.rejects import Allowance
 from batch.source import Source
@@ -65,7 +67,9 @@ def label(classifier: Classifier, tmp_path: Path):
         summary = classify_file(job, classifier.bundle, lambda: classifier)
         assert summary.session is classifier.session
         assert source.read_bytes() == data
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == [
+            "in.csv", "out.csv", "out.csv.run.json"
+        ]  # fmt: skip
         return out.read_bytes(), summary
 
     return run
@@ -144,6 +148,20 @@ def test_the_batch_size_does_not_change_the_bytes(label, classifier, monkeypatch
     for tokens in (1, WIDTH_STEP, 100_000):
         monkeypatch.setattr(classifier, "batch_tokens", tokens)
         assert label(data)[0] == whole
+
+
+def test_neither_threads_nor_memory_change_the_bytes(label, classifier, root, tmp_path):
+    """One thread or more for the graph and for encoding; what came before is known, or nothing."""
+    whole, summary = label((root / "examples" / "inbox.csv").read_bytes() * 2)
+    assert summary.repeated >= 64
+    bundle, job = classifier.bundle, Job(str(tmp_path / "in.csv"), str(tmp_path / "o"), Dialect())
+    for threads, encoders in product((1, 2), (1, 3)):
+        loaded = Classifier.load(bundle.folder, "cpu", threads)
+        loaded.encoders = encoders
+        for generation_bytes in (0, 10**9):
+            loaded._memory = Memory(2, generation_bytes)
+            classify_file(job, bundle, lambda found=loaded: found)
+            assert (tmp_path / "o").read_bytes() == whole
 
 
 def test_blank_lines_are_counted(label):
@@ -310,7 +328,7 @@ def test_the_summary(classifier, make_bundle, monkeypatch):
     done = Progress(
         records=1234, rejects=1, labels=labels, truncated=2, blank_lines=1, is_complete=True
     )
-    summary = Summary(classifier.manifest, "message", "out.csv", "out.rejects.csv", done)
+    summary = Summary(classifier.bundle, "message", "out.csv", "out.rejects.csv", done)
     rest = [
         "weights: none, the graph is a sum",
         "2 messages cut to 32 tokens",
@@ -334,7 +352,7 @@ def test_the_summary(classifier, make_bundle, monkeypatch):
     partial_data = make_bundle(training={"data": {"is_partial": True}})
     other = Classifier.load(partial_data, "cpu", 1)
     monkeypatch.setattr(other.session, "note", "no GPU; running on the CPU")
-    empty = Summary(other.manifest, "text", "standard output", "")
+    empty = Summary(other.bundle, "text", "standard output", "")
     empty.session, empty.precision = other.session, "fp32"
     assert empty.lines() == [
         "0 records in, 0 rows out: 0 ham, 0 spam",
@@ -354,5 +372,5 @@ def test_the_summary_of_one_record(label, classifier):
         "text column: Message",
     ]
     done = Progress(records=1, labels={"spam": 1}, truncated=1, blank_lines=2)
-    one = Summary(classifier.manifest, "text", "o", "", done)
+    one = Summary(classifier.bundle, "text", "o", "", done)
     assert one.lines()[3:5] == ["1 message cut to 32 tokens", "2 blank lines skipped"]

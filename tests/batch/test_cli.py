@@ -57,6 +57,12 @@ def test_quiet_says_nothing(invoke, tmp_path):
     assert (tmp_path / "out.csv").read_bytes() == LABELLED
 
 
+def test_quiet_says_what_was_rejected(invoke, tmp_path):
+    (tmp_path / "in.csv").write_bytes(TABLE + b"too,many,fields,here,really\n")
+    result = invoke("classify", "in.csv", "--out", "out.csv", "--quiet", "--max-rejects", "1")
+    assert (result.exit_code, result.output) == (3, f"rejected: {tmp_path}/out.rejects.csv\n")
+
+
 def test_columns_in_the_order_given(invoke):
     args = ("classify", "-", "--out", "-", "--quiet")
     result = invoke(*args, "--columns", "truncated, tokens,label", input=b"text\n" + b"a " * 40)
@@ -118,7 +124,8 @@ def test_a_delimiter_that_is_none(invoke, option, message):
         (
             ("in.csv", "--out", "o", "--columns", "x"),
             2,
-            "--columns: there is no 'x'; choose from label, score, tokens, truncated",
+            "--columns: there is no 'x'; choose from label, score, probability, tokens, "
+            "truncated, reason",
         ),
         (("in.csv", "--out", "/dev/full"), 74, "writing /dev/full: No space left on device"),
     ],
@@ -192,7 +199,7 @@ def test_cron(bundle, tmp_path):
     closing = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command]
     subprocess.run(closing, cwd=tmp_path, env={}, check=True, timeout=120)
     assert (tmp_path / "out.csv").read_bytes() == LABELLED
-    assert sorted(os.listdir(tmp_path)) == ["in.csv", "out.csv"]
+    assert sorted(os.listdir(tmp_path)) == ["in.csv", "out.csv", "out.csv.run.json"]
 
 
 def test_a_reader_that_goes_away(bundle):
@@ -270,7 +277,7 @@ def test_a_signal_that_was_ignored_stays_ignored(begun, tmp_path):
     _, said = process.communicate(timeout=120)  # ends the input
     assert process.returncode == 0, said
     assert (tmp_path / "out.csv").read_bytes().count(b"\n") == 3 * 8000
-    assert os.listdir(tmp_path) == ["out.csv"]
+    assert sorted(os.listdir(tmp_path)) == ["out.csv", "out.csv.run.json"]
 
 
 @pytest.fixture

@@ -159,7 +159,9 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
         patch.setattr("batch.classifier.Classifier.load", lambda *_, **__: stumbling)
         assert run(name, None, *args, out=out)[::2] == (130, None)
     assert labelled(run, name, None, *args, out=out) == whole
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted((name, out))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        (name, out, f"{out}.run.json")
+    )
 
 
 def test_a_cut_file_says_how_far_it_was_read(run):
@@ -175,6 +177,7 @@ def test_a_cut_file_says_how_far_it_was_read(run):
 def test_nothing_is_kept_of_a_cut_file_so_that_the_whole_one_is_labelled(run, plain, tmp_path):
     (tmp_path / "plain.csv").unlink()
     (tmp_path / "plain.out.csv").unlink()
+    (tmp_path / "plain.out.csv.run.json").unlink()
     data = gzip.compress(PLAIN)
     assert refused(run, "in.csv", data[:-4])[0] == 65
     assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]

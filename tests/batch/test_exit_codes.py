@@ -164,13 +164,13 @@ def test_129_130_143_stopped(
     assert result.stderr == f"{kept}from there\n{end}spam-batch: error: {name}\n"
     assert result.exit_code == exit_code
     assert (tmp_path / "out.csv").read_bytes() == OLD
-    assert len(os.listdir(tmp_path)) == 4  # part file and checkpoint, too
+    assert len(os.listdir(tmp_path)) == 5  # manifest of the old, part file and checkpoint, too
 
     result = invoke()
     assert result.exit_code == 0
     assert result.stderr.startswith("going on at line 3 of in.csv, behind 1 record\n")
     assert (tmp_path / "out.csv").read_bytes() == wanted_bytes
-    assert sorted(os.listdir(tmp_path)) == ["in.csv", "out.csv"]
+    assert sorted(os.listdir(tmp_path)) == ["in.csv", "out.csv", "out.csv.run.json"]
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import logging
 import os
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -11,6 +13,8 @@ from batch import folder
 from batch.cli import main
 from batch.errors import MissingInputError, OutputError, UsageError
 from batch.inputs import find_inputs, name_outputs
+from batch.lock import hold_lock
+from batch.summary import PARTIAL, level_of
 
 TABLE = b"id,text\n1,Do you have time\n"
 LABELLED = b"id,text,label,score\n1,Do you have time,ham,0.017986\n"
@@ -71,7 +75,7 @@ def test_a_folder_then_the_same_folder_with_one_more(run, loads):
     assert read("out/a.csv") == read("out/b.csv") == LABELLED
     assert gzip.decompress(read("out/c.csv.gz")) == LABELLED
     assert sorted(os.listdir("out")) == [
-        ".a.csv.done.json", ".b.csv.done.json", ".c.csv.gz.done.json", "a.csv", "b.csv", "c.csv.gz"
+        "a.csv", "a.csv.run.json", "b.csv", "b.csv.run.json", "c.csv.gz", "c.csv.gz.run.json"
     ]  # fmt: skip
     write("in/b.jsonl", data=b'{"text":"a, b"}\n')
     assert run("in", "--out-dir", "out") == (
@@ -101,9 +105,9 @@ def test_nothing_to_do_loads_no_model(run, loads):
         lambda: write("out/a.csv", data=LABELLED + b"more\n"),
         lambda: write("out/a.csv", data=LABELLED.replace(b"ham", b"ham"[::-1])),
         lambda: os.unlink("out/a.csv"),
-        lambda: write("out/.a.csv.done.json", data=b"{"),
-        lambda: write("out/.a.csv.done.json", data=b"[1]"),
-        lambda: os.unlink("out/.a.csv.done.json"),
+        lambda: write("out/a.csv.run.json", data=b'{\n "format": "spam-batch run"'),
+        lambda: write("out/a.csv.run.json", data=b'{\n "format": "spam-batch run"}'),
+        lambda: os.unlink("out/a.csv.run.json"),
     ],
 )
 def test_what_has_changed_is_labelled_again(run, change):
@@ -135,9 +139,10 @@ def test_other_options_label_again(run, args):
 def test_another_bundle_labels_again(run, make_bundle):
     write("in/a.csv")
     run("in", "--out-dir", "out")
-    path = "out/.a.csv.done.json"
+    path = "out/a.csv.run.json"
     done = json.loads(read(path))
-    write(path, data=json.dumps({**done, "bundle": "0" * 64}).encode())
+    done["bundle"]["digest"] = "0" * 64
+    write(path, data=json.dumps(done, indent=1).encode())
     assert run("in", "--out-dir", "out")[1][-1] == "1 file: 1 labelled, 0 skipped, 0 failed"
 
 
@@ -159,7 +164,9 @@ def test_one_bad_file_does_not_stop_the_others(run):
             "4 files: 1 labelled, 0 skipped, 3 failed",
         ],
     )
-    assert [name for name in os.listdir("out") if not name.startswith(".")] == ["c.csv"]
+    assert [name for name in sorted(os.listdir("out")) if not name.startswith(".")] == [
+        "c.csv", "c.csv.run.json"
+    ]  # fmt: skip
 
 
 def test_rejects_are_told_each_time(run):
@@ -174,6 +181,63 @@ def test_rejects_are_told_each_time(run):
     ]
     exit_code, said = run(*args)
     assert (exit_code, said[0]) == (3, "in/a.csv: was labelled already, with 1 rejected")
+
+
+def test_quiet_says_what_a_person_should_see(run):
+    write("in/a.csv", data=TABLE + b"2\n")
+    args = ("in", "--out-dir", "out", "--max-rejects", 1, "--quiet")
+    rejects = f"in/a.csv: rejected: {os.path.realpath('out')}/a.rejects.csv"
+    assert run(*args) == (3, [rejects])
+    assert run(*args) == (3, ["in/a.csv: was labelled already, with 1 rejected"])
+
+
+def test_quiet_says_nothing_of_an_incomplete_model():
+    assert level_of(PARTIAL) == level_of("written: out.csv") == logging.INFO
+    assert level_of("WARNING: anything else") == logging.WARNING
+
+
+def test_a_dump_that_is_still_copied_is_told_and_labelled_again(run, monkeypatch, classifier):
+    write("in/a.csv", "in/b.csv")
+
+    def load(*_, **__):
+        with open("in/a.csv", "ab") as file:
+            file.write(b"2,Do you have time\n")
+        return classifier
+
+    monkeypatch.setattr("batch.classifier.Classifier.load", load)
+    grown = "in/a.csv: WARNING: in/a.csv has grown to 46 bytes; labelled are the 27 that it had "
+    assert run("in", "--out-dir", "out", "--quiet") == (0, [grown + "at the start"])
+    monkeypatch.setattr("batch.classifier.Classifier.load", lambda *_, **__: classifier)
+    assert run("in", "--out-dir", "out")[1][:2] == [
+        "in/a.csv: 2 records in, 2 rows out: 2 ham, 0 spam", "in/b.csv: was labelled already"
+    ]  # fmt: skip
+
+
+def test_an_interrupted_run_on_another_input_is_no_obstacle(run, monkeypatch):
+    monkeypatch.setattr("batch.windows.WINDOW", 1)
+    write("in/a.csv", data=TABLE + b"2\n")  # half a line, as of a copy that stood still
+    assert run("in", "--out-dir", "out")[0] == 65
+    assert os.path.exists("out/.a.csv.checkpoint.json")
+    write("in/a.csv", data=TABLE + b"2,Do you have time\n")
+    exit_code, (first, second, *rest) = run("in", "--out-dir", "out")
+    assert exit_code == 0
+    assert first == "out/a.csv: what an interrupted run kept is out of date; starting over"
+    assert second.startswith("removed ") and second.endswith(".part, which a killed run had left")
+    assert rest[0] == "in/a.csv: 2 records in, 2 rows out: 2 ham, 0 spam"
+    assert sorted(os.listdir("out")) == [".a.csv.done.json", "a.csv"]
+
+
+def test_one_run_at_a_time_for_a_folder(run, loads):
+    write("in/a.csv")
+    os.symlink("out", "link")
+    with hold_lock(Path("out")):
+        for name in ("out", "link"):
+            message = f"another run is writing {name}; let it end, or stop it"
+            assert run("in", "--out-dir", name) == (75, [f"spam-batch: error: {message}"])
+        assert os.listdir("out") == [".lock"]
+    assert loads == []
+    assert run("in", "--out-dir", "out")[0] == 0
+    assert sorted(os.listdir("out")) == [".a.csv.done.json", "a.csv"]
 
 
 def test_a_bundle_that_cannot_be_loaded_stops_all(run, monkeypatch):

@@ -2,13 +2,14 @@
 
 import os
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
 
-from batch.batching import pad_batch
+from batch.batching import Shapes, pad_batch
 from batch.errors import BundleError, InternalError
 from batch.inference import PROVIDERS, InferenceSession, usable_cpus
 from batch.tokenizer import PAD_ID
@@ -100,6 +101,21 @@ def test_a_gpu_that_works_computes_fp32_as_fp32(monkeypatch, make_graph):
     session = InferenceSession(make_graph(), "auto", 1)
     assert (session.device, session.note) == ("cuda", None)
     assert fake.options == [{CUDA: {"use_tf32": "0"}, CPU: {}, "enable_fallback": 0}]
+
+
+def test_a_gpu_gets_full_shapes_and_gives_the_rows_asked_for(monkeypatch, make_graph, stub_logits):
+    """On the CPU, where the code of the GPU runs but for its provider."""
+    FakeCuda(monkeypatch, None)
+    session = InferenceSession(make_graph(), "auto", 1, shapes=Shapes(64, 16, PAD_ID))
+    ran = []
+    run = session._session.run
+    session._session = SimpleNamespace(
+        run=lambda names, inputs: (ran.append(*inputs.values()), run(names, inputs))[1]
+    )
+    sequences = [[5211, 345, 423, 640], [], [1]]
+    ours = session.run(pad_batch(sequences, 4, PAD_ID))
+    assert ours.tolist() == [stub_logits(ids) for ids in sequences]
+    assert [ids.shape for ids in ran] == [(4, 16)]
 
 
 def test_a_model_that_is_none():

@@ -100,6 +100,7 @@ def test_as_one_object(invoke, full):
     report = json.loads((full / "verify.json").read_text(encoding="utf-8"))
     assert values.pop("verification") == report
     assert len(values.pop("warnings")) == 2
+    assert values.pop("unsure_band") is None
     assert values == {k: v for k, v in manifest.items() if not k.startswith("format")}
 
 

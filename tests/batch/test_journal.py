@@ -1,12 +1,21 @@
 """What stands on the disk after each step, and after what goes wrong between two of them."""
 
 import errno
+import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from batch.checkpoint import Origin, Progress, checkpoint_path, read_checkpoint
+from batch.checkpoint import (
+    Checkpoint,
+    Origin,
+    Progress,
+    checkpoint_path,
+    read_checkpoint,
+    write_checkpoint,
+)
 from batch.errors import OutputError, StorageError
 from batch.journal import Journal
 from batch.rejects import HEADER
@@ -42,6 +51,10 @@ def same(path):
     return path
 
 
+def describe(output, rejects) -> str:
+    return json.dumps([output.size, rejects and rejects.name])
+
+
 def test_a_run_from_start_to_end(journal, tmp_path):
     assert names(tmp_path) == [".out.csv.part"]
     add(journal, b"a,ham\n", 1)
@@ -50,10 +63,11 @@ def test_a_run_from_start_to_end(journal, tmp_path):
     assert names(tmp_path) == [".out.csv.checkpoint.json", ".out.csv.part"]
     assert read_checkpoint(journal.target).progress == journal.progress
     add(journal, b"", 1, b"1,2,3,4\n")
-    journal.publish(same)
-    assert names(tmp_path) == ["out.csv", "out.rejects.csv"]
+    journal.publish(same, describe)
+    assert names(tmp_path) == ["out.csv", "out.csv.run.json", "out.rejects.csv"]
     assert (tmp_path / "out.csv").read_bytes() == b"text,label\na,ham\n"
     assert (tmp_path / "out.rejects.csv").read_bytes() == HEADER + b"1,2,3,4\n"
+    assert (tmp_path / "out.csv.run.json").read_text() == '[17, "out.rejects.csv"]'
 
 
 def test_another_file_is_made_of_the_rows_at_the_end(journal, tmp_path):
@@ -65,9 +79,9 @@ def test_another_file_is_made_of_the_rows_at_the_end(journal, tmp_path):
         part.unlink()
         return whole
 
-    journal.publish(finish)
+    journal.publish(finish, describe)
     assert (tmp_path / "out.csv").read_bytes() == b"<text,label\n>"
-    assert names(tmp_path) == ["out.csv"]
+    assert names(tmp_path) == ["out.csv", "out.csv.run.json"]
 
 
 def test_a_run_that_has_done_nothing_leaves_nothing(journal, tmp_path):
@@ -122,15 +136,15 @@ def test_a_checkpoint_that_cannot_be_removed_is_only_told(journal, tmp_path, mon
     journal.commit()
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", lambda path, **_: fail() if "check" in path.name else None)
-        journal.publish(same)
+        journal.publish(same, describe)
     path = checkpoint_path(journal.target)
     assert caplog.messages == [f"{path} cannot be removed: No space left on device"]
-    assert names(tmp_path) == [".out.csv.checkpoint.json", "out.csv"]
+    assert names(tmp_path) == [".out.csv.checkpoint.json", "out.csv", "out.csv.run.json"]
 
     again = Journal(journal.target, "out.csv", ORIGIN)
     assert again.resume(restart=False)
-    again.publish(same)
-    assert names(tmp_path) == ["out.csv"]
+    again.publish(same, describe)
+    assert names(tmp_path) == ["out.csv", "out.csv.run.json"]
 
 
 def test_a_part_file_that_cannot_be_created(tmp_path, monkeypatch):
@@ -143,5 +157,45 @@ def test_a_part_file_that_cannot_be_created(tmp_path, monkeypatch):
 
 def test_an_old_rejects_file_goes_with_the_old_output(journal, tmp_path):
     (tmp_path / "out.rejects.csv").write_bytes(HEADER)
-    journal.publish(same)
+    journal.publish(same, describe)
+    assert names(tmp_path) == ["out.csv", "out.csv.run.json"]
+
+
+def test_an_old_manifest_goes_before_the_new_output_comes(journal, tmp_path, monkeypatch):
+    """Whatever ends the run in between, none stands beside an output that is not its own."""
+    old = tmp_path / "out.csv.run.json"
+    old.write_text("old")
+    seen = []
+
+    def replace_file(source, target, replace=os.replace):
+        seen.append((os.path.basename(target), old.exists()))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", replace_file)
+    journal.publish(same, describe)
+    assert seen[-2:] == [("out.csv", False), ("out.csv.run.json", False)]
+
+
+def test_killed_between_the_output_and_its_manifest(journal, tmp_path):
+    add(journal, b"a,ham\n", 1)
+    journal.publish(same, describe)
+    wanted = (tmp_path / "out.csv.run.json").read_bytes()
+    (tmp_path / "out.csv.run.json").unlink()
+    done = replace(journal.progress, is_complete=True)
+    write_checkpoint(journal.target, Checkpoint(ORIGIN, ".out.csv.x.part", done))
+    again = Journal(journal.target, "out.csv", ORIGIN)
+    assert again.resume(restart=False)
+    again.publish(same, describe)
+    assert names(tmp_path) == ["out.csv", "out.csv.run.json"]
+    assert (tmp_path / "out.csv.run.json").read_bytes() == wanted
+
+
+def test_a_manifest_that_cannot_be_renamed_is_only_told(journal, tmp_path, monkeypatch, caplog):
+    def replace_file(source, target, replace=os.replace):
+        fail() if str(target).endswith("out.csv.run.json") else replace(source, target)
+
+    monkeypatch.setattr(os, "replace", replace_file)
+    journal.publish(same, describe)
+    path = tmp_path / "out.csv.run.json"
+    assert caplog.messages == [f"{path} cannot be written: No space left on device"]
     assert names(tmp_path) == ["out.csv"]

@@ -31,6 +31,26 @@ def predict(n: int) -> Predictions:
     )
 
 
+def test_probabilities_and_reasons():
+    columns = ("probability_50% é", "probability_ham", "reason", "label")
+    line = b'{"text":"a"}'
+    labels = ["50% é", "ham"]
+    found = Predictions(
+        ["ham"], np.zeros(1), np.array([[0.25, 0.75]]), np.ones(1), np.zeros(1, dtype=bool),
+        reasons=["score<threshold"],
+    )  # fmt: skip
+    body = JsonRowWriter(columns, labels).body(read(line), found)
+    assert json.loads(body) == {
+        "text": "a", "probability_50% é": 0.25, "probability_ham": 0.75,
+        "reason": "score<threshold", "label": "ham",
+    }  # fmt: skip
+    (taken,) = read(b'{"text":"a","probability_ham":1}', taken=columns)
+    assert taken.problem == (
+        "has a key 'probability_ham' already; choose others with --columns, "
+        "or give --overwrite-columns"
+    )
+
+
 def read(data: bytes, text_key: str = "text", **options):
     return JsonLinesReader(io.BytesIO(data), text_key, **options).read_records(10**6)
 

@@ -42,6 +42,23 @@ def predict(records) -> Predictions:
     )
 
 
+def test_probabilities_and_reasons(tmp_path):
+    columns = ("reason", "probability_ham", f"probability_{LABELS[1]}", "label")
+    data = make(["a", "b"])
+    table = open_table(data, columns)
+    found = Predictions(
+        LABELS[::-1], np.zeros(2), np.array([[0.25, 0.75], [1, 0]]), np.ones(2), np.zeros(2),
+        reasons=["unsure band", "highest probability"],
+    )  # fmt: skip
+    (tmp_path / "out.part").write_bytes(table.rows(table.read(2), found))
+    whole = pq.read_table(table.finish(tmp_path / "out.part"))
+    assert whole.column("reason").to_pylist() == ["unsure band", "highest probability"]
+    assert whole.column(columns[1]).to_pylist() == [0.25, 1]
+    assert whole.column(columns[2]).to_pylist() == [0.75, 0]
+    assert whole.column("label").to_pylist() == LABELS[::-1]
+    assert str(whole.schema.field(columns[1]).type) == "double"
+
+
 def label(data: bytes, tmp_path, window=3, stop=None, **options):
     """Label it in windows; ``stop`` goes on with a new table after so many of them."""
     table = open_table(data, **options)

@@ -103,7 +103,7 @@ def test_a_folder_and_its_manifest(run, workers, bundle, tmp_path):
         "labels": {"ham": 0, "spam": 905},
     }  # fmt: skip
     assert sorted(os.listdir("out")) == sorted(
-        ["_manifest.json", *names, *(f".{name}.done.json" for name in names)]
+        ["_manifest.json", *names, *(f"{name}.run.json" for name in names)]
     )
 
 
@@ -170,13 +170,10 @@ def test_rejects(run, workers, part_bytes):
 
 def test_a_second_driver(run, workers, tmp_path):
     write("in/a.csv")
-    path = tmp_path / "out" / "_manifest.json"
-    with hold_lock(path):
+    with hold_lock(tmp_path / "out"):
         code, said = run()
     assert code == 75
-    assert said == [
-        "spam-batch: error: another run is writing out/_manifest.json; let it end, or stop it"
-    ]
+    assert said == ["spam-batch: error: another run is writing out; let it end, or stop it"]
     assert workers == []
 
 
@@ -206,6 +203,14 @@ def test_two_parts_of_one_name(run, workers):
         ["spam-batch: error: in/a.00001.csv and in/a.csv would both write out/a.00001.csv; "
          "label them into two folders"],
     )  # fmt: skip
+
+
+def test_metrics_are_of_one_machine(run):
+    code, said = run("--metrics-file", "run.prom")
+    assert code == 2
+    assert said[-1] == (
+        "Error: --metrics-file: not with --engine ray; its counts are in _manifest.json, in --out"
+    )
 
 
 @pytest.mark.parametrize("option", ["--workers", "--part-bytes"])

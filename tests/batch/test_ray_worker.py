@@ -43,7 +43,7 @@ def test_one_part(make_worker, part):
     assert (
         Path(part.job.out).read_bytes() == b"id,text,label,score\n1,Do you have time,ham,0.017986\n"
     )
-    found = part.find_done(open_bundle(make_worker()._setup.bundle).digest)
+    found = part.find_done(open_bundle(make_worker()._setup.bundle))
     assert found.counts["records"] == 1
 
 

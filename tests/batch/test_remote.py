@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from batch.cli import main
-from batch.done import Fingerprint
 from batch.errors import ChangedInputError, MissingInputError, UsageError
+from batch.fingerprint import Fingerprint
 from batch.inputs import find_inputs
 from batch.remote import find_files, is_uri
 from batch.source import open_source

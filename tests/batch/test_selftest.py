@@ -177,6 +177,15 @@ class TestChoosePrecision:
         assert Classifier.load(with_int8(), "cpu", 1).precision == "int8"
         assert Classifier.load(with_int8(rows_per_second=9.0), "cpu", 1).precision == "fp32"
 
+    def test_the_batches_that_were_fastest(self, with_int8):
+        folder = with_int8(batch_tokens=1024)
+        assert Classifier.load(folder, "cpu", 1).batch_tokens == 1024
+        assert Classifier.load(folder, "cpu", 1, precision="fp32").batch_tokens == 256
+        for report in ({"batch_tokens": -1}, {"batch_tokens": "9"}):
+            assert Classifier.load(with_int8(**report), "cpu", 1).batch_tokens == 256
+        elsewhere = with_int8(batch_tokens=1024, device="cuda")
+        assert Classifier.load(elsewhere, "cpu", 1, precision="int8").batch_tokens == 256
+
     @pytest.mark.parametrize("passed", [False, None, "yes", 1])
     def test_never_one_that_did_not_pass(self, with_int8, passed):
         folder = with_int8(passed=passed)

@@ -16,7 +16,6 @@ from batch.rejects import Allowance, rejects_path
 from batch.spans import Span, plan_spans
 from batch.table import Layout
 
-LABELS = ["ham", "spam"]
 NASTY = [
     b'1,"two\nlines"\n', b"2,three,fields\n", b'3,"never closed\n', b'4,a"b\r\n', b"\n", b"\r\n",
     b'5,"closed" late\r', b"6,caf\xe9\n", b"7,plain\r\n", b'8,"""",\n', b'9,"',
@@ -40,7 +39,7 @@ def label(stub, stub_bundle):
 
 def check_same(label, job: Job, part_bytes: int) -> int:
     """Returns how many parts there were."""
-    parts = plan_parts(job, LABELS, part_bytes)
+    parts = plan_parts(job, manifest, part_bytes)
     header, *_ = label(job)[0].splitlines(keepends=True) or [b""]
     header = header if job.layout.has_header and job.source.endswith(".csv") else b""
     made = [label(part.job) for part in parts]
@@ -84,14 +83,14 @@ def test_where_they_are(tmp_path, monkeypatch):
     source = tmp_path / "in.csv"
     source.write_bytes(b"text\n" + b"abc\n" * 5000)
     job = Job(str(source), str(tmp_path / "out.csv"), Dialect())
-    assert plan_spans(job, LABELS, 16000) == [Span(1, 5, 2, 4096), Span(2, 16389, 4098, None)]
-    assert str(plan_spans(job, LABELS, 16000)[0]) == "1: 4096 records from byte 5"
-    assert str(plan_spans(job, LABELS, 16000)[1]) == "2: all from byte 16389"
-    assert [part.job.out for part in plan_parts(job, LABELS, 16000)] == [
+    assert plan_spans(job, manifest, 16000)[0] == [Span(1, 5, 2, 4096), Span(2, 16389, 4098, None)]
+    assert str(plan_spans(job, manifest, 16000)[0][0]) == "1: 4096 records from byte 5, line 2"
+    assert str(plan_spans(job, manifest, 16000)[0][1]) == "2: all from byte 16389, line 4098"
+    assert [part.job.out for part in plan_parts(job, manifest, 16000)] == [
         str(tmp_path / "out.00001.csv"), str(tmp_path / "out.00002.csv")
     ]  # fmt: skip
-    assert plan_spans(job, LABELS, 1 << 20) == []
-    assert plan_spans(replace(job, layout=Layout(format="parquet")), LABELS, 1) == []
+    assert plan_spans(job, manifest, 1 << 20) == ([], None)
+    assert plan_spans(replace(job, layout=Layout(format="parquet")), manifest, 1) == ([], None)
 
 
 def test_what_has_no_middle_is_one(tmp_path):
@@ -102,11 +101,11 @@ def test_what_has_no_middle_is_one(tmp_path):
     text = b"text\n" + bytes(range(97, 123)) * 9
     (tmp_path / "in.csv.gz").write_bytes(gzip.compress(text))
     job = Job(str(tmp_path / "in.csv.gz"), str(tmp_path / "out.csv.gz"), Dialect())
-    assert plan_spans(job, LABELS, 1) == []
+    assert plan_spans(job, manifest, 1) == ([], None)
     (tmp_path / "in.csv").write_bytes(text.decode().encode("utf-16"))
     layout = Layout(encoding=parse_encoding("utf-16"))
     job = Job(str(tmp_path / "in.csv"), str(tmp_path / "out.csv"), Dialect(), layout=layout)
-    assert plan_spans(job, LABELS, 1) == []
+    assert plan_spans(job, manifest, 1) == ([], None)
 
 
 @pytest.mark.parametrize("typed", ["0", "1", "1%"])
@@ -117,7 +116,7 @@ def test_too_many_rejects_are_told_as_on_one_machine(label, tmp_path, typed):
         str(source), str(tmp_path / "out.csv"), Dialect(), allowance=Allowance.parse(typed)
     )  # fmt: skip
     with pytest.raises(InputError) as ours:
-        plan_parts(job, LABELS, 20)
+        plan_parts(job, manifest, 20)
     with pytest.raises(InputError) as theirs:
         label(job)
     assert str(ours.value) == str(theirs.value)
@@ -129,5 +128,5 @@ def test_an_input_that_grows(tmp_path, monkeypatch):
     job = Job(str(source), str(tmp_path / "out.csv"), Dialect())
     monkeypatch.setattr("batch.source.Source.check_unchanged", lambda _: "has grown")
     with pytest.raises(ChangedInputError) as error:
-        plan_spans(job, LABELS, 20)
+        plan_spans(job, manifest, 20)
     assert str(error.value) == f"{source}: grows while it is read; run again"

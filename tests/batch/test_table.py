@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batch.decision import REASONS
 from batch.dialect import Dialect
 from batch.errors import InputError, UsageError
 from batch.records import RecordReader
@@ -13,11 +14,16 @@ from batch.table import (
     COLUMNS,
     TEXT_NAMES,
     encode_field,
+    encode_texts,
+    expand_columns,
     find_text_column,
+    kind_of,
     parse_columns,
     read_header,
     show,
 )
+
+ALL = "label, score, probability, tokens, truncated, reason"
 
 
 def header_of(data: bytes, wanted=None, columns=("label", "score"), dialect=None):
@@ -40,14 +46,31 @@ def test_parse_columns():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("label,colour", "there is no 'colour'; choose from label, score, tokens, truncated"),
-        ("", "there is no ''; choose from label, score, tokens, truncated"),
-        ("Label", "there is no 'Label'; choose from label, score, tokens, truncated"),
+        ("label,colour", f"there is no 'colour'; choose from {ALL}"),
+        ("", f"there is no ''; choose from {ALL}"),
+        ("Label", f"there is no 'Label'; choose from {ALL}"),
         ("label,score,label", "'label,score,label' names a column twice"),
     ],
 )
 def test_columns_that_are_not_ours(value, message):
     assert refusal(UsageError, parse_columns, value) == f"--columns: {message}"
+
+
+def test_probability_is_a_column_for_each_class():
+    columns = ("probability", "label", "score")
+    names = ("probability_a,b", "probability_score", "label", "score")
+    assert expand_columns(columns, ["a,b", "score"]) == names
+    assert [kind_of(name) for name in names] == ["probability", "probability", "label", "score"]
+
+
+def test_reasons_are_encoded_only_where_they_are_asked_for():
+    def refuse_reasons(text: str) -> bytes:
+        assert text == "ham"
+        return b"ham"
+
+    assert encode_texts(("label",), ["ham"], refuse_reasons) == {"ham": b"ham"}
+    found = encode_texts(("reason",), ["ham", "unsure band"], str.encode)
+    assert list(found) == ["ham", "unsure band", *(r for r in REASONS if r != "unsure band")]
 
 
 def test_reads_the_header():
@@ -180,4 +203,4 @@ def test_our_fields_are_quoted_only_where_they_must_be():
 
 def test_a_label_that_cannot_be_quoted():
     message = refusal(UsageError, encode_field, "a,b", Dialect(quote=None))
-    assert message == "the label 'a,b' cannot be written without a quote character"
+    assert message == "'a,b' cannot be written without a quote character"

@@ -177,8 +177,11 @@ def test_a_batch_has_the_ids_of_each_text(tokenizer, texts, limit):
     assert [batch.row(row).tolist() for row in range(len(texts))] == [ids[:limit] for ids in each]
     assert batch.truncated.tolist() == [len(ids) > limit for ids in each]
     rows = np.arange(len(texts))[::-1]
-    padded = batch.pad(rows, limit + 2, PAD_ID)
+    widths = np.array([limit + row % 3 for row in rows], dtype=np.int64)
+    padded = batch.pad(rows, widths, PAD_ID)
     assert padded.dtype == np.int64
     assert padded.tolist() == [
-        each[row][:limit] + [PAD_ID] * (limit + 2 - len(each[row][:limit])) for row in rows
+        token
+        for row, width in zip(rows, widths, strict=True)
+        for token in each[row][:limit] + [PAD_ID] * (width - len(each[row][:limit]))
     ]

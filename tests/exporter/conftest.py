@@ -38,6 +38,7 @@ def write_run_folder(bpe_file: Path) -> Callable[..., Path]:
             for name, texts in parts.items()
         }
         data = {"name": "made up", "origin": "test", "sha256": "0" * 64, "rows": 7, "lines": 7}
+        data["labels"] = {name: number for number, name in enumerate(labels, 3)}
         config = RunConfig(
             model=model.config.to_dict(),
             recipe=RECIPES[RECIPE_OF.get(model.config.pooling, "book")].to_dict(),

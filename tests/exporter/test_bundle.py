@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,9 @@ import torch
 from batch.bundle import open_bundle
 from batch.classifier import Classifier
 from batch.errors import OutputError
-from exporter.bundle import GOLDEN_TEXTS, replace_folder
+from exporter.bundle import GOLDEN_TEXTS, replace_folder, write_manifest
 from exporter.export import export
-from exporter.rows import NASTY_TEXTS
+from exporter.rows import NASTY_TEXTS, Source
 from exporter.verify import torch_logits
 from trainer.data import read_split
 from trainer.run_folder import hash_file, read_config, read_model, read_tokenizer
@@ -63,6 +65,16 @@ def test_manifest(exported) -> None:
     assert manifest.made_by["recipe"] == ("book" if fixed else "default")
     assert manifest.made_by["weights"] == config.weights
     assert manifest.made_by["versions"]["torch"] == torch.__version__
+
+
+def test_the_runs_band_is_the_bundles(exported, tmp_path: Path) -> None:
+    run, bundle, _ = exported
+    folder = shutil.copytree(bundle, tmp_path / "copy")
+    source = Source.read(run)
+    config = replace(source.config, unsure_band=[0.4, 0.6])
+    write_manifest(folder, replace(source, config=config), ["fp32", "int8"])
+    assert json.loads((folder / "bundle.json").read_bytes())["unsure_band"] == [0.4, 0.6]
+    assert b"unsure" not in (bundle / "bundle.json").read_bytes()
 
 
 def test_golden_messages_are_ours_and_replayed(exported) -> None:

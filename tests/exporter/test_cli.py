@@ -22,7 +22,8 @@ ROWS = 7 + len(NASTY_TEXTS)
 ROW = r"(validation|test|nasty) message \d+"
 FREE = (
     "1 row, own width; 2 rows, own width; 7 rows, own width; 64 rows, own width; "
-    "64 rows, {width} tokens wide; batches of 256 tokens"
+    "64 rows, {width} tokens wide; batches of 128 tokens; "
+    "batches of 256 tokens; batches of 512 tokens; batches of 1024 tokens"
 )
 MACHINE = [r"machine: .+", r"(this CPU has no VNNI: .+)?"]
 
@@ -43,7 +44,7 @@ def lines_of(precision: str, graph: str = "", width: int = 16, messages: int = 3
         r"  labels          0 of \d+ differ",
         r"  batch variance  0: every row's logits are the same bits in every batch; tolerance 0",
         "  runs            " + re.escape(FREE.format(width=width)),
-        r"  speed           [\d,]+ rows a second in the last of them",
+        r"  speed           [\d,]+ rows a second in batches of \d+ tokens",
     ]
     if precision == "int8":
         percent = r"\d+\.\d\d %"

@@ -1,7 +1,9 @@
 """From run folder to bundle: what is recorded, and when there is none."""
 
 import json
+import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from batch.batching import TRIED_BATCH_TOKENS
 from batch.bundle import open_bundle
 from batch.classifier import Classifier
 from batch.errors import BundleError, MissingInputError
@@ -58,6 +61,7 @@ def test_report(exported) -> None:
         assert entry["external_sha256"] is None
         check = entry["check"]
         assert entry["rows_per_second"] == check["rows_per_second"] > 0
+        assert entry["batch_tokens"] == check["batch_tokens"] in TRIED_BATCH_TOKENS["cpu"]
         assert (check["rows"], check["labels_differ"]) == (ROWS, [])
         assert check["batch_variance"]["value"] == 0
         assert check["logit"]["value"] == result.check.logit.value
@@ -249,3 +253,35 @@ def test_no_run_folder(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match=r" is not a run folder "):
         export(tmp_path / "run", tmp_path / "bundle", "cpu", progress=False)
     assert list(tmp_path.iterdir()) == []
+
+    def test_written_to_while_in_use(self, external: Path, tmp_path: Path) -> None:
+        folder = Path(shutil.copytree(external, tmp_path / "bundle"))
+        tensors = folder / "model.onnx.data"
+        loaded = Classifier.load(folder, "cpu", 1, precision="fp32")
+        loaded.check_unchanged()
+        shutil.rmtree(folder)  # another bundle takes its name
+        loaded.check_unchanged()
+        shutil.copytree(external, folder)
+        loaded = Classifier.load(folder, "cpu", 1, precision="fp32")
+        with open(tensors, "r+b") as file:
+            file.write(b"x")
+        with pytest.raises(BundleError) as error:
+            loaded.check_unchanged()
+        assert str(error.value) == (
+            f"{tensors}: was written to while it was in use, so the labels cannot be trusted; "
+            "replace a bundle as a whole, and run again with --restart"
+        )
+
+    def test_replaced_while_it_is_loaded(
+        self, external: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = Path(shutil.copytree(external, tmp_path / "bundle"))
+        tensors = folder / "model.onnx.data"
+
+        def replace_file(classifier: Classifier) -> None:
+            os.rename(shutil.copy(tensors, tmp_path / "same bytes"), tensors)
+
+        monkeypatch.setattr("batch.classifier.replay_golden", replace_file)
+        with pytest.raises(BundleError) as error:
+            Classifier.load(folder, "cpu", 1, precision="fp32")
+        assert str(error.value) == f"{tensors}: was replaced while it was loaded; run again"

@@ -19,6 +19,7 @@ CHECK = Check(
     probability=Worst(0.00321, "validation message 2"),
     labels_differ=[],
     batch_variance=Worst(0.0, "test message 1", where="1 row, own width"),
+    batch_tokens=512,
     rows_per_second=2345.6,
 )
 GATE = Gate(149, 0.97, 0.98, {"ham": 0.99, "spam": 0.95}, {"ham": 0.99, "spam": 0.96}, 0.993)
@@ -44,7 +45,7 @@ def test_everything() -> None:
         "  labels          0 of 1234 differ",
         "  batch variance  0: every row's logits are the same bits in every batch; tolerance 0",
         "  runs            1 row, own width; 64 rows, own width",
-        "  speed           2,346 rows a second in the last of them",
+        "  speed           2,346 rows a second in batches of 512 tokens",
         "  accuracy gate   149 validation messages, PyTorch in brackets: accuracy 97.00 % "
         "(98.00 %); recall ham 99.00 % (99.00 %), spam 95.00 % (96.00 %); same label 99.30 %",
         "  kept in fp32    h.0.mlp.c_fc",

@@ -59,6 +59,8 @@ class TestExternal:
         monkeypatch.setattr(variants, "EXTERNAL_ABOVE", 100_000)
         save_model(proto, tmp_path / FILES["fp32"])
         assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "model.onnx.data"]
+        modes = {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+        assert modes == {0o644}  # the umask of tests, 022
         assert (tmp_path / "model.onnx").stat().st_size < 50_000
         assert (tmp_path / "model.onnx.data").stat().st_size > 3_000_000
         assert open_variant(tmp_path, "fp32", "cpu").run(IDS).tolist() == theirs.tolist()

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from batch.batching import WIDTH_STEP
+from batch.batching import TRIED_BATCH_TOKENS, WIDTH_STEP, Shapes
 from batch.decision import Decision
 from exporter.verify import (
     BATCH_SIZES,
@@ -39,13 +39,14 @@ def rows() -> Rows:
 
 
 class FakeSession:
-    """Gives ``logits_of`` and what ``error(ids)`` adds to it; notes the shapes that it ran."""
+    """Gives ``logits_of`` and what ``error(ids)`` adds to it; notes the shapes of batches."""
 
     def __init__(self, error=lambda ids: 0.0, device: str = "cpu"):
-        self.device, self.error, self.shapes = device, error, []
+        self.device, self.error, self.ran = device, error, []
+        self.shapes = Shapes(64, 16, PAD_ID) if device == "cuda" else None
 
     def run(self, ids: np.ndarray, check_finite: bool = True) -> np.ndarray:
-        self.shapes.append(ids.shape)
+        self.ran.append(ids.shape)
         return (logits_of(ids) + self.error(ids)).astype(np.float32)
 
 
@@ -64,27 +65,28 @@ class TestRuns:
         found = check_variant(session, rows, "fp32", list)
         assert found.batches == [
             "1 row, own width", "2 rows, own width", "7 rows, own width", "64 rows, own width",
-            "64 rows, 16 tokens wide", "batches of 256 tokens",
+            "64 rows, 16 tokens wide", "batches of 128 tokens", "batches of 256 tokens",
+            "batches of 512 tokens", "batches of 1024 tokens",
         ]  # fmt: skip
         assert BATCH_SIZES == (1, 2, 7, 64)
         alone = [(1, 4), (1, 4), (1, 4), (1, 16), (1, 12)]
-        assert session.shapes[:5] == alone
-        assert session.shapes[5:8] == [(2, 4), (2, 16), (1, 12)]  # a ragged tail
-        assert session.shapes[8:] == [(5, 16)] * 4
-        assert all(width % WIDTH_STEP == 0 for _, width in session.shapes)
+        assert session.ran[:5] == alone
+        assert session.ran[5:8] == [(2, 4), (2, 16), (1, 12)]  # a ragged tail
+        assert session.ran[8:] == [(5, 16)] * 7
+        assert all(width % WIDTH_STEP == 0 for _, width in session.ran)
 
     def test_tied_length(self, rows: Rows) -> None:
         session = FakeSession()
         found = check_variant(session, replace(rows, fixed_length=True), "fp32", list)
         assert found.batches[0] == "1 row, width of the model"
-        assert {width for _, width in session.shapes} == {16}
-        assert len(found.batches) == 5
+        assert {width for _, width in session.ran} == {16}
+        assert len(found.batches) == 8
 
     def test_progress_wraps_them(self, rows: Rows) -> None:
         seen = []
 
         def progress(runs):
-            seen.extend(name for name, _ in runs)
+            seen.extend(name for _, name, _ in runs)
             return runs
 
         found = check_variant(FakeSession(), rows, "fp32", progress)
@@ -99,6 +101,7 @@ class TestFigures:
         assert (found.batch_variance.value, found.labels_differ, found.rows) == (0, [], 5)
         assert (found.precision, found.device, found.tolerance) == ("fp32", "cpu", 1e-4)
         assert found.rows_per_second > 0
+        assert found.batch_tokens in TRIED_BATCH_TOKENS["cpu"]
 
     def test_the_worst_is_where_it_is(self, rows: Rows) -> None:
         found = check(rows, in_row(7, [0.5, 0.0]))

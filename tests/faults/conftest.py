@@ -19,6 +19,7 @@ import pytest
 
 SCRIPT = Path(__file__).with_name("stub_cli.py")
 OLD = b"the old file\n"
+WHOLE = ["in.csv", "out.csv", "out.csv.run.json", "out.rejects.csv"]
 HEADER = b"id,text,x\r\n"
 # Two bad records, one multi-line, bytes that are no UTF-8, a blank line, no final line end.
 ROWS = [b'%d,"message, ""%d""",x\r\n' % (row, row % 7) for row in range(60)]
@@ -109,7 +110,7 @@ def wanted(tmp_path_factory, stub_bundle) -> tuple[bytes, bytes]:
     case = Case(tmp_path_factory.mktemp("wanted"), stub_bundle)
     done = case.run()
     assert (done.returncode, done.stdout) == (3, b""), done.stderr
-    assert case.names == ["in.csv", "out.csv", "out.rejects.csv"]
+    assert case.names == WHOLE
     return case.out.read_bytes(), case.rejects.read_bytes()
 
 
@@ -142,7 +143,7 @@ def finish(wanted):
         done = case.run(*args)
         assert done.returncode == 3, done.stderr
         assert (case.out.read_bytes(), case.rejects.read_bytes()) == wanted
-        assert case.names == ["in.csv", "out.csv", "out.rejects.csv"]
+        assert case.names == WHOLE
         assert (case.folder / "in.csv").read_bytes() == TABLE
         return done
 

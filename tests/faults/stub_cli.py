@@ -55,7 +55,7 @@ def write_bundle(folder: Path, **changes) -> Path:
 
 
 class StubSession:
-    device, threads, note = "cpu", 1, None
+    device, threads, note, version = "cpu", 1, None, "none"
 
 
 class StubClassifier:
@@ -71,6 +71,9 @@ class StubClassifier:
             with open(path, "a", encoding="utf-8") as file:
                 file.write("loaded\n")
         return cls(open_bundle(folder))
+
+    def check_unchanged(self) -> None:
+        """It maps no file."""
 
     def prepare(self, texts):
         return texts or [""][:0]

@@ -78,7 +78,7 @@ def test_F78_the_manifest_is_no_file_of_the_folder(case, copy, kind, tmp_path):
         os.mkfifo(path)
     elif kind == "folder":
         path.mkdir()
-        reason = "cannot be read: Is a directory"
+        reason = "is not a regular file"
     else:
         try:
             os.mknod(path, 0o20666, os.makedev(1, 5))

@@ -59,7 +59,7 @@ def test_F20_an_error_at_every_write(make_case, finish, strace, error, record_pr
         done = case.run(before=strace("write", f"error={error}:when={number}"))
         if done.returncode == 3:
             ended_well += 1
-            assert case.names == ["in.csv", "out.csv", "out.rejects.csv"]
+            assert case.names == ["in.csv", "out.csv", "out.csv.run.json", "out.rejects.csv"]
             if ended_well > 12:  # more than there are lines of the log
                 break
             continue
@@ -368,5 +368,5 @@ def test_F41_what_another_run_left(interrupted, finish, wanted):
         path = interrupted.folder / f".out.csv.{kind}"
         assert f"removed {path}, which a killed run had left\n".encode() in done.stderr
     (interrupted.folder / ".other.csv.checkpoint.json").unlink()
-    assert interrupted.names == ["in.csv", "out.csv", "out.rejects.csv"]
+    assert interrupted.names == ["in.csv", "out.csv", "out.csv.run.json", "out.rejects.csv"]
     assert interrupted.out.read_bytes() == wanted[0]

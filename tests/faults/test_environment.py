@@ -45,7 +45,7 @@ def test_F86_many_at_once(case, wanted):
     codes = {process.wait(timeout=120) for process in started}
     assert codes <= {3, 75} and 3 in codes
     assert (case.out.read_bytes(), case.rejects.read_bytes()) == wanted
-    assert case.names == ["in.csv", "out.csv", "out.rejects.csv"]
+    assert case.names == ["in.csv", "out.csv", "out.csv.run.json", "out.rejects.csv"]
 
 
 def test_F87_the_same_input_twice(case, wanted):
@@ -136,7 +136,7 @@ def test_F93_a_read_only_home_and_folder(case, unshare, wanted):
         capture_output=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 3, done.stderr
-    assert (case.folder / "names").read_text() == "out.csv\nout.rejects.csv\n"
+    assert (case.folder / "names").read_text() == "out.csv\nout.csv.run.json\nout.rejects.csv\n"
     assert (case.out.read_bytes(), case.rejects.read_bytes()) == wanted
 
 

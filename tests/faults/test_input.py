@@ -160,7 +160,7 @@ def test_a_share_is_judged_at_the_end(case, finish, share, code):
 def test_rejects_of_an_earlier_run_do_not_stay(case, wanted):
     assert case.run().returncode == 3
     done = label(case, b"text\na\n")
-    assert (done.returncode, case.names) == (0, ["in.csv", "out.csv"])
+    assert (done.returncode, case.names) == (0, ["in.csv", "out.csv", "out.csv.run.json"])
 
 
 def test_F59_the_text_column_is_missing(case):
@@ -284,7 +284,9 @@ def test_F70_a_pipe_as_the_input(case, wanted, kind):
     said = process.communicate(data if kind == "pipe" else None, timeout=60)[1]
     assert process.returncode == 3, said
     assert (case.out.read_bytes(), case.rejects.read_bytes()) == wanted
-    assert set(case.names) - {"in.csv"} == {"out.csv", "out.rejects.csv"}
+    assert set(case.names) - {"in.csv"} == {
+        "out.csv", "out.csv.run.json", "out.rejects.csv"
+    }  # fmt: skip
 
 
 def test_F70_a_pipe_leaves_nothing_when_it_is_stopped(case):

@@ -56,7 +56,7 @@ class Run:
         return said.splitlines()
 
     def done(self) -> list[Path]:
-        return sorted(self.out.glob(".in.*.done.json"))
+        return sorted(self.out.glob("in.*.run.json"))
 
     def wait_for_parts(self, process: subprocess.Popen, count: int) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -76,7 +76,8 @@ class Run:
         header = parts[0].split(b"\n", 1)[0] + b"\n"
         joined = header + b"".join(part.removeprefix(header) for part in parts)
         assert joined == alone.read_bytes()
-        names = {part["output"] for part in manifest["parts"]} | {"_manifest.json"}
+        parts = {part["output"] for part in manifest["parts"]}
+        names = parts | {f"{part}.run.json" for part in parts} | {"_manifest.json"}
         assert {path.name for path in self.out.iterdir() if path.name[0] != "."} == names
         left = [p.name for p in self.out.iterdir() if p.name.endswith((".part", ".lock"))]
         assert left == []
@@ -170,10 +171,7 @@ def test_a_driver_is_killed_and_another_is_refused(make_run, sum_bundle, run_cli
     process = run.start()
     run.wait_for_parts(process, 2)
     said = run.finish(run.start(), 75)
-    assert said == [
-        "spam-batch: error: another run is writing "
-        f"{run.out}/_manifest.json; let it end, or stop it"
-    ]
+    assert said == [f"spam-batch: error: another run is writing {run.out}; let it end, or stop it"]
     process.kill()
     process.communicate()
     assert not (run.out / "_manifest.json").exists()

@@ -168,6 +168,12 @@ class TestFit:
                 "--positive-label 'eggs' is not among: ham, spam",
             ),
             (
+                ["--unsure-band", "0.4"],
+                2,
+                "--unsure-band '0.4' is neither two probabilities nor none; type for example: "
+                "--unsure-band 0.35,0.65",
+            ),
+            (
                 ["--max-length", 1025],
                 2,
                 "--max-length 1025 is more than the model's 1024 tokens",

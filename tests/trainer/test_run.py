@@ -53,6 +53,7 @@ def trained(tmp_path_factory, messages_csv: Path, bpe_file: Path) -> tuple[Path,
         data=messages_csv,
         bpe=bpe_file,
         changes={"epochs": 2, "seed": 7},
+        unsure_band=(0.4, 0.6),
         progress=False,
     )
     return out, train(options)
@@ -81,6 +82,7 @@ class TestTrain:
         config = read_config(trained[0])
         assert config.labels == ["ham", "spam"]
         assert config.positive_label == "spam"
+        assert config.unsure_band == config.arguments["unsure_band"] == [0.4, 0.6]
         assert config.recipe == get_recipe("book", from_random=True, epochs=2, seed=7).to_dict()
         assert config.model["pooling"] == "last_position"
         assert config.model["size"] == "starter"
@@ -144,6 +146,33 @@ class TestTrain:
         expected = "^--positive-label 'Spam' is not among: ham, spam$"
         with pytest.raises(UsageError, match=expected):
             train(options)
+        assert not options.out.exists()
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            (
+                {"unsure_band": (0.6, 0.9)},
+                "the threshold 0.5 is not within the unsure band 0.6,0.9; give a band that holds "
+                "it, another threshold, or --unsure-band none",
+            ),
+            (
+                {"unsure_band": (0.4, 0.6), "max_blocked": 0.01},
+                "--unsure-band and --max-ham-blocked both say from which score on the positive "
+                "label is given; choose one",
+            ),
+        ],
+    )
+    def test_a_band_that_is_refused(
+        self, tmp_path: Path, messages_csv, bpe_file, changes, message
+    ) -> None:
+        options = RunOptions(
+            out=tmp_path / "run", weights="random", data=messages_csv, bpe=bpe_file,
+            progress=False, **changes,
+        )  # fmt: skip
+        with pytest.raises(UsageError) as caught:
+            train(options)
+        assert str(caught.value) == message
         assert not options.out.exists()
 
 
@@ -284,6 +313,7 @@ class TestFolders:
         ours, theirs = ((folder / "model.safetensors").read_bytes() for folder in
                         (tmp_path / "again", first))  # fmt: skip
         assert ours == theirs
+        assert read_config(tmp_path / "again").unsure_band == [0.4, 0.6]
         changed = replace(options, expected={**options.expected, "data": "0" * 64})
         with pytest.raises(InputError) as caught:
             train(replace(changed, out=tmp_path / "third"))

@@ -209,9 +209,8 @@ class _Pairs:
             return Finding("records", UNCHECKED, "the run's input is not there to compare with")
         if self._problem:
             return Finding("records", FAILED, self._problem)
-        return Finding(
-            "records", OK, f"{self._rows:,} rows begin with their records of the input{self._part}"
-        )
+        said = f"{self._rows:,} rows begin with their records of the input{self._part}"
+        return Finding("records", OK, said)
 
 
 def _check_bundle(folder: str, manifest: RunManifest, sample: _Sample) -> list[Finding]:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import sys
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -27,6 +28,7 @@ def workers(monkeypatch, bundle, classifier) -> list[int]:
 
     def label(parts, todo, opened, request):
         setup = Setup(str(bundle), opened.digest, lambda: classifier)
+        parts = [replace(part, job=replace(part.job, precision="fp32 on cpu")) for part in parts]
         for number in todo:
             given.append(number)
             yield Worker(setup, parts).label(number)
@@ -125,6 +127,32 @@ def test_what_is_done_is_skipped(run, workers):
     assert run("--force")[1][-2] == "2 parts: 2 labelled, 0 skipped, 0 failed"
     assert run("--columns", "label")[1][-2] == "2 parts: 2 labelled, 0 skipped, 0 failed"
     assert read("out/a.csv") == b"id,text,label\n1,Do you have time,ham\n"
+
+
+def test_rules(run, workers):
+    write("in/a.csv")
+    assert run("--threshold", 0.01, "--unsure-band", "0.005,0.02")[0] == 0
+    options = json.loads(read("out/_manifest.json"))["options"]
+    assert (options["--threshold"], options["--unsure-band"]) == ("0.01", "0.005,0.02")
+    assert json.loads(read("out/a.csv.run.json"))["counts"]["labels"]["unsure"] == 0
+    assert run("--threshold", 0.01)[1][-2] == "1 part: 1 labelled, 0 skipped, 0 failed"
+    assert run("--threshold", 0.01)[1][-2] == "1 part: 0 labelled, 1 skipped, 0 failed"
+
+
+@pytest.mark.parametrize("name", ["in/a.csv", "in/a.jsonl"])
+def test_each_part_can_be_audited(run, workers, bundle, name):
+    line, bad = (b"1,a\n", b"2\n") if name.endswith("csv") else (b'{"text": "a"}\n', b"{}\n")
+    write(name, data=b"id,text\n" * name.endswith("csv") + line * 5000 + bad + line * 5000)
+    assert run("--max-rejects", 1, "--part-bytes", 16000)[0] == 3
+    parts = [part["output"] for part in json.loads(read("out/_manifest.json"))["parts"]]
+    assert len(parts) == 3
+    for part in parts:
+        result = CliRunner().invoke(main, ["audit", f"out/{part}", "--bundle", str(bundle)])
+        assert result.exit_code == 0, result.stdout
+    assert result.stdout.splitlines()[6].startswith(
+        "ok        records: 1,809 rows begin with their records of the input, "
+        "part 3: all records from byte "
+    )
 
 
 def test_one_machine_goes_on_with_what_many_began(run, workers):

@@ -11,6 +11,7 @@ from batch.errors import ChangedInputError, MissingInputError, UsageError
 from batch.fingerprint import Fingerprint
 from batch.inputs import find_inputs
 from batch.remote import find_files, is_uri
+from batch.run_manifest import read_manifest
 from batch.source import open_source
 
 pytest.importorskip("pyarrow", reason="pyarrow is not installed")
@@ -54,7 +55,13 @@ def test_labelled_as_a_path(bundle, tmp_path, name):
         result = CliRunner().invoke(main, args)
         assert result.exit_code == 0, result.stderr
         made.append(out.read_bytes())
-    assert made[0] == made[1]
+        made.append(read_manifest(out).input.sha256)
+    assert made[:2] == made[2:]
+    result = CliRunner().invoke(main, ["audit", str(out), "--bundle", str(bundle)])
+    assert result.exit_code == 0, result.stdout
+    (tmp_path / name).unlink()
+    result = CliRunner().invoke(main, ["audit", str(out), "--bundle", str(bundle)])
+    assert f"unchecked input: cannot read {source}: there is no such file" in result.stdout
 
 
 def test_its_fingerprint(tmp_path):

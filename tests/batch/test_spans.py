@@ -11,8 +11,10 @@ from batch.bundle import open_bundle
 from batch.classify import Job, classify_file
 from batch.dialect import Dialect
 from batch.errors import ChangedInputError, InputError
+from batch.fingerprint import Fingerprint
 from batch.parts import plan_parts
 from batch.rejects import Allowance, rejects_path
+from batch.run_manifest import read_manifest
 from batch.spans import Span, plan_spans
 from batch.table import Layout
 
@@ -20,6 +22,11 @@ NASTY = [
     b'1,"two\nlines"\n', b"2,three,fields\n", b'3,"never closed\n', b'4,a"b\r\n', b"\n", b"\r\n",
     b'5,"closed" late\r', b"6,caf\xe9\n", b"7,plain\r\n", b'8,"""",\n', b'9,"',
 ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def manifest(stub_bundle):
+    return open_bundle(stub_bundle).manifest
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +44,7 @@ def label(stub, stub_bundle):
         yield label
 
 
-def check_same(label, job: Job, part_bytes: int) -> int:
+def check_same(label, manifest, job: Job, part_bytes: int) -> int:
     """Returns how many parts there were."""
     parts = plan_parts(job, manifest, part_bytes)
     header, *_ = label(job)[0].splitlines(keepends=True) or [b""]
@@ -53,12 +60,17 @@ def check_same(label, job: Job, part_bytes: int) -> int:
 
 @settings(max_examples=25)
 @given(st.lists(st.sampled_from(NASTY), max_size=30), st.integers(1, 60))
-def test_they_are_the_whole(tmp_path_factory, label, records, part_bytes):
+def test_they_are_the_whole(tmp_path_factory, label, manifest, records, part_bytes):
     folder = tmp_path_factory.mktemp("spans")
     source = folder / "in.csv"
     source.write_bytes(b"id,text\n" + b"".join(records))
     job = Job(str(source), str(folder / "out.csv"), Dialect(), allowance=Allowance(None, 100.0))
-    check_same(label, job, part_bytes)
+    check_same(label, manifest, job, part_bytes)
+
+
+def test_what_is_no_span():
+    with pytest.raises(ValueError):
+        Span.parse("2: some records from byte 5, line 2")
 
 
 @pytest.mark.parametrize(
@@ -70,22 +82,25 @@ def test_they_are_the_whole(tmp_path_factory, label, records, part_bytes):
         ("in.jsonl", b'{"text":"a"}\n' * 40, Layout()),
     ],
 )
-def test_of_each_layout(label, tmp_path, name, data, layout):
+def test_of_each_layout(label, manifest, tmp_path, name, data, layout):
     (tmp_path / name).write_bytes(data)
     out = str(tmp_path / f"out{Path(name).suffix}")
     column = None if layout.has_header else "2"
     job = Job(str(tmp_path / name), out, Dialect(), column, layout=layout)
-    assert check_same(label, job, 50) > 2
+    assert check_same(label, manifest, job, 50) > 2
 
 
-def test_where_they_are(tmp_path, monkeypatch):
+def test_where_they_are(manifest, tmp_path, monkeypatch):
     monkeypatch.setattr("batch.windows.WINDOW", 4096)
     source = tmp_path / "in.csv"
     source.write_bytes(b"text\n" + b"abc\n" * 5000)
     job = Job(str(source), str(tmp_path / "out.csv"), Dialect())
-    assert plan_spans(job, manifest, 16000)[0] == [Span(1, 5, 2, 4096), Span(2, 16389, 4098, None)]
-    assert str(plan_spans(job, manifest, 16000)[0][0]) == "1: 4096 records from byte 5, line 2"
-    assert str(plan_spans(job, manifest, 16000)[0][1]) == "2: all from byte 16389, line 4098"
+    spans, contents = plan_spans(job, manifest, 16000)
+    assert spans == [Span(1, 5, 2, 4096), Span(2, 16389, 4098, None)]
+    assert contents == Fingerprint.of(source)
+    assert [Span.parse(str(span)) for span in spans] == spans
+    assert str(spans[0]) == "1: 4096 records from byte 5, line 2"
+    assert str(spans[1]) == "2: all from byte 16389, line 4098"
     assert [part.job.out for part in plan_parts(job, manifest, 16000)] == [
         str(tmp_path / "out.00001.csv"), str(tmp_path / "out.00002.csv")
     ]  # fmt: skip
@@ -93,7 +108,7 @@ def test_where_they_are(tmp_path, monkeypatch):
     assert plan_spans(replace(job, layout=Layout(format="parquet")), manifest, 1) == ([], None)
 
 
-def test_what_has_no_middle_is_one(tmp_path):
+def test_what_has_no_middle_is_one(manifest, tmp_path):
     import gzip
 
     from batch.encoding import parse_encoding
@@ -109,7 +124,7 @@ def test_what_has_no_middle_is_one(tmp_path):
 
 
 @pytest.mark.parametrize("typed", ["0", "1", "1%"])
-def test_too_many_rejects_are_told_as_on_one_machine(label, tmp_path, typed):
+def test_too_many_rejects_are_told_as_on_one_machine(label, manifest, tmp_path, typed):
     source = tmp_path / "in.csv"
     source.write_bytes(b"id,text\n" + b"1,a\n" * 20 + b"2\n3\n" + b"4,a\n" * 20)
     job = Job(
@@ -122,7 +137,32 @@ def test_too_many_rejects_are_told_as_on_one_machine(label, tmp_path, typed):
     assert str(ours.value) == str(theirs.value)
 
 
-def test_an_input_that_grows(tmp_path, monkeypatch):
+def test_an_input_that_was_written_since(label, manifest, tmp_path):
+    source = tmp_path / "in.csv"
+    source.write_bytes(b"text\n" + b"abc\n" * 50)
+    job = Job(str(source), str(tmp_path / "out.csv"), Dialect())
+    part, *_ = plan_parts(job, manifest, 20)
+    source.write_bytes(b"text\n" + b"abc\n" * 51)
+    with pytest.raises(ChangedInputError) as error:
+        label(part.job)
+    assert str(error.value) == f"{source}: was overwritten while it was read; run again"
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
+def test_its_run_manifest(label, manifest, tmp_path, monkeypatch):
+    source = tmp_path / "in.csv"
+    source.write_bytes(b"text\n" + b"abc\n" * 50)
+    job = Job(str(source), str(tmp_path / "out.csv"), Dialect())
+    _, part, *_ = plan_parts(job, manifest, 20)
+    monkeypatch.setattr("batch.source.Source._hash_to", None)  # the whole file is read once
+    label(part.job)
+    found = read_manifest(Path(part.job.out))
+    assert found.options["part"] == str(part.job.span)
+    assert found.input == Fingerprint.of(source)
+    assert found.counts["records"] == part.job.span.records
+
+
+def test_an_input_that_grows(manifest, tmp_path, monkeypatch):
     source = tmp_path / "in.csv"
     source.write_bytes(b"text\n" + b"abc\n" * 50)
     job = Job(str(source), str(tmp_path / "out.csv"), Dialect())

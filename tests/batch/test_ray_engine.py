@@ -151,7 +151,7 @@ def test_each_part_can_be_audited(run, workers, bundle, name):
         assert result.exit_code == 0, result.stdout
     assert result.stdout.splitlines()[6].startswith(
         "ok        records: 1,809 rows begin with their records of the input, "
-        "part 3: all records from byte "
+        "part 3: all from byte "
     )
 
 

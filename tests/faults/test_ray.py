@@ -170,6 +170,7 @@ def test_a_driver_is_killed_and_another_is_refused(make_run, sum_bundle, run_cli
     run = make_run(sum_bundle, 200_000, 16)
     process = run.start()
     run.wait_for_parts(process, 2)
+    process.send_signal(signal.SIGSTOP)  # or it might have ended before the other one begins
     said = run.finish(run.start(), 75)
     assert said == [f"spam-batch: error: another run is writing {run.out}; let it end, or stop it"]
     process.kill()

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import click
 
-from batch.errors import SpamBatchError
+from batch.errors import SpamBatchError, UnavailableError
 
 # What pyproject.toml's extras bring, by the name that is imported.
 EXTRA_MODULES = {
@@ -67,6 +67,8 @@ class Cli(click.Group):
         except click.ClickException as error:
             error.show()
             sys.exit(error.exit_code)
+        except UnavailableError as error:
+            fail(prog_name, error.in_short(), error.exit_code)
         except SpamBatchError as error:
             fail(prog_name, str(error), error.exit_code)
         except KeyboardInterrupt:

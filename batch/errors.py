@@ -38,9 +38,17 @@ class MissingInputError(SpamBatchError):
 
 
 class UnavailableError(SpamBatchError):
-    """None of the sources of a file could be reached or trusted."""
+    """None of the sources of a file could be reached or trusted.
+
+    The text may have a line for each, between what was wanted and what to type.
+    """
 
     exit_code = 69
+
+    def in_short(self) -> str:
+        """Without those lines, which were logged when each was tried."""
+        lines = str(self).split("\n")
+        return "; ".join(dict.fromkeys((lines[0], lines[-1])))
 
 
 class InternalError(SpamBatchError):

@@ -36,7 +36,7 @@ STAGE_ROWS = 100_000
 class FreeSession:
     """A model that costs nothing: logits from the number of tokens."""
 
-    device, threads, note, shapes = "cpu", 1, None, None
+    device, threads, note, shapes, version = "cpu", 1, None, None, "none"
 
     def __init__(self, pad_id: int):
         self._pad_id = pad_id

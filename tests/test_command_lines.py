@@ -31,6 +31,7 @@ MARK = re.compile(r"<!-- not run: *(.*?) *-->")
 OURS = re.compile(r"(?:\.venv/bin/)?(spam-\w+|make) ")
 FIT = "spam-train fit --data tickets.csv --text-column body --label-column queue --out runs/tickets"
 EXPORT = "spam-export bundle --run runs/tickets --out models/tickets"
+CLASSIFY = "spam-batch classify received.csv --out labeled.csv --bundle models/tickets"
 
 
 @dataclass(frozen=True)
@@ -121,11 +122,11 @@ def workshop(tmp_path_factory, bpe_file: Path, in_process) -> Path:
     line = "id;text\r\n1;José, 5 o’clock?\r\n"
     (folder / "dump.csv.gz").write_bytes(gzip.compress(line.encode("cp1252")))
     (folder / "messages.jsonl").write_text(json.dumps({"text": "hello"}) + "\n", "utf-8")
-    labelled = [("2026-11-22", text, label, "0.900000") for text, label in rows]
-    write_csv(folder / "labeled.csv", ("received", "text", "label", "score"), labelled)
+    received = [("2026-11-22", text) for text, _ in rows]
+    write_csv(folder / "received.csv", ("received", "text"), received)
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
         patch.setattr("trainer.initial_weights.fetch_weights", refuse_to_fetch)
-        for command in (FIT, EXPORT):
+        for command in (FIT, EXPORT, CLASSIFY):
             status, said = in_process(shlex.split(command))
             assert status == 0, said
     for kind in ("runs", "models"):

@@ -53,7 +53,7 @@ def resolve_weights(spec: str, size: str | None, cache: Path) -> Weights:
         try:
             return _published_weights("gpt2-small", None, None, cache)
         except UnavailableError as error:
-            log.info("%s", error)
+            log.info("%s", error.in_short())
             weights = _random_weights("starter")
             log.warning("WARNING: GPT-2's weights cannot be had here. %s", weights.statement)
             return weights

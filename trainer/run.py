@@ -31,7 +31,6 @@ from trainer.recipe import Recipe, get_recipe
 from trainer.report import write_report
 from trainer.run_folder import (
     CHECKPOINT,
-    CONFIG,
     PREDICTIONS,
     RunConfig,
     begin_run,
@@ -91,7 +90,7 @@ def options_of_config(path: Path, options: RunOptions) -> RunOptions:
     Raises:
         InputError: the file is not of a run that can be repeated.
     """
-    config = read_config(path.parent if path.name == CONFIG else path)
+    config = read_config(path)
     asked = config.arguments
     if not asked:
         raise InputError(f"{path}: does not say what was asked for, so it cannot be repeated")
@@ -162,11 +161,16 @@ def train(options: RunOptions) -> dict:
     checkpoint = options.out / CHECKPOINT
     if options.restart:
         checkpoint.unlink(missing_ok=True)
-    trained = train_model(
-        parts, labels, Tokenizer.load(bpe_file.path), weights, recipe, device,
-        trunk_cache=options.trunk_cache, progress=options.progress, checkpoint=checkpoint,
-        identity=_identity(data_file.sha256, weights, recipe, labels, device),
-    )  # fmt: skip
+    try:
+        trained = train_model(
+            parts, labels, Tokenizer.load(bpe_file.path), weights, recipe, device,
+            trunk_cache=options.trunk_cache, progress=options.progress, checkpoint=checkpoint,
+            identity=_identity(data_file.sha256, weights, recipe, labels, device),
+        )  # fmt: skip
+    except BaseException:
+        if checkpoint.exists():
+            log.warning("Kept up to the last whole epoch; the same command goes on from there.")
+        raise
 
     data = {
         "name": data_file.name,

@@ -107,12 +107,12 @@ def write_run(
 
 
 def read_config(folder: Path) -> RunConfig:
-    """Read ``config.json``.
+    """Read ``config.json`` of a run folder, or such a file by itself.
 
     Raises:
         MissingInputError: no run folder. InputError: not one that we can read.
     """
-    path = folder / CONFIG
+    path = folder if folder.is_file() else folder / CONFIG
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         config = RunConfig(**values)
@@ -121,7 +121,7 @@ def read_config(folder: Path) -> RunConfig:
             f"{folder} is not a run folder (it has no {CONFIG}); make one with: spam-train fit"
         ) from None
     except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{path}: not the {CONFIG} of a run: {error}") from None
     if config.format != RUN_FORMAT:
         raise InputError(f"{path}: format {config.format}, this version reads {RUN_FORMAT}")
     return config

@@ -92,6 +92,13 @@ def test_a_whole_one(label, invoke, bundle, tmp_path):
     [
         ("in.jsonl", "out.jsonl", JSONL, ()),
         ("in.csv.gz", "out.csv.zst", gzip.compress(TABLE), ()),
+        ("in.csv", "out.csv", TABLE, ("--threshold", "0.9", "--unsure-band", "0.01,0.99")),
+        (
+            "in.jsonl",
+            "out.jsonl",
+            JSONL,
+            ("--columns", "label,score,probability,reason", "--long", "windows"),
+        ),
         ("in.csv", "out.jsonl.csv", TABLE.replace(b"id", b"label"), ("--overwrite-columns",)),
         ("in.csv", "out.csv", TABLE[8:], ("--no-header", "--text-column", "2")),
         ("in.csv", "out.csv", TABLE.decode().encode("utf-16"), ("--encoding", "utf-16")),

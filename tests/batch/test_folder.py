@@ -224,7 +224,7 @@ def test_an_interrupted_run_on_another_input_is_no_obstacle(run, monkeypatch):
     assert first == "out/a.csv: what an interrupted run kept is out of date; starting over"
     assert second.startswith("removed ") and second.endswith(".part, which a killed run had left")
     assert rest[0] == "in/a.csv: 2 records in, 2 rows out: 2 ham, 0 spam"
-    assert sorted(os.listdir("out")) == [".a.csv.done.json", "a.csv"]
+    assert sorted(os.listdir("out")) == ["a.csv", "a.csv.run.json"]
 
 
 def test_one_run_at_a_time_for_a_folder(run, loads):
@@ -237,7 +237,7 @@ def test_one_run_at_a_time_for_a_folder(run, loads):
         assert os.listdir("out") == [".lock"]
     assert loads == []
     assert run("in", "--out-dir", "out")[0] == 0
-    assert sorted(os.listdir("out")) == [".a.csv.done.json", "a.csv"]
+    assert sorted(os.listdir("out")) == ["a.csv", "a.csv.run.json"]
 
 
 def test_a_bundle_that_cannot_be_loaded_stops_all(run, monkeypatch):

@@ -126,7 +126,10 @@ def test_it_cannot_be_written(run, monkeypatch):
     monkeypatch.setattr("batch.metrics.replace_file", fail)
     said = "writing spam.prom: No space left on device"
     code, stderr = run("--max-rejects", "1", "--quiet")
-    assert (code, stderr) == (74, f"spam-batch: error: {said}; what was labelled stands\n")
+    wanted = f"rejected: {os.path.realpath('out.rejects.csv')}\n" + (
+        f"spam-batch: error: {said}; what was labelled stands\n"
+    )
+    assert (code, stderr) == (74, wanted)
     assert os.path.exists("out.csv")
     code, stderr = run("--text-column", "x", "--quiet")
     assert code == 65 and stderr.startswith(f"{said}\n")

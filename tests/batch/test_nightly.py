@@ -86,7 +86,7 @@ def test_it_labels_only_what_is_new(site):
     assert site.run() == (0, [])
     assert (site.labeled / "second dump.csv").read_bytes() == LABELLED
     assert first.stat() == before
-    assert sorted(path.name for path in site.labeled.glob("[!.]*")) == [
+    assert sorted(path.name for path in site.labeled.glob("[!.]*.csv")) == [
         "first dump.csv", "second dump.csv"
     ]  # fmt: skip
     first_said, *_, last_said = (line["message"] for line in site.read_log())

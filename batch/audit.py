@@ -57,7 +57,7 @@ def audit_output(
         Finding("rejects", OK, "none, and the run had none")
         if rejects is None
         else _check_file("rejects", rejects, manifest.rejects),
-        _check_file("input", source and Path(source), manifest.input),
+        _check_file("input", source, manifest.input),
     ]
     same_input = findings[2].state == OK
     sampled = _Sample(manifest.counts["rows"], sample)
@@ -65,7 +65,7 @@ def audit_output(
     return findings + _check_bundle(bundle, manifest, sampled)
 
 
-def _check_file(check: str, path: Path | None, wanted: Fingerprint) -> Finding:
+def _check_file(check: str, path: Path | str | None, wanted: Fingerprint) -> Finding:
     if path is None:
         return Finding(check, UNCHECKED, "it came through a pipe")
     try:
@@ -74,6 +74,8 @@ def _check_file(check: str, path: Path | None, wanted: Fingerprint) -> Finding:
         return Finding(check, UNCHECKED, f"{path} is gone")
     except OSError as error:
         return Finding(check, UNCHECKED, f"{path} cannot be read: {error.strerror}")
+    except MissingInputError as error:  # of a store
+        return Finding(check, UNCHECKED, str(error))
     if found.size != wanted.size:
         said = f"{path} has {found.size:,} bytes, the run's had {wanted.size:,}"
         return Finding(check, FAILED, said)
@@ -161,6 +163,8 @@ class _Pairs:
         self._given: Iterator | None = None
         self._problem: str | None = None
         self._bad = self._rows = 0
+        part = manifest.options.get("part")
+        self._part = f", part {part}" if part else ""
 
     def open(self, given: AuditedFile, output: AuditedFile) -> None:
         self._file, self._given = given, self._good(given)
@@ -205,7 +209,8 @@ class _Pairs:
             return Finding("records", UNCHECKED, "the run's input is not there to compare with")
         if self._problem:
             return Finding("records", FAILED, self._problem)
-        return Finding("records", OK, f"{self._rows:,} rows begin with their records of the input")
+        said = f"{self._rows:,} rows begin with their records of the input{self._part}"
+        return Finding("records", OK, said)
 
 
 def _check_bundle(folder: str, manifest: RunManifest, sample: _Sample) -> list[Finding]:

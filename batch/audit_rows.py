@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import zip_longest
+from itertools import chain, islice, zip_longest
 
 from batch.dialect import Dialect
 from batch.encoding import parse_encoding
@@ -13,6 +13,7 @@ from batch.jsonlines import drop_members
 from batch.records import Record
 from batch.run_manifest import RunManifest
 from batch.source import Source
+from batch.spans import Span
 from batch.table import Layout
 
 WINDOW = 1024  # records read at once
@@ -42,11 +43,16 @@ class AuditedFile:
             layout = replace(layout, overwrite=False, max_record_bytes=longest)
         self._layout, self._source = layout, source
         self.table = open_table(source, "-", self._dialect, wanted, columns, [], layout)
+        self._count = None  # of the records to read; None: all
+        if not is_output and "part" in manifest.options:
+            span = Span.parse(manifest.options["part"])
+            self.table.go_to(span.offset, span.line)
+            self._count = span.records
 
     def read(self) -> Iterator[Record]:
-        """Every record, good or bad."""
-        while records := self.table.read(WINDOW):
-            yield from records
+        """Every record, good or bad; of the input of one part of a file, that part's."""
+        windows = iter(lambda: self.table.read(WINDOW), [])
+        return islice(chain.from_iterable(windows), self._count)
 
     def kept(self, record: Record) -> bytes:
         """Of the input: the bytes that its row begins with, or holds."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from batch.ahead import read_ahead
-from batch.bundle import Bundle
+from batch.bundle import Bundle, Manifest
 from batch.checkpoint import Course, Origin, Progress
 from batch.classifier import Classifier
 from batch.dialect import Dialect
@@ -22,6 +22,7 @@ from batch.errors import (
     InternalError,
     UsageError,
 )
+from batch.fingerprint import Fingerprint
 from batch.formats import check_output, open_table
 from batch.journal import Journal
 from batch.lock import hold_lock
@@ -38,6 +39,7 @@ from batch.rows import TextTable
 from batch.rules import BUNDLES_RULES, Rules
 from batch.run_manifest import check_manifest_path, describe_run, manifest_path, utc_now
 from batch.source import Source, open_source
+from batch.spans import Span
 from batch.summary import Summary, count
 from batch.table import DEFAULT_LAYOUT, Layout, expand_columns
 from batch.windows import classify_window, encode_windows, read_windows
@@ -63,6 +65,19 @@ class Job:
     precision: str = "fp32 on cpu"  # what the labels are computed in
     drops_stale: bool = False  # forget an interrupted run of another input, bundle or options
     rules: Rules = BUNDLES_RULES  # by which they are given
+    span: Span | None = None  # of the source; None: all of it
+    contents: Fingerprint | None = None  # the source's, if somebody has taken them already
+
+    def open_table(self, source: Source, manifest: Manifest) -> TextTable:
+        """
+        Raises:
+            SpamBatchError: the source cannot be read as what it should be.
+        """
+        labels = self.rules.decision(manifest).given
+        columns = expand_columns(self.columns, manifest.labels)
+        return open_table(
+            source, self.out, self.dialect, self.text_column, columns, labels, self.layout
+        )
 
 
 def classify_file(job: Job, bundle: Bundle, load: Callable[[], Classifier]) -> Summary:
@@ -94,7 +109,7 @@ def _label_to_stream(job: Job, bundle: Bundle, load) -> Summary:
             "no place for; give a file as --out"
         )
     with open_source(job.source) as source:
-        table = _open_table(job, source, bundle)
+        table = job.open_table(source, bundle.manifest)
         name = "standard output" if job.out == STANDARD_OUTPUT else job.out
         summary = Summary(bundle, table.text_name, name, "", rules=job.rules)
         classifier = _load(load, bundle, summary)
@@ -108,11 +123,16 @@ def _label_to_stream(job: Job, bundle: Bundle, load) -> Summary:
 
 
 def _label_to_file(job: Job, source: Source, target: Path, bundle: Bundle, load) -> Summary:
-    table = _open_table(job, source, bundle)
+    if job.contents:
+        source.trust(job.contents)
+    table = job.open_table(source, bundle.manifest)
     settings = {
         **table.settings, "--columns": ",".join(job.columns), "--precision": job.precision,
         **job.rules.settings(bundle.manifest),
     }  # fmt: skip
+    if job.span:
+        settings["part"] = str(job.span)
+        table.go_to(job.span.offset, job.span.line)
     origin = source.identity and Origin(source.identity, settings, bundle.digest)
     summary = Summary(bundle, table.text_name, job.out, str(rejects_path(target)), rules=job.rules)
     started = utc_now()
@@ -168,8 +188,9 @@ def _label_windows(
         before.course, device=session.device, threads=session.threads, onnxruntime=session.version
     )
     done = before
+    last = job.span.records if job.span else None
     # Three threads: one reads, one encodes, this one asks the model and writes.
-    windows = encode_windows(read_ahead(read_windows(table, before.records)), classifier)
+    windows = encode_windows(read_ahead(read_windows(table, before.records, last)), classifier)
     with tqdm(
         total=table.size, initial=done.offset, unit="B", unit_scale=True,
         disable=None if job.progress else True,
@@ -207,12 +228,6 @@ def _label_windows(
     blank_lines = before.blank_lines + table.blank_lines
     place = {"offset": table.offset, "line": table.line}  # behind blank lines at the end too
     yield b"", b"", replace(done, blank_lines=blank_lines, is_complete=True, **place)
-
-
-def _open_table(job: Job, source: Source, bundle: Bundle) -> TextTable:
-    labels = job.rules.decision(bundle.manifest).given
-    columns = expand_columns(job.columns, bundle.manifest.labels)
-    return open_table(source, job.out, job.dialect, job.text_column, columns, labels, job.layout)
 
 
 def _load(load: Callable[[], Classifier], bundle: Bundle, summary: Summary) -> Classifier:

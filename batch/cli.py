@@ -15,6 +15,7 @@ from batch.options import (
     make_layout,
     make_rules,
     metrics_option,
+    ray_options,
     rule_options,
 )
 
@@ -72,13 +73,15 @@ def main() -> None:
 @_digest
 @_precision
 @_unverified
+@ray_options
 @click.option("--quiet", is_flag=True, help="Say nothing unless something is wrong.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text",
     show_default=True, help="json: one object a line on standard error.")  # fmt: skip
 @metrics_option
 def classify(
     inputs, out, out_dir, force, bundle, columns, max_rejects, restart, device, threads,
-    precision, expect_digest, allow_unverified, quiet, log_format, seen, **layout,
+    precision, expect_digest, allow_unverified, engine, workers, part_bytes, quiet, log_format,
+    seen, **layout,
 ) -> None:  # fmt: skip
     """Label every record of INPUT, a CSV, JSON Lines or Parquet file; - is standard input.
 
@@ -103,6 +106,9 @@ def classify(
     from batch.summary import level_of
     from batch.table import parse_columns
 
+    on_ray = engine == "ray"
+    if on_ray and out_dir is None:
+        out, out_dir = None, out
     inputs, outs = _pair(inputs, out, out_dir, force)
     progress = not quiet and log_format == "text"
     ours, allowance, form = (
@@ -113,17 +119,27 @@ def classify(
     opened = open_bundle(bundle, expect_digest)
     rules = make_rules(**layout)
     rules.decision(opened.manifest)  # refused here, not once a file
-    precision = resolve_precision(opened, device, precision)
+    runs_in = ""
+    if not on_ray:  # this machine's device may be none of the workers'
+        precision = resolve_precision(opened, device, precision)
+        runs_in = f"{precision} on {wanted_device(device)}"
     load = partial(
         Classifier.load, bundle, device, threads, precision, allow_unverified, **asdict(rules)
     )
     jobs = [
         Job(
             name, target, make_dialect(name, **layout), layout["text_column"], ours, allowance,
-            restart, progress, form, f"{precision} on {wanted_device(device)}", rules=rules,
+            restart, progress, form, runs_in, rules=rules,
         )
         for name, target in zip(inputs, outs, strict=True)
     ]  # fmt: skip
+    if on_ray:
+        from batch.ray_engine import Request, label_on_ray
+
+        request = Request(
+            out_dir, device, precision, threads or 1, workers, part_bytes, allow_unverified, force
+        )
+        click.get_current_context().exit(label_on_ray(jobs, opened, request))
     if out_dir is not None:
         click.get_current_context().exit(label_files(jobs, out_dir, opened, load, force, seen.add))
     summary = classify_file(jobs[0], opened, load)

@@ -18,6 +18,7 @@ from batch.errors import SpamBatchError, UnavailableError
 EXTRA_MODULES = {
     "train": ("torch", "pandas", "requests", "urllib3", "safetensors", "matplotlib", "sklearn"),
     "arrow": ("pyarrow",),
+    "ray": ("ray",),
     "export": ("torch", "onnx", "onnxscript", "safetensors", "pandas"),
 }
 EXTRA_OF = {"spam-train": "train", "spam-export": "export"}

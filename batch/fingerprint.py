@@ -5,6 +5,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from batch.errors import MissingInputError
+
 
 @dataclass(frozen=True)
 class Fingerprint:
@@ -21,7 +23,12 @@ class Fingerprint:
 
         Raises:
             OSError: it cannot be read.
+            MissingInputError: the same, of a file in a store.
         """
+        from batch.remote import hash_remote, is_uri, stat_remote  # which needs this module
+
+        if is_uri(str(path)):
+            return cls(name or str(path), *stat_remote(str(path)), hash_remote(str(path)))
         with open(path, "rb") as file:
             found = os.fstat(file.fileno())
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -29,10 +36,16 @@ class Fingerprint:
 
     def is_of(self, path: str | Path) -> bool:
         """True if ``path`` still has these contents; read only where its time is another."""
+        from batch.remote import is_uri, stat_remote
+
         try:
-            found = os.stat(path)
-            if found.st_size != self.size:
+            if is_uri(str(path)):
+                size, mtime_ns = stat_remote(str(path))
+            else:
+                found = os.stat(path)
+                size, mtime_ns = found.st_size, found.st_mtime_ns
+            if size != self.size:
                 return False
-            return found.st_mtime_ns == self.mtime_ns or self.of(path).sha256 == self.sha256
-        except OSError:
+            return mtime_ns == self.mtime_ns or self.of(path).sha256 == self.sha256
+        except (OSError, MissingInputError):
             return False

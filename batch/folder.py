@@ -11,7 +11,7 @@ from batch.classifier import Classifier
 from batch.classify import Job, classify_file
 from batch.errors import SpamBatchError
 from batch.lock import hold_lock
-from batch.run_manifest import describe_options, read_manifest_if_good
+from batch.run_manifest import RunManifest, describe_options, read_manifest_if_good
 from batch.summary import Summary, level_of
 
 log = logging.getLogger("batch")
@@ -74,15 +74,12 @@ def _label_all(
         options = describe_options(job, bundle.manifest)
         done = None if force else read_manifest_if_good(job.out)
         if done and done.is_of(job.source, job.out, bundle.digest, options):
-            rejects = done.counts["rejects"]
-            said = f", with {rejects:,} rejected" if rejects else ""
-            level = logging.WARNING if rejects else logging.INFO
-            log.log(level, "%s: was labelled already%s", job.source, said)
-            statuses.append(REJECTED if rejects else 0)
+            say_skipped(job.source, done)
+            statuses.append(REJECTED if done.counts["rejects"] else 0)
             what["skipped"] += 1
             continue
         try:
-            summary = _label(job, bundle, load_once)
+            summary = label_file(job, bundle, load_once)
             seen(summary)
             statuses.append(REJECTED if summary.progress.rejects else 0)
             what["labelled"] += 1
@@ -99,7 +96,16 @@ def _label_all(
     return min(statuses, key=WORST_FIRST.index)
 
 
-def _label(job: Job, bundle: Bundle, load: LoadOnce) -> Summary:
+def say_skipped(name: str, done: RunManifest) -> None:
+    """Tell of what needs no labelling, and that a person should look at its rejects."""
+    rejects = done.counts["rejects"]
+    said = f", with {rejects:,} rejected" if rejects else ""
+    level = logging.WARNING if rejects else logging.INFO
+    log.log(level, "%s: was labelled already%s", name, said)
+
+
+def label_file(job: Job, bundle: Bundle, load: Callable[[], Classifier]) -> Summary:
+    """Label one of a folder's files, and say how that went."""
     # What an interrupted run kept of another input or bundle is worth nothing to a folder's run.
     summary = classify_file(replace(job, drops_stale=True), bundle, load)
     first, *rest = summary.lines()

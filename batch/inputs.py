@@ -9,6 +9,7 @@ from batch.errors import MissingInputError, OutputError, UsageError
 from batch.formats import ENDINGS, inner_ending
 from batch.rejects import ENDING as REJECTS_ENDING
 from batch.rejects import rejects_path
+from batch.remote import find_files, is_uri
 
 
 def find_inputs(names: Sequence[str]) -> list[str]:
@@ -26,11 +27,13 @@ def find_inputs(names: Sequence[str]) -> list[str]:
         if name == "-":
             raise UsageError("--out-dir: standard input has no name; give --out instead")
         for path in _expand(name):
-            found.setdefault(os.path.realpath(path), path)
+            found.setdefault(path if is_uri(path) else os.path.realpath(path), path)
     return list(found.values())
 
 
 def _expand(name: str) -> list[str]:
+    if is_uri(name):
+        return find_files(name)
     if os.path.isdir(name):
         files = sorted(path for path in Path(name).iterdir() if _is_dump(path))
         if not files:

@@ -37,6 +37,32 @@ _RULES = (
         "the bundle's."),
     _LONG,
 )  # fmt: skip
+
+
+def _only_on_ray(context, option, value):
+    if value is not None and context.params.get("engine") != "ray":
+        raise click.UsageError(f"{option.opts[0]}: only with --engine ray")
+    return value
+
+
+def _not_on_ray(context, option, value):
+    if value is not None and context.params.get("engine") == "ray":
+        raise click.UsageError(
+            f"{option.opts[0]}: not with --engine ray; its counts are in _manifest.json, in --out"
+        )
+    return value
+
+
+_RAY = (
+    # Eager, so that those that ask for it know of it.
+    click.option("--engine", is_eager=True, type=click.Choice(["local", "ray"]), default="local",
+        show_default=True, help="ray: many machines, --out is a folder; see --workers."),
+    click.option("--workers", type=click.IntRange(1), callback=_only_on_ray,
+        help="With --engine ray, default: as many as there is room for, by --threads (1 each), "
+        "or one a GPU."),
+    click.option("--part-bytes", type=click.IntRange(1), callback=_only_on_ray,
+        help="With --engine ray: a larger file becomes several; default: 268435456."),
+)  # fmt: skip
 _TYPED = {"\\t": "\t", "tab": "\t"}
 
 
@@ -50,6 +76,13 @@ def layout_options(command):
 def csv_options(command):
     """Give a command those of a CSV file with a header."""
     for option in reversed(_CSV):
+        command = option(command)
+    return command
+
+
+def ray_options(command):
+    """Give a command those of a run on many machines."""
+    for option in reversed(_RAY):
         command = option(command)
     return command
 
@@ -139,7 +172,7 @@ def make_layout(format_, encoding, no_header, overwrite_columns, max_record_byte
 def metrics_option(command):
     """Give a command ``--metrics-file``, and itself ``seen``, which wants its summaries."""
 
-    @click.option("--metrics-file", metavar="FILE",
+    @click.option("--metrics-file", metavar="FILE", callback=_not_on_ray,
         help="Write what the run did for Prometheus' node exporter, also if it fails.")  # fmt: skip
     @functools.wraps(command)
     def run(*args, metrics_file, **options):

@@ -137,7 +137,8 @@ def utc_now() -> str:
 def describe_options(job, manifest: Manifest) -> dict[str, str]:
     """What an output depends on, input and bundle apart."""
     dialect, layout = job.dialect, job.layout
-    return {
+    part = {"part": str(job.span)} if job.span else {}
+    return part | {
         "--text-column": job.text_column or "",
         "--columns": ",".join(job.columns),
         "--delimiter": dialect.delimiter.decode("latin-1"),

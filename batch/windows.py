@@ -28,9 +28,10 @@ class Window:
     prepared: Prepared | None = None  # the good ones' texts, encoded; None if that failed
 
 
-def read_windows(table: TextTable, before: int) -> Iterator[Window]:
-    """All windows of a table that ``before`` records were read of."""
-    while records := _read_window(table, before):
+def read_windows(table: TextTable, before: int, last: int | None = None) -> Iterator[Window]:
+    """All windows of a table that ``before`` records were read of; ``last`` is how many records
+    are its, where that is not all."""
+    while records := read_window(table, before, last):
         before += len(records)
         good = [record for record in records if not record.problem]
         yield Window(records, good, table.offset, table.line, table.blank_lines)
@@ -51,7 +52,7 @@ def _prepare(classifier: Classifier, records: list[Record]) -> Prepared | None:
         return None  # it fails again where the record is looked for
 
 
-def _read_window(table: TextTable, before: int) -> list[Record]:
+def read_window(table: TextTable, before: int, last: int | None = None) -> list[Record]:
     """The next records; how many depends on nothing but their number and lengths.
 
     Raises:
@@ -59,11 +60,12 @@ def _read_window(table: TextTable, before: int) -> list[Record]:
     """
     records: list[Record] = []
     held = 0
-    while len(records) < WINDOW and held < WINDOW_BYTES:
+    room = WINDOW if last is None else min(WINDOW, last - before)
+    while len(records) < room and held < WINDOW_BYTES:
         is_long = held > len(records) * LONG_RECORD
         step = 1 if is_long else min(STEP, max(1, len(records)))
         try:
-            more = table.read(min(step, WINDOW - len(records)))
+            more = table.read(min(step, room - len(records)))
         except BrokenInputError as error:
             said = f"records read before it: {before + len(records):,}"
             raise BrokenInputError(f"{error}; {said}") from None

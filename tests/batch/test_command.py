@@ -144,7 +144,7 @@ def test_the_modules_of_the_extras_are_those_of_the_project(root):
     imported_as = {"scikit-learn": "sklearn"}
     for extra, modules in EXTRA_MODULES.items():
         packages = extras["project"]["optional-dependencies"][extra]
-        names = [re.split("[>=<]", package)[0] for package in packages]
+        names = [re.split(r"[\[>=<]", package)[0] for package in packages]
         assert [imported_as.get(name, name) for name in names] == list(modules)
 
 

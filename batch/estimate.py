@@ -41,7 +41,7 @@ class Estimate:
         about = "" if self.is_exact else "about "
         share = 100 * (1 - self.new_texts / self.records) if self.records else 0.0
         bad = (
-            f"{count(self.bad, 'record')} of those read cannot be; classify ends at the first, or "
+            f"{count(self.bad, 'record')} of those read are bad; classify ends at the first, or "
             "sets them aside with --max-rejects"
         )
         return [

@@ -67,7 +67,7 @@ def name_outputs(inputs: Sequence[str], folder: str) -> list[str]:
         if not os.path.isdir(folder):
             raise OutputError(f"{folder} is not a folder; give another --out-dir") from None
     except FileNotFoundError:
-        parent = os.path.dirname(os.path.abspath(folder))
+        parent = os.path.dirname(folder.rstrip("/"))
         raise OutputError(f"the folder {parent} does not exist; make it first") from None
     except OSError as error:
         raise OutputError(f"cannot create {folder}: {error.strerror}") from None

@@ -182,9 +182,11 @@ def find_text_column(
     lowered = [column.strip().lower() for column in names]
     for candidate in TEXT_NAMES:
         if lowered.count(candidate) > 1:
+            same = [name for name, low in zip(names, lowered, strict=True) if low == candidate]
+            is_twice = len(set(same)) == 1  # a name would not tell them apart
             raise InputError(
                 f"{name}: more than one column is called {candidate!r}; columns: {listed}; "
-                "give the number of one with --text-column"
+                f"{'give the number of one' if is_twice else 'name one'} with --text-column"
             )
         if candidate in lowered:
             return lowered.index(candidate)

@@ -87,8 +87,8 @@ def test_the_delimiter_as_it_is_typed(invoke, option, byte):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("", "delimiter must be one byte that is not a line break, not b''"),
-        ("ab", "delimiter must be one byte that is not a line break, not b'ab'"),
+        ("", "'' is not one character"),
+        ("ab", "'ab' is not one character"),
         ("£", "delimiter must be one byte that is not a line break, not b'\\xc2\\xa3'"),
         ("\n", "delimiter must be one byte that is not a line break, not b'\\n'"),
         ('"', "quote and delimiter are both b'\"'; they must differ"),

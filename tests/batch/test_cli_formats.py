@@ -331,8 +331,8 @@ def test_a_tsv_file_that_is_compressed(run):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("--quote", ""), "--quote: quote must be one byte that is not a line break, not b''"),
-        (("--quote", "ab"), "--quote: quote must be one byte that is not a line break, not b'ab'"),
+        (("--quote", ""), "--quote: '' is not one character"),
+        (("--quote", "ab"), "--quote: 'ab' is not one character"),
         (("--quote", "q"), "--quote: 'q' would stand in our own columns too"),
         (("--quote", ","), "--delimiter: quote and delimiter are both b','; they must differ"),
         (("--escape", '"'), "--escape: escape and quote are both b'\"'; they must differ"),

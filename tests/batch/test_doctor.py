@@ -63,7 +63,7 @@ def test_all_is_well(examine, bundle, tmp_path):
     ]
     assert found[9].startswith("speed: ")
     assert found[9].endswith(
-        f" rows a second, messages of 22 tokens, in fp32 on cpu (threads: {usable_cpus()})"
+        f" rows a second, messages of 24 tokens, in fp32 on cpu (threads: {usable_cpus()})"
     )
     assert found[10].startswith("disk: ")
     assert found[10].endswith(f" GB free in {tmp_path}")

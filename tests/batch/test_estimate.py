@@ -75,9 +75,13 @@ def test_new_texts_beyond_the_sample():
 
 
 def test_durations():
-    found = Estimate(10**7, 10, False, 10**7, 1.0, 36_000.0, 278.0, 2 * 10**8, "x").lines("in.csv")
+    found = Estimate(10**7, 10, 2, False, 10**7, 1.0, 36_000.0, 278.0, 2 * 10**8, "x").lines(
+        "in.csv"
+    )
     assert found == [
         "in.csv: about 10,000,000 records (10 read), 0 % of them texts that came before",
         "x: 278 rows a second, about 10 h 0 min in all, of which 1.0 s to load",
         "memory: 200 MB at most",
+        "2 records of those read are bad; classify ends at the first, or sets them aside with "
+        "--max-rejects",
     ]

@@ -286,7 +286,7 @@ def test_the_worst_status_of_several():
             "spam-batch: error: --out-dir: standard input has no name; give --out instead",
         ),
         (
-            ("in", "--out-dir", "none"), 73,
+            ("in", "--out-dir", "none/out"), 73,
             "spam-batch: error: the folder none does not exist; make it first",
         ),
         (
@@ -331,10 +331,12 @@ def test_patterns_and_names_stand_for_each_file_once(tmp_path, monkeypatch):
     assert find_inputs(["in/[x].csv"]) == ["in/[x].csv"]
     assert find_inputs(["none.csv"]) == ["none.csv"]
     assert name_outputs(["in/b.tsv", "x"], "in") == ["in/b.tsv", "in/x"]
+    assert name_outputs(["x"], "new") == ["new/x"] and os.path.isdir("new")
     for action, kind in (
         (lambda: find_inputs(["-"]), UsageError),
         (lambda: find_inputs(["*.none"]), MissingInputError),
-        (lambda: name_outputs([], "none"), OutputError),
+        (lambda: name_outputs([], "none/out"), OutputError),
+        (lambda: name_outputs([], "in/a.csv"), OutputError),
     ):
         with pytest.raises(kind):
             action()

@@ -103,7 +103,8 @@ def test_some_are_allowed():
     allowance = Allowance.parse("3")
     allowance.check_window("in.csv", 1, [bad(7), bad(8)])
     assert refusal(allowance.check_window, "in.csv", 2, [bad(7), bad(8)]) == (
-        "in.csv: line 8, byte offset 80: is bad; --max-rejects 3 were rejected before it"
+        "in.csv: line 8, byte offset 80: is bad; as many as --max-rejects 3 allows were rejected "
+        "before it"
     )
     allowance.check_total("in.csv", 3, 100)
     assert refusal(allowance.check_total, "in.csv", 4, 1234) == (

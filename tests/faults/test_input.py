@@ -125,7 +125,7 @@ def test_a_run_that_stopped_at_a_bad_record_goes_on_with_a_larger_allowance(case
         f"kept of {case.folder / 'in.csv'}: 32 records; the same command goes on from there"
     )
     assert said.startswith("spam-batch: error: in.csv: line 36, byte offset ")
-    assert said.endswith("; --max-rejects 1 were rejected before it")
+    assert said.endswith("; as many as --max-rejects 1 allows were rejected before it")
     done = finish(case)
     assert b"going on at line 35 of in.csv, behind 32 records\n" in done.stderr
 

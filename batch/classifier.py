@@ -119,9 +119,11 @@ class Classifier:
             raise BundleError(f"{bundle.folder}: no precision {chosen}; it has: {there}")
         if not allow_unverified:
             check_verified(bundle, chosen)
-        tokenizer = Tokenizer(read_ranks(bundle.read(TOKENIZER)))
-        mapped = bundle.watch(name + EXTERNAL_SUFFIX)
-        wanted = wanted_device(device)
+        with ThreadPoolExecutor(1) as pool:  # hashing leaves Python's lock to the rest
+            watching = pool.submit(bundle.watch, name + EXTERNAL_SUFFIX)
+            tokenizer = Tokenizer(read_ranks(bundle.read(TOKENIZER)))
+            wanted = wanted_device(device)
+            mapped = watching.result()
         tokens = measured_batch_tokens(bundle, chosen, wanted)
         shapes = Shapes.of(bundle.manifest, tokens)
         folder_of = bundle.folder if mapped else None

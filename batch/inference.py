@@ -94,6 +94,8 @@ class InferenceSession:
         options.log_severity_level = 4
         options.intra_op_num_threads = threads or usable_cpus()
         options.inter_op_num_threads = 1
+        # Idle threads would otherwise spin, while others tokenize, read and write.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         if tensors_in:
             options.add_session_config_entry(_TENSORS_IN, str(tensors_in.resolve()))
         wanted = wanted_device(device)

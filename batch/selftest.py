@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # integers or 16 bits a last bit can become a step, so theirs is a share of the largest logit.
 GOLDEN_TOLERANCE = 1e-3
 REDUCED_TOLERANCE = 0.02
+SHORT_GOLDEN = 32  # tokens; of the longer golden messages, whose ids are compared, one is run
 
 
 def choose_precision(bundle: Bundle, device: str) -> str:
@@ -95,6 +96,12 @@ def replay_golden(classifier: "Classifier") -> None:
         expected = np.array(values.get("variants", {}).get(precision, []))
         whose = f"those of {precision} at export"
         tolerance = REDUCED_TOLERANCE * max(1.0, float(np.abs(expected).max(initial=0.0)))
+    if expected.shape[:1] == (len(golden),):
+        short = np.flatnonzero(tokens.lengths <= SHORT_GOLDEN)
+        run = np.union1d(short, tokens.lengths.argmax())  # the longest stands for the other long
+        tokens, expected = tokens.take(run), expected[run]
+    else:
+        run = np.arange(len(golden))
     logits = classifier.logits(tokens)
     if expected.shape != logits.shape:
         raise BundleError(
@@ -105,6 +112,6 @@ def replay_golden(classifier: "Classifier") -> None:
     worst = int(difference.argmax())
     if not difference[worst] <= tolerance:
         raise BundleError(
-            f"{bundle.folder}: golden message {worst} gets logits that differ from "
+            f"{bundle.folder}: golden message {run[worst]} gets logits that differ from "
             f"{whose} by {difference[worst]:.2g}, more than {tolerance:.2g}"
         )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from batch.errors import BundleError
 from batch.tokenizer import (
+    _GAP,
     LONGEST_TOKEN,
     PAD_ID,
     Tokenizer,
@@ -185,3 +186,11 @@ def test_a_batch_has_the_ids_of_each_text(tokenizer, texts, limit):
         for row, width in zip(rows, widths, strict=True)
         for token in each[row][:limit] + [PAD_ID] * (width - len(each[row][:limit]))
     ]
+
+
+@given(st.lists(PIECES, max_size=8).map("".join))
+def test_the_simple_pattern_is_enough_without_gaps(tokenizer, text):
+    while _GAP.search(text):
+        text = _GAP.sub(lambda found: found[0][0], text)
+    text = text.encode("utf-8", "replace").decode()  # no half of a surrogate pair
+    assert tokenizer._simple.encode_ordinary(text) == tokenizer._encoding.encode_ordinary(text)

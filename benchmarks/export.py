@@ -68,7 +68,7 @@ def main() -> None:
             theirs = peer.export()
             print(f"export: ours {seconds:.0f} s, optimum-onnx {theirs['seconds']:.0f} s")
             for precision, key in (("fp32", "onnx"), ("int8", "onnx-int8")):
-                size = (folder / f"{precision}.onnx").stat().st_size
+                size = sum(path.stat().st_size for path in folder.glob(f"{precision}.onnx*"))
                 print(
                     f"size, {precision}: ours {size / 1e6:.0f} MB, optimum-onnx "
                     f"{theirs['bytes'][key] / 1e6:.0f} MB"
@@ -80,7 +80,7 @@ def compare(folder: Path, peer, sequences, batches, plain, args) -> None:
     """Time every side on the same batches, taking turns, and compare logits."""
     sessions = {
         precision: InferenceSession((folder / f"{precision}.onnx").read_bytes(), "cpu",
-                                    args.threads)
+                                    args.threads, tensors_in=folder)
         for precision in ("fp32", "int8")
     }  # fmt: skip
     wire = [ids.tolist() for _, ids in batches]

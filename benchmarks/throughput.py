@@ -148,7 +148,8 @@ def run_all(args: argparse.Namespace, texts: list[str], folder: Path) -> dict:
     for precision in ("fp32", "int8"):
         proto = plain if precision == "fp32" else reduce_precision(plain, "int8")
         save_model(proto, folder / f"{precision}.onnx")
-        session = InferenceSession((folder / f"{precision}.onnx").read_bytes(), "cpu", args.threads)
+        graph = (folder / f"{precision}.onnx").read_bytes()
+        session = InferenceSession(graph, "cpu", args.threads, tensors_in=folder)
         classifiers[precision] = Classifier(fake_bundle(), session, tokenizer, precision)
     with PeerProcess(args.peers, folder / "peer", args.threads) as peer:
         versions = peer.versions()
@@ -196,6 +197,7 @@ def fake_bundle() -> SimpleNamespace:
     manifest = SimpleNamespace(
         labels=LABELS, positive_label=None, threshold=0.5, temperature=1.0, max_length=MAX_LENGTH,
         fixed_length=False, pad_id=PAD,
+        unsure_band=None,
     )  # fmt: skip
     return SimpleNamespace(manifest=manifest, folder="benchmark")
 

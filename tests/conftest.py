@@ -64,18 +64,23 @@ def run_cli():
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def invoke():
     """Run a click command line in this process: ``invoke(main, *args)`` -> click's result."""
     from click.testing import CliRunner
 
-    # A command line sends its package's log to standard error; later tests read it elsewhere.
-    loggers = [logging.getLogger(name) for name in ("trainer", "exporter", "batch")]
-    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
-    yield lambda main, *args: CliRunner().invoke(main, [str(arg) for arg in args])
-    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
-        logger.handlers, logger.propagate = handlers, propagate
-        logger.setLevel(level)
+    def run(main, *args):
+        # A command line sends its package's log to standard error; later tests read it elsewhere.
+        loggers = [logging.getLogger(name) for name in ("trainer", "exporter", "batch")]
+        before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
+        try:
+            return CliRunner().invoke(main, [str(arg) for arg in args])
+        finally:
+            for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+                logger.handlers, logger.propagate = handlers, propagate
+                logger.setLevel(level)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -83,14 +83,13 @@ PYTHON = [page for page in PAGES if "```python" in page.read_text(encoding="utf-
 
 
 @pytest.fixture(scope="session")
-def in_process():
+def in_process(invoke):
     """Runs one of our commands in this process: ``in_process(words)`` -> exit status and talk."""
-    from click.testing import CliRunner
 
     def run(words: list[str]) -> tuple[int, str]:
         name = words[0].removeprefix(".venv/bin/")
         main = __import__(f"{PACKAGES[name]}.cli", fromlist=["main"]).main
-        result = CliRunner().invoke(main, words[1:])
+        result = invoke(main, *words[1:])
         return result.exit_code, result.output
 
     return run

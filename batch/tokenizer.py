@@ -167,14 +167,17 @@ class Tokenizer:
         gaps = _find_rows(_GAP, joined, texts) - alone
         if not texts or not (alone or gaps):
             return self._encode_joined(self._simple, texts, joined, max_tokens)
-        simple = [row for row in range(len(texts)) if row not in alone and row not in gaps]
-        parts = []
-        for encoding, rows in ((self._simple, simple), (self._encoding, sorted(gaps))):
-            some = [texts[row] for row in rows]
-            parts.append(self._encode_joined(encoding, some, SEPARATOR.join(some), max_tokens))
-        parts.append(self._encode_alone([texts[row] for row in sorted(alone)], max_tokens))
-        order = np.array([*simple, *sorted(gaps), *sorted(alone)])
-        return TokenBatch.join(parts).take(np.argsort(order))
+        simple, with_gaps = list(texts), [texts[row] for row in sorted(gaps)]
+        for row in (*gaps, *alone):
+            simple[row] = ""
+        parts = TokenBatch.join([
+            self._encode_joined(self._simple, simple, SEPARATOR.join(simple), max_tokens),
+            self._encode_joined(self._encoding, with_gaps, SEPARATOR.join(with_gaps), max_tokens),
+            self._encode_alone([texts[row] for row in sorted(alone)], max_tokens),
+        ])  # fmt: skip
+        places = np.arange(len(texts))
+        places[[*sorted(gaps), *sorted(alone)]] = len(texts) + np.arange(len(gaps) + len(alone))
+        return parts.take(places)
 
     def _encode_joined(self, encoding, texts, joined: str, max_tokens: int) -> TokenBatch:
         try:

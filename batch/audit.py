@@ -125,7 +125,10 @@ def _check_rows(
             pairs.end()
         except (SpamBatchError, ValueError, KeyError) as error:
             said = str(error) if isinstance(error, SpamBatchError) else "a row is not as we write"
-            return [Finding("rows", FAILED, f"{said}; read before it: {count:,} rows")]
+            failed = Finding("rows", FAILED, f"{said}; read before it: {count:,} rows")
+            rest = ("labels", "scores", "records")
+            why = "the rows cannot be read to the end"
+            return [failed, *(Finding(check, UNCHECKED, why) for check in rest)]
     wanted, columns = manifest.counts, manifest.table["columns"]
     found = {name: labels.get(name, 0) for name in {**wanted["labels"], **labels}}
     findings = [_compare("rows", count, wanted["rows"], "{:,}".format)]
@@ -206,7 +209,7 @@ class _Pairs:
 
     def finding(self, given: str | None) -> Finding:
         if given is None:
-            return Finding("records", UNCHECKED, "the run's input is not there to compare with")
+            return Finding("records", UNCHECKED, "the run's input is not there, or not as it was")
         if self._problem:
             return Finding("records", FAILED, self._problem)
         said = f"{self._rows:,} rows begin with their records of the input{self._part}"

@@ -236,6 +236,8 @@ class Classifier:
 
         Any thread may do it, while another runs :meth:`classify_prepared`.
         """
+        if isinstance(texts, str):
+            raise TypeError("texts is one string, expected a list of them")
         number: dict[str, int] = {}
         rows = [number.setdefault(text, len(number)) for text in texts]
         distinct = list(number)

@@ -66,7 +66,7 @@ def info(bundle, as_json) -> None:
 @click.option("--sample", type=click.IntRange(0), default=1000, show_default=True,
     help="Rows to label again, evenly spread; 0: none.")  # fmt: skip
 @click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text",
-    show_default=True, help="json: one object.")  # fmt: skip
+    show_default=True, help="json: a list.")  # fmt: skip
 def audit(labeled, bundle, input_, sample, format_) -> None:
     """Hold LABELED, a file that classify wrote, against its run manifest, LABELED.run.json.
 
@@ -94,7 +94,7 @@ def audit(labeled, bundle, input_, sample, format_) -> None:
     failed = sum(finding.state == FAILED for finding in findings)
     if failed:
         checks = f"{failed} of {len(findings)} checks failed"
-        raise InputError(f"{labeled}: {checks}; it is not as spam-batch wrote it")
+        raise InputError(f"{labeled}: {checks}; this is not all as the run left it")
 
 
 @click.command()

@@ -92,8 +92,10 @@ def _label_all(
     if what["labelled"]:
         log.info("weights: %s", bundle.manifest.weights)
     counts = ", ".join(f"{what[key]:,} {key}" for key in ("labelled", "skipped", "failed"))
-    log.info("%s: %s", f"{len(statuses):,} file{'s' * (len(statuses) != 1)}", counts)
-    return min(statuses, key=WORST_FIRST.index)
+    status = min(statuses, key=WORST_FIRST.index)
+    files = f"{len(statuses):,} file{'s' * (len(statuses) != 1)}"
+    log.info("%s: %s", files, counts, extra={"exit": status} if status else {})
+    return status
 
 
 def say_skipped(name: str, done: RunManifest) -> None:

@@ -113,7 +113,7 @@ def write_manifest(
     }
     text = json.dumps(body, indent=1, ensure_ascii=False) + "\n"
     with storage_errors(path):
-        replace_file(path, text.encode("utf-8", "surrogateescape"), path, ".done")
+        replace_file(path, text.encode("utf-8", "surrogateescape"), path, ".done", 0o666)
     return path
 
 

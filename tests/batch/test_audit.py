@@ -46,8 +46,8 @@ def audit(invoke, bundle):
         if result.exit_code:
             failed = sum(finding["state"] == "failed" for finding in findings)
             assert result.stderr == (
-                f"spam-batch: error: {out}: {failed} of {len(findings)} checks failed; it is not "
-                "as spam-batch wrote it\n"
+                f"spam-batch: error: {out}: {failed} of {len(findings)} checks failed; this is "
+                "not all as the run left it\n"
             )
         said = {f["check"]: (f["state"], f["said"]) for f in findings if f["state"] != "ok"}
         return result.exit_code, said
@@ -200,7 +200,7 @@ def test_rejects_and_input(label, audit, tmp_path):
     assert code == 65
     assert said["rejects"][1].startswith(f"{tmp_path}/out.rejects.csv has the SHA-256 ")
     assert said["input"][1].startswith(f"{tmp_path}/in.csv has the SHA-256 ")
-    assert said["records"] == ("unchecked", "the run's input is not there to compare with")
+    assert said["records"] == ("unchecked", "the run's input is not there, or not as it was")
     (tmp_path / "in.csv").rename(tmp_path / "moved.csv")
     (tmp_path / "out.rejects.csv").unlink()
     code, said = audit()

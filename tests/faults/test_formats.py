@@ -238,7 +238,7 @@ def test_F57_an_over_long_line_is_rejected_alone(label, tmp_path, pack):
             b"id,message,message",
             (),
             "more than one column is called 'message'; columns: 'id', 'message', 'message'; "
-            "name one with --text-column",
+            "give the number of one with --text-column",
         ),
         (
             b"id,message,message",

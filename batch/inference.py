@@ -36,6 +36,8 @@ def _onnxruntime():
     Raises:
         BundleError: it is not installed.
     """
+    # Or it keeps a data base of its use in the home folder, to be sent.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError:

@@ -33,10 +33,14 @@ class Shapes:
         longest = model.max_length if model.fixed_length else int(round_up(model.max_length))
         return cls(tokens or BATCH_TOKENS["cuda"], longest, model.pad_id)
 
+    def widths(self, lengths):
+        """Those of messages of so many tokens; none is cut that is longer than the longest."""
+        return np.maximum(lengths, np.minimum(round_up(lengths, GPU_WIDTH_STEP), self.longest))
+
     def fit(self, ids: np.ndarray) -> np.ndarray:
         """``(B, T)`` ids, padded to the shape that they have a place in."""
         rows, width = ids.shape
-        width = max(width, min(int(round_up(width, GPU_WIDTH_STEP)), self.longest))
+        width = int(self.widths(width))
         fitted = np.full((max(rows, self.tokens // width), width), self.pad_id, dtype=np.int64)
         fitted[:rows, : ids.shape[1]] = ids
         return fitted
@@ -62,8 +66,7 @@ def cut_batches(
     if fixed_length:
         widths = np.full(len(order), fixed_length)
     elif shapes:
-        wide = np.minimum(round_up(lengths[order], GPU_WIDTH_STEP), shapes.longest)
-        widths = np.maximum(round_up(lengths[order]), wide)
+        widths = shapes.widths(round_up(lengths[order]))
     else:
         widths = round_up(lengths[order])
     # Rows of one width are a run; a batch then costs a step or two, not one for each row.

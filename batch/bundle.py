@@ -87,12 +87,8 @@ class Bundle:
             data = _read_file(path, entry.size)
         except FileNotFoundError:
             raise BundleError(f"{path}: is missing") from None
-        if len(data) != entry.size:
-            size = path.stat().st_size
-            raise BundleError(f"{path}: has {size:,} bytes, {MANIFEST} says {entry.size:,}")
-        found = hashlib.sha256(data).hexdigest()
-        if found != entry.sha256:
-            raise BundleError(f"{path}: SHA-256 is {found}, {MANIFEST} says {entry.sha256}")
+        _check_size(path, len(data) if len(data) == entry.size else path.stat().st_size, entry)
+        _check_hash(path, hashlib.sha256(data), entry)
         if name in self.manifest.variants.values():
             _check_model(path, data, self.manifest.files)
         return data
@@ -114,12 +110,8 @@ class Bundle:
             raise BundleError(f"{path}: is missing") from None
         with file:
             status = os.fstat(file.fileno())
-            if status.st_size != entry.size:
-                size = status.st_size
-                raise BundleError(f"{path}: has {size:,} bytes, {MANIFEST} says {entry.size:,}")
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-            if found != entry.sha256:
-                raise BundleError(f"{path}: SHA-256 is {found}, {MANIFEST} says {entry.sha256}")
+            _check_size(path, status.st_size, entry)
+            _check_hash(path, hashlib.file_digest(file, "sha256"), entry)
             return WatchedFile(path, os.dup(file.fileno()), status)
 
     def read_json(self, name: str) -> dict:
@@ -252,6 +244,16 @@ def _open_file(path: Path) -> BinaryIO:
     except OSError as error:
         reason = "is a link" if error.errno == errno.ELOOP else f"cannot be read: {error.strerror}"
         raise BundleError(f"{path}: {reason}") from None
+
+
+def _check_size(path: Path, size: int, entry: FileEntry) -> None:
+    if size != entry.size:
+        raise BundleError(f"{path}: has {size:,} bytes, {MANIFEST} says {entry.size:,}")
+
+
+def _check_hash(path: Path, found, entry: FileEntry) -> None:
+    if found.hexdigest() != entry.sha256:
+        raise BundleError(f"{path}: SHA-256 is {found.hexdigest()}, {MANIFEST} says {entry.sha256}")
 
 
 def _check_model(path: Path, data: bytes, listed: Mapping[str, FileEntry]) -> None:

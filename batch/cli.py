@@ -8,6 +8,7 @@ import click
 
 from batch import __version__, cli_tools
 from batch.command import Cli, show_log
+from batch.errors import REJECTED
 from batch.options import (
     layout_options,
     long_option,
@@ -100,7 +101,7 @@ def classify(
     from batch.bundle import open_bundle
     from batch.classifier import Classifier, resolve_precision
     from batch.classify import Job, classify_file
-    from batch.folder import REJECTED, label_files
+    from batch.folder import label_files
     from batch.inference import wanted_device
     from batch.rejects import Allowance
     from batch.summary import level_of

@@ -4,6 +4,8 @@ The numbers are those of ``sysexits.h`` where it has one. Only the ``cli``
 modules turn an error into a message and an exit status.
 """
 
+REJECTED = 3  # exit status of a run that is complete, but for records that were rejected
+
 
 class SpamBatchError(Exception):
     """Base of all our errors; ``str(error)`` is one sentence for the user."""

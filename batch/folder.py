@@ -9,14 +9,13 @@ from pathlib import Path
 from batch.bundle import Bundle
 from batch.classifier import Classifier
 from batch.classify import Job, classify_file
-from batch.errors import SpamBatchError
+from batch.errors import REJECTED, SpamBatchError
 from batch.lock import hold_lock
 from batch.run_manifest import RunManifest, describe_options, read_manifest_if_good
 from batch.summary import Summary, level_of
 
 log = logging.getLogger("batch")
 
-REJECTED = 3  # exit status: complete, but some records were rejected
 # Of several exit statuses the first of these is the command's: what a user must mend first.
 WORST_FIRST = (70, 74, 73, 78, 2, 75, 66, 65, REJECTED, 0)
 

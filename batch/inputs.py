@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from batch.errors import MissingInputError, OutputError, UsageError
@@ -10,6 +10,7 @@ from batch.formats import ENDINGS, inner_ending
 from batch.rejects import ENDING as REJECTS_ENDING
 from batch.rejects import rejects_path
 from batch.remote import find_files, is_uri
+from batch.run_manifest import manifest_path
 
 
 def find_inputs(names: Sequence[str]) -> list[str]:
@@ -59,7 +60,7 @@ def name_outputs(inputs: Sequence[str], folder: str) -> list[str]:
 
     Raises:
         OutputError: the folder cannot be made.
-        UsageError: two of them would be the same file, or one the rejects of another.
+        UsageError: two of them would write one file, see :func:`check_no_clash`.
     """
     try:
         os.mkdir(folder)
@@ -71,14 +72,22 @@ def name_outputs(inputs: Sequence[str], folder: str) -> list[str]:
         raise OutputError(f"the folder {parent} does not exist; make it first") from None
     except OSError as error:
         raise OutputError(f"cannot create {folder}: {error.strerror}") from None
-    sources: dict[str, str] = {}
     outputs = [str(Path(folder) / Path(name).name) for name in inputs]
-    for name, out in zip(inputs, outputs, strict=True):
-        for path in (out, str(rejects_path(Path(out)))):
-            if path in sources:
-                raise UsageError(
-                    f"{sources[path]} and {name} would both write {path}; "
-                    "label them into two folders"
-                )
-            sources[path] = name
+    check_no_clash(zip(inputs, outputs, strict=True))
     return outputs
+
+
+def check_no_clash(pairs: Iterable[tuple[str, str]]) -> None:
+    """Of an input and an output each; the parts of one input do not clash.
+
+    Raises:
+        UsageError: two inputs would write one file, or one the rejects or manifest of another.
+    """
+    writers: dict[str, str] = {}
+    for name, out in pairs:
+        for path in (Path(out), rejects_path(Path(out)), manifest_path(Path(out))):
+            other = writers.setdefault(str(path), name)
+            if other != name:
+                raise UsageError(
+                    f"{other} and {name} would both write {path}; label them into two folders"
+                )

@@ -15,13 +15,12 @@ from pathlib import Path
 from batch import __version__
 from batch.checkpoint import replace_file
 from batch.command import status_of
-from batch.errors import OutputError, StorageError
-from batch.output import resolve_target
+from batch.errors import REJECTED, StorageError
+from batch.output import check_ours, resolve_target
 from batch.tally import Tally
 
 log = logging.getLogger("batch")
 
-REJECTED = 3  # exit status of a run that is complete, too
 START = b"# HELP spam_batch_"
 LAST_SUCCESS = "spam_batch_last_success_timestamp_seconds"
 
@@ -45,8 +44,7 @@ class Seen:
         self.counts += Counter(
             files=1, records=done.records, rejects=done.rejects, truncated=done.truncated
         )
-        for label in summary.manifest.labels:
-            self.labels[label] += done.labels.get(label, 0)
+        self.labels.update(summary.labels)
         self.tally = self.tally.merge(done.tally)
         self.seconds += done.course.seconds
 
@@ -115,7 +113,7 @@ def writing_metrics(name: str | None) -> Iterator[Seen]:
         yield seen
         return
     target = resolve_target(name)
-    _check_ours(target)
+    check_ours(target, START, "is not a metrics file of spam-batch; give another --metrics-file")
     start, error = time.monotonic(), None
     try:
         yield seen
@@ -132,20 +130,6 @@ def writing_metrics(name: str | None) -> Iterator[Seen]:
                 log.warning("%s", said)
             else:
                 raise StorageError(f"{said}; what was labelled stands") from None
-
-
-def _check_ours(target: Path) -> None:
-    try:
-        with open(target, "rb") as file:
-            start = file.read(len(START))
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise OutputError(f"cannot read {target}: {error.strerror}") from None
-    if start not in (b"", START):
-        raise OutputError(
-            f"{target} is not a metrics file of spam-batch; give another --metrics-file"
-        )
 
 
 def _write(target: Path, seen: Seen, status: int, seconds: float) -> None:

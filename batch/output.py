@@ -62,6 +62,23 @@ def check_not_input(out: str, inputs: list[str]) -> None:
                 raise OutputError(f"{out} is {said}; give another --out")
 
 
+def check_ours(path: Path, start: bytes, said: str) -> None:
+    """Refuse to replace a file that does not begin as ours do; an empty one holds nothing.
+
+    Raises:
+        OutputError: it is another's, or cannot be read; ``said`` follows its name.
+    """
+    try:
+        with open(path, "rb") as file:
+            is_ours = file.read(len(start)) in (start, b"")
+    except FileNotFoundError:
+        return
+    except OSError:
+        is_ours = False
+    if not is_ours:
+        raise OutputError(f"{path} {said}")
+
+
 def write_all(file: BinaryIO, data: bytes) -> None:
     """Write to an unbuffered file, which may take less at a time, or nothing for now."""
     view = memoryview(data)

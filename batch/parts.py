@@ -5,7 +5,7 @@ docs/many-machines.md describes the manifest.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,15 +13,9 @@ from batch import __version__
 from batch.bundle import Bundle, Manifest
 from batch.checkpoint import replace_file
 from batch.classify import Job
-from batch.errors import UsageError
 from batch.output import storage_errors
-from batch.rejects import Allowance, rejects_path
-from batch.run_manifest import (
-    RunManifest,
-    describe_options,
-    manifest_path,
-    read_manifest_if_good,
-)
+from batch.rejects import Allowance
+from batch.run_manifest import RunManifest, describe_options, read_manifest_if_good
 from batch.spans import plan_spans
 from batch.streams import compression_of_name
 
@@ -65,23 +59,6 @@ def _number(out: str, number: int) -> str:
     if found := compression_of_name(path.name):
         ending = Path(path.name[: -len(found.ending)]).suffix + found.ending
     return str(path.with_name(f"{path.name.removesuffix(ending)}.{number:05d}{ending}"))
-
-
-def check_names(parts: Iterable[Part]) -> None:
-    """
-    Raises:
-        UsageError: two parts would be the same file, or one the rejects or run manifest of another.
-    """
-    writers: dict[str, str] = {}
-    for part in parts:
-        out = Path(part.job.out)
-        for path in map(str, (out, rejects_path(out), manifest_path(out))):
-            other = writers.setdefault(path, part.job.source)
-            if other != part.job.source:
-                raise UsageError(
-                    f"{other} and {part.job.source} would both write {path}; "
-                    "label them into two folders"
-                )
 
 
 def write_manifest(

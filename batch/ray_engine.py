@@ -17,12 +17,20 @@ from pathlib import Path
 from batch.bundle import Bundle
 from batch.classifier import Classifier
 from batch.classify import Job
-from batch.errors import BundleError, InternalError, SpamBatchError, StorageError, UsageError
-from batch.folder import REJECTED, WORST_FIRST, say_skipped
+from batch.errors import (
+    REJECTED,
+    BundleError,
+    InternalError,
+    SpamBatchError,
+    StorageError,
+    UsageError,
+)
+from batch.folder import WORST_FIRST, say_skipped
 from batch.inference import usable_cpus
+from batch.inputs import check_no_clash
 from batch.lock import hold_lock
 from batch.output import resolve_target
-from batch.parts import NAME, Part, check_names, plan_parts, write_manifest
+from batch.parts import NAME, Part, plan_parts, write_manifest
 from batch.ray_worker import Outcome, Setup, Worker
 from batch.remote import is_uri
 from batch.run_manifest import manifest_path
@@ -110,7 +118,7 @@ def _plan(jobs: Sequence[Job], bundle: Bundle, request: Request) -> tuple[list[P
         except SpamBatchError as error:
             log.error("error: %s", error)
             statuses.append(error.exit_code)
-    check_names(parts)
+    check_no_clash((part.job.source, part.job.out) for part in parts)
     return parts, statuses
 
 

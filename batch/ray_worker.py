@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from batch import __version__
 from batch.bundle import open_bundle
 from batch.classifier import Classifier
-from batch.errors import BundleError, LockedError, SpamBatchError
-from batch.folder import REJECTED, LoadOnce, label_file
+from batch.errors import REJECTED, BundleError, LockedError, SpamBatchError
+from batch.folder import LoadOnce, label_file
 from batch.parts import Part
 
 ORPHAN_SECONDS = 60.0  # in which the workers of a driver that was killed have ended, too

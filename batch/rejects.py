@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from batch.errors import InputError, OutputError, UsageError
+from batch.errors import InputError, UsageError
+from batch.output import check_ours
 from batch.records import Record
 
 HEADER = b"line,byte_offset,reason,record\n"
@@ -22,19 +23,8 @@ def check_rejects_path(target: Path) -> None:
     Raises:
         OutputError: there is one.
     """
-    path = rejects_path(target)
-    try:
-        with open(path, "rb") as file:
-            is_ours = file.read(len(HEADER)) == HEADER
-    except FileNotFoundError:
-        return
-    except OSError:
-        is_ours = False
-    if not is_ours:
-        raise OutputError(
-            f"{path} is not a rejects file, and rejects would go there; move it, or give "
-            "another --out"
-        )
+    said = "is not a rejects file, and rejects would go there; move it, or give another --out"
+    check_ours(rejects_path(target), HEADER, said)
 
 
 def encode_rejects(records: Sequence[Record]) -> bytes:

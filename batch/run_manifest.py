@@ -14,8 +14,9 @@ import numpy as np
 
 from batch import __version__
 from batch.bundle import Manifest
-from batch.errors import InputError, MissingInputError, OutputError
+from batch.errors import InputError, MissingInputError
 from batch.fingerprint import Fingerprint
+from batch.output import check_ours
 from batch.table import expand_columns
 from batch.tally import SCORE_BINS, TOKEN_EDGES
 
@@ -66,19 +67,8 @@ def check_manifest_path(target: Path) -> None:
     Raises:
         OutputError: there is one.
     """
-    path = manifest_path(target)
-    try:
-        with open(path, "rb") as file:
-            is_ours = file.read(len(_START)) == _START
-    except FileNotFoundError:
-        return
-    except OSError:
-        is_ours = False
-    if not is_ours:
-        raise OutputError(
-            f"{path} is not a run manifest, and that of this run would go there; move it, or give "
-            "another --out"
-        )
+    said = "is not a run manifest, and that of this run would go there; move it, or give another"
+    check_ours(manifest_path(target), _START, f"{said} --out")
 
 
 def describe_run(job, summary, table, files: tuple[Fingerprint, ...]) -> RunManifest:

@@ -80,6 +80,15 @@ def test_after_a_success(run, tmp_path):
     assert not [name for name in os.listdir() if name.endswith(".part")]
 
 
+def test_a_label_of_no_class_is_counted(run):
+    band = ("--threshold", "0.5", "--unsure-band", "0.00001,0.99999")
+    assert run("--max-rejects", "1", *band)[0] == 3
+    found = parse()
+    rows = [found[f'spam_batch_run_rows{{label="{label}"}}'] for label in ("ham", "spam", "unsure")]
+    assert rows == [0, 0, 2]
+    assert found["spam_batch_run_rows_per_second"] > 0
+
+
 def test_a_failure_keeps_the_time_of_the_last_success(run):
     run("--max-rejects", "1")
     last = parse()["spam_batch_last_success_timestamp_seconds"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from batch.decision import Decision
+from batch.summary import count
 
 log = logging.getLogger("exporter")
 
@@ -92,11 +93,11 @@ def search_layers(
     """
     cost = {layer: error_without(layer) for layer in layers}
     dearest = sorted(layers, key=cost.__getitem__)  # least error left first
-    count = 1
-    while count < len(layers):
-        kept = dearest[:count]
-        log.info("The gate is not passed; keeping %d layers in fp32: %s", count, ", ".join(kept))
+    number = 1
+    while number < len(layers):
+        kept = dearest[:number]
+        log.info("Keeping %s in fp32: %s", count(number, "layer"), ", ".join(kept))
         if passes(kept):
             return kept
-        count *= 2
+        number *= 2
     return None

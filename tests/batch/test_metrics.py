@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from batch import errors
+from batch.classifier import Classifier
 from batch.cli import main
 from batch.command import Stopped, status_of
 from batch.metrics import format_metric, writing_metrics
@@ -19,6 +20,8 @@ VALUE = r"[+-]?[0-9.e+-]+"
 SAMPLE = re.compile(
     rf'(?P<name>[a-z_]+)(\{{(?P<labels>[a-z]+="([^"\\\n]|\\.)*"(,[a-z]+="[^"]*")*)\}})? {VALUE}'
 )
+
+LOAD = Classifier.load
 
 
 @pytest.fixture
@@ -80,7 +83,8 @@ def test_after_a_success(run, tmp_path):
     assert not [name for name in os.listdir() if name.endswith(".part")]
 
 
-def test_a_label_of_no_class_is_counted(run):
+def test_a_label_of_no_class_is_counted(run, monkeypatch):
+    monkeypatch.setattr("batch.classifier.Classifier.load", LOAD)  # with the band
     band = ("--threshold", "0.5", "--unsure-band", "0.00001,0.99999")
     assert run("--max-rejects", "1", *band)[0] == 3
     found = parse()

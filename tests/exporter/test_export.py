@@ -175,8 +175,10 @@ class TestOutliers:
             _, int8 = export_graph(trace(model, 16), run, bundle, "fp32", "int8")
         assert int8.kept_fp32 == ["h.0.mlp.c_fc"]
         assert int8.problems() == []
-        message = "The gate is not passed; keeping 1 layers in fp32: h.0.mlp.c_fc"
-        assert [r.getMessage() for r in caplog.records if "gate" in r.getMessage()] == [message]
+        assert [record.getMessage() for record in caplog.records][-2:] == [
+            "The gate is not passed; measuring what each of 5 layers costs",
+            "Keeping 1 layer in fp32: h.0.mlp.c_fc",
+        ]
         entry = json.loads((bundle / "verify.json").read_bytes())["variants"]["int8"]
         assert (entry["passed"], entry["kept_fp32"]) == (True, ["h.0.mlp.c_fc"])
         assert entry["gate"]["messages"] == len(texts) > 40

@@ -1,6 +1,7 @@
 """From run folder to verified bundle."""
 
 import logging
+import math
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -202,7 +203,16 @@ def _report_variant(verified: Verified, problems: list[str], folder: Path) -> di
         "device": check.device if check else None,
         "batch_tokens": check.batch_tokens if check else None,
         "rows_per_second": check.rows_per_second if check else None,
-        "check": asdict(check) if check else None,
+        "check": _finite(asdict(check)) if check else None,
         "gate": asdict(verified.gate) if verified.gate else None,
         "kept_fp32": verified.kept_fp32,
     }
+
+
+def _finite(value):
+    """With null for what is no number, for which JSON has no name."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -71,9 +71,8 @@ def _recheck_variant(
     found = _manifest_problems(bundle, source)
     structure = gate = check = None
     try:
-        for file in (name, name + EXTERNAL_SUFFIX):
-            if file == name or file in bundle.manifest.files:
-                bundle.read(file)
+        bundle.read(name)
+        bundle.watch(name + EXTERNAL_SUFFIX)
     except BundleError as error:
         found.append(str(error))
     try:

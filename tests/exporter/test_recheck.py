@@ -140,6 +140,9 @@ class TestChangedFile:
             problem,
         )
         assert left(bundle) == [{"fp32": "int8", "int8": "fp32"}[precision]]
+        text = (bundle / "verify.json").read_text(encoding="utf-8")
+        report = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+        assert report["variants"][precision]["check"]["logit"]["value"] is None
 
     def test_another_pooling(self, copied, traced, write_hashes_anew) -> None:
         """A graph of the same weights, whose metadata lie; only its logits tell."""

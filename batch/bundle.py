@@ -94,12 +94,10 @@ class Bundle:
         return data
 
     def watch(self, name: str) -> "WatchedFile | None":
-        """A file that will be mapped into memory, after its size and SHA-256 were checked.
-
-        None if there is no such file in the bundle.
+        """A file that will be mapped into memory, its size checked; None if it is not listed.
 
         Raises:
-            BundleError: missing, a link, or not what the manifest says.
+            BundleError: missing, a link, or not as long as the manifest says.
         """
         entry, path = self.manifest.files.get(name), self.folder / name
         if entry is None:
@@ -111,8 +109,7 @@ class Bundle:
         with file:
             status = os.fstat(file.fileno())
             _check_size(path, status.st_size, entry)
-            _check_hash(path, hashlib.file_digest(file, "sha256"), entry)
-            return WatchedFile(path, os.dup(file.fileno()), status)
+            return WatchedFile(path, os.dup(file.fileno()), status, entry)
 
     def read_json(self, name: str) -> dict:
         """:meth:`read`, parsed."""
@@ -124,7 +121,7 @@ class Bundle:
 
 @dataclass(frozen=True)
 class WatchedFile:
-    """A file whose bytes were hashed and are then mapped, not copied; did they stay what they were?
+    """A file whose bytes are hashed and mapped, not copied; did they stay what they were?
 
     Writing to a file changes its times, which the system keeps to the nanosecond.
     """
@@ -132,9 +129,22 @@ class WatchedFile:
     path: Path
     descriptor: int  # kept open, so that it stays this file whatever becomes of its name
     status: os.stat_result
+    entry: FileEntry
 
     def __post_init__(self) -> None:
         weakref.finalize(self, os.close, self.descriptor)
+
+    def check_hash(self) -> None:
+        """
+        Raises:
+            BundleError: its bytes are not what the manifest says, or cannot be read.
+        """
+        try:
+            with open(self.descriptor, "rb", closefd=False) as file:
+                found = hashlib.file_digest(file, "sha256")
+        except OSError as error:
+            raise BundleError(f"{self.path}: cannot be read: {error.strerror}") from None
+        _check_hash(self.path, found, self.entry)
 
     def check_in_place(self) -> None:
         """It had its name, and nobody wrote to it, while it was mapped.

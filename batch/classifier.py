@@ -24,7 +24,7 @@ from batch.selftest import (
 )
 from batch.tokenizer import TokenBatch, Tokenizer, read_ranks
 
-GPU_ENCODERS = 4  # threads that encode; one does some 80,000 messages a second
+GPU_ENCODERS = 4  # threads that encode; a CPU needs no more than one
 PADDED_AT_ONCE = 64  # batches
 
 
@@ -119,25 +119,29 @@ class Classifier:
             raise BundleError(f"{bundle.folder}: no precision {chosen}; it has: {there}")
         if not allow_unverified:
             check_verified(bundle, chosen)
-        with ThreadPoolExecutor(1) as pool:  # hashing leaves Python's lock to the rest
-            watching = pool.submit(bundle.watch, name + EXTERNAL_SUFFIX)
-            tokenizer = Tokenizer(read_ranks(bundle.read(TOKENIZER)))
-            wanted = wanted_device(device)
-            mapped = watching.result()
-        tokens = measured_batch_tokens(bundle, chosen, wanted)
-        shapes = Shapes.of(bundle.manifest, tokens)
-        folder_of = bundle.folder if mapped else None
-        session = InferenceSession(bundle.read(name), device, threads, folder_of, shapes)
-        tokens = tokens if session.device == wanted else None
-        classifier = cls(bundle, session, tokenizer, chosen, rules, tokens)
+        graph, mapped = bundle.read(name), bundle.watch(name + EXTERNAL_SUFFIX)
+        with ThreadPoolExecutor(1) as pool:
+            hashing = pool.submit(mapped.check_hash) if mapped else None
+            try:
+                tokenizer = Tokenizer(read_ranks(bundle.read(TOKENIZER)))
+                wanted = wanted_device(device)
+                tokens = measured_batch_tokens(bundle, chosen, wanted)
+                shapes = Shapes.of(bundle.manifest, tokens)
+                folder_of = bundle.folder if mapped else None
+                session = InferenceSession(graph, device, threads, folder_of, shapes)
+                tokens = tokens if session.device == wanted else None
+                classifier = cls(bundle, session, tokenizer, chosen, rules, tokens)
+                replay_golden(classifier)
+            finally:
+                if hashing:
+                    hashing.result()  # of other bytes nothing else that is said is worth it
+        if mapped:
+            mapped.check_in_place()
+        classifier._mapped = mapped
         classifier._asked = (
             Path(folder).resolve(), device, threads, chosen, allow_unverified, threshold,
             unsure_band, long,
         )  # fmt: skip
-        replay_golden(classifier)
-        if mapped:
-            mapped.check_in_place()
-        classifier._mapped = mapped
         return classifier
 
     def check_unchanged(self) -> None:

@@ -22,7 +22,7 @@ PAD_ID = 50256  # <|endoftext|>; encode never yields it
 PIECE_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
 
 # The same for text without two characters of white space in a row, or the end of them: it
-# needs neither look-ahead nor a way back, so half the time.
+# needs neither look-ahead nor a way back.
 SIMPLE_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s"
 
 SEPARATOR = "<|endoftext|>"  # between texts that are encoded in one step

@@ -72,7 +72,8 @@ def _recheck_variant(
     structure = gate = check = None
     try:
         bundle.read(name)
-        bundle.watch(name + EXTERNAL_SUFFIX)
+        if tensors := bundle.watch(name + EXTERNAL_SUFFIX):
+            tensors.check_hash()
     except BundleError as error:
         found.append(str(error))
     try:

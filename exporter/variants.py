@@ -17,8 +17,8 @@ FILES = {
     "fp16": "model.fp16.onnx",
     "bf16": "model.bf16.onnx",
 }
-# Above this a model's tensors go into a file beside it, which onnxruntime maps: gpt2-small is
-# there in half the time and in 0.6 GB instead of 1.5. A protobuf file must end at 2 GB anyway.
+# Above this a model's tensors go into a file beside it, which onnxruntime maps
+# instead of copying it twice. A protobuf file must end at 2 GB anyway.
 EXTERNAL_ABOVE = 64_000_000  # bytes
 
 

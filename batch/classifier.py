@@ -120,21 +120,19 @@ class Classifier:
         if not allow_unverified:
             check_verified(bundle, chosen)
         graph, mapped = bundle.read(name), bundle.watch(name + EXTERNAL_SUFFIX)
-        with ThreadPoolExecutor(1) as pool:
+        with ThreadPoolExecutor(1) as pool:  # hashing leaves Python's lock to the rest
             hashing = pool.submit(mapped.check_hash) if mapped else None
-            try:
-                tokenizer = Tokenizer(read_ranks(bundle.read(TOKENIZER)))
-                wanted = wanted_device(device)
-                tokens = measured_batch_tokens(bundle, chosen, wanted)
-                shapes = Shapes.of(bundle.manifest, tokens)
-                folder_of = bundle.folder if mapped else None
-                session = InferenceSession(graph, device, threads, folder_of, shapes)
-                tokens = tokens if session.device == wanted else None
-                classifier = cls(bundle, session, tokenizer, chosen, rules, tokens)
-                replay_golden(classifier)
-            finally:
-                if hashing:
-                    hashing.result()  # of other bytes nothing else that is said is worth it
+            tokenizer = Tokenizer(read_ranks(bundle.read(TOKENIZER)))
+            wanted = wanted_device(device)
+            tokens = measured_batch_tokens(bundle, chosen, wanted)
+            if hashing:
+                hashing.result()  # before onnxruntime sees the file
+        shapes = Shapes.of(bundle.manifest, tokens)
+        folder_of = bundle.folder if mapped else None
+        session = InferenceSession(graph, device, threads, folder_of, shapes)
+        tokens = tokens if session.device == wanted else None
+        classifier = cls(bundle, session, tokenizer, chosen, rules, tokens)
+        replay_golden(classifier)
         if mapped:
             mapped.check_in_place()
         classifier._mapped = mapped

@@ -11,7 +11,7 @@ from batch.classifier import Classifier
 from batch.classify import Job, classify_file
 from batch.errors import SpamBatchError
 from batch.lock import hold_lock
-from batch.run_manifest import RunManifest, describe_options, read_manifest_if_good
+from batch.run_manifest import RunManifest, read_manifest_if_good
 from batch.summary import Summary, level_of
 
 log = logging.getLogger("batch")
@@ -71,9 +71,8 @@ def _label_all(
     statuses: list[int] = []
     what: Counter[str] = Counter()
     for job in jobs:
-        options = describe_options(job, bundle.manifest)
         done = None if force else read_manifest_if_good(job.out)
-        if done and done.is_of(job.source, job.out, bundle.digest, options):
+        if done and done.is_of(job, bundle):
             say_skipped(job.source, done)
             statuses.append(REJECTED if done.counts["rejects"] else 0)
             what["skipped"] += 1

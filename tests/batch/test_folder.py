@@ -128,12 +128,35 @@ def test_the_same_bytes_at_another_time_are_the_same(run):
 
 @pytest.mark.parametrize(
     "args",
-    [("--columns", "label"), ("--text-column", "id"), ("--max-rejects", "1"), ("--escape", "\\")],
+    [("--columns", "label"), ("--text-column", "id"), ("--escape", "\\")],
 )
 def test_other_options_label_again(run, args):
     write("in/a.csv")
     run("in", "--out-dir", "out")
     assert run("in", "--out-dir", "out", *args)[1][-1] == "1 file: 1 labelled, 0 skipped, 0 failed"
+
+
+def test_another_allowance_labels_again_only_what_it_does_not_allow(run, loads):
+    write("in/a.csv")
+    write("in/b.csv", data=TABLE + b"2\n")
+    assert run("in", "--out-dir", "out", "--max-rejects", 1)[0] == 3
+    rows = read("out/b.csv")
+    skipped = [
+        "in/a.csv: was labelled already", "in/b.csv: was labelled already, with 1 rejected",
+        "2 files: 0 labelled, 2 skipped, 0 failed",
+    ]  # fmt: skip
+    for allowance in (2, "50%"):
+        assert run("in", "--out-dir", "out", "--max-rejects", allowance) == (3, skipped)
+    assert run("in", "--out-dir", "out") == (
+        65,
+        ["in/a.csv: was labelled already",
+         "error: in/b.csv: line 3, byte offset 27: has 1 field, expected 2; to set bad records "
+         "aside, type --max-rejects 10, or 1%",
+         "2 files: 0 labelled, 1 skipped, 1 failed"],
+    )  # fmt: skip
+    assert len(loads) == 2
+    assert read("out/b.csv") == rows
+    assert run("in", "--out-dir", "out", "--max-rejects", 1) == (3, skipped)
 
 
 def test_another_bundle_labels_again(run, make_bundle):

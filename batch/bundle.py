@@ -181,7 +181,9 @@ def open_bundle(folder: Path | str, expect_digest: str | None = None) -> Bundle:
     folder = Path(folder)
     path = folder / MANIFEST
     if not folder.is_dir():
-        raise BundleError(f"{folder}: no such bundle; make one with: make train export")
+        raise BundleError(
+            f"{folder}: no such bundle; copy one there, or make one with: make train export"
+        )
     try:
         data = _read_file(path, MAX_MANIFEST)
         values = json.loads(data)

@@ -141,7 +141,9 @@ def classify(
         )
         click.get_current_context().exit(label_on_ray(jobs, opened, request))
     if out_dir is not None:
-        click.get_current_context().exit(label_files(jobs, out_dir, opened, load, force, seen.add))
+        click.get_current_context().exit(
+            label_files(jobs, out_dir, opened, load, force, seen.add_file)
+        )
     summary = classify_file(jobs[0], opened, load)
     seen.add(summary)
     for number, line in enumerate(summary.lines()):

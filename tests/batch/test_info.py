@@ -85,7 +85,7 @@ def test_all_that_is_known(invoke, full):
         "files, whose SHA-256 are as listed",
         *files,
         f"WARNING: {full}: int8 was not verified; run spam-export verify, or give "
-        "--allow-unverified",
+        "--allow-unverified (allow_unverified=True)",
         "WARNING: trained on an incomplete copy of its data (Made up: 4,862 lines)",
     ]
 

@@ -41,8 +41,8 @@ class Estimate:
         about = "" if self.is_exact else "about "
         share = 100 * (1 - self.new_texts / self.records) if self.records else 0.0
         bad = (
-            f"{count(self.bad, 'record')} of those read are bad; classify ends at the first, or "
-            "sets them aside with --max-rejects"
+            f"bad records among those read: {self.bad:,}; the first of a file ends its labelling, "
+            "unless --max-rejects sets them aside"
         )
         return [
             f"{name}: {about}{count(self.records, 'record')} "

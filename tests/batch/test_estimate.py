@@ -115,6 +115,6 @@ def test_durations():
         "in.csv: about 10,000,000 records (10 read), 0 % of them texts that came before",
         "x: 278 rows a second, about 10 h 0 min in all, of which 1.0 s to load",
         "memory: 200 MB at most",
-        "2 records of those read are bad; classify ends at the first, or sets them aside with "
-        "--max-rejects",
+        "bad records among those read: 2; the first of a file ends its labelling, unless "
+        "--max-rejects sets them aside",
     ]

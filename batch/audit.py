@@ -14,7 +14,6 @@ from batch.classifier import Classifier
 from batch.errors import BundleError, MissingInputError, SpamBatchError
 from batch.fingerprint import Fingerprint
 from batch.formats import PARQUET
-from batch.output import resolve_target
 from batch.rules import Rules
 from batch.run_manifest import RunManifest, read_manifest
 from batch.source import open_source
@@ -46,7 +45,9 @@ def audit_output(
         MissingInputError: there is no such file, or no manifest beside it.
         InputError: the manifest is damaged.
     """
-    target = resolve_target(name)
+    target = Path(name).resolve()
+    if target.is_dir():
+        raise MissingInputError(f"{name} is a folder; give the name of a file")
     if not target.exists():
         raise MissingInputError(f"cannot read {name}: No such file or directory")
     manifest = read_manifest(target)

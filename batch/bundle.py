@@ -79,10 +79,9 @@ class Bundle:
         Raises:
             BundleError: not listed, missing, a link, or not what the manifest says.
         """
-        entry = self.manifest.files.get(name)
+        entry, path = self.manifest.files.get(name), self.folder / name
         if entry is None:
             raise BundleError(f"{self.folder}: {MANIFEST} does not list {name}")
-        path = self.folder / name
         try:
             data = _read_file(path, entry.size)
         except FileNotFoundError:
@@ -183,7 +182,9 @@ def open_bundle(folder: Path | str, expect_digest: str | None = None) -> Bundle:
     folder = Path(folder)
     path = folder / MANIFEST
     if not folder.is_dir():
-        raise BundleError(f"{folder}: no such bundle; make one with: make train export")
+        raise BundleError(
+            f"{folder}: no such bundle; copy one there, or make one with: make train export"
+        )
     try:
         data = _read_file(path, MAX_MANIFEST)
         values = json.loads(data)

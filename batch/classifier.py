@@ -11,7 +11,7 @@ import numpy as np
 from batch.batching import BATCH_TOKENS, Shapes, cut_batches
 from batch.bundle import EXTERNAL_SUFFIX, TOKENIZER, Bundle, WatchedFile, open_bundle
 from batch.decision import Band
-from batch.errors import BundleError
+from batch.errors import BundleError, UsageError
 from batch.inference import InferenceSession, usable_cpus, wanted_device
 from batch.long import WINDOWS, encode_long, window_logits
 from batch.memory import Memory
@@ -106,24 +106,24 @@ class Classifier:
         read of a message of more than ``max_length`` tokens: ``head``, ``tail`` or ``windows``.
 
         Raises:
-            UsageError: threshold and band do not go together, or not with the bundle.
-            BundleError: not a bundle, changed files, not verified, or the graph
-                does not give here what it gave at export.
+            UsageError: no such device or number of threads; threshold and band do not go
+                together, or not with the bundle.
+            BundleError: not a bundle, changed files, no such precision, not verified, or the
+                graph does not give here what it gave at export.
         """
+        if threads is not None and not (isinstance(threads, int) and threads > 0):
+            raise UsageError(f"threads is {threads!r}; give a number from 1 on, or None")
+        wanted = wanted_device(device)
         bundle, rules = open_bundle(folder), Rules(threshold, unsure_band, long)
         rules.decision(bundle.manifest)
         chosen = resolve_precision(bundle, device, precision)
-        name = bundle.manifest.variants.get(chosen)
-        if name is None:
-            there = ", ".join(bundle.manifest.variants)
-            raise BundleError(f"{bundle.folder}: no precision {chosen}; it has: {there}")
+        name = bundle.manifest.variants[chosen]
         if not allow_unverified:
             check_verified(bundle, chosen)
         graph, mapped = bundle.read(name), bundle.watch(name + EXTERNAL_SUFFIX)
         with ThreadPoolExecutor(1) as pool:  # hashing leaves Python's lock to the rest
             hashing = pool.submit(mapped.check_hash) if mapped else None
             tokenizer = Tokenizer(read_ranks(bundle.read(TOKENIZER)))
-            wanted = wanted_device(device)
             tokens = measured_batch_tokens(bundle, chosen, wanted)
             if hashing:
                 hashing.result()  # before onnxruntime sees the file
@@ -285,5 +285,13 @@ class Classifier:
 
 
 def resolve_precision(bundle: Bundle, device: str, precision: str) -> str:
-    """What ``auto`` comes to: the fastest that was verified on the kind of device there is."""
-    return choose_precision(bundle, wanted_device(device)) if precision == "auto" else precision
+    """What ``auto`` comes to: the fastest that was verified on the kind of device there is.
+
+    Raises:
+        BundleError: the bundle has no such precision.
+    """
+    chosen = choose_precision(bundle, wanted_device(device)) if precision == "auto" else precision
+    if chosen not in bundle.manifest.variants:
+        there = ", ".join(bundle.manifest.variants)
+        raise BundleError(f"{bundle.folder}: no precision {chosen}; it has: {there}")
+    return chosen

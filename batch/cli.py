@@ -1,6 +1,7 @@
 """``spam-batch``: label a file, or one message."""
 
 import logging
+import os
 from dataclasses import asdict
 from functools import partial
 
@@ -142,7 +143,9 @@ def classify(
         )
         click.get_current_context().exit(label_on_ray(jobs, opened, request))
     if out_dir is not None:
-        click.get_current_context().exit(label_files(jobs, out_dir, opened, load, force, seen.add))
+        click.get_current_context().exit(
+            label_files(jobs, out_dir, opened, load, force, seen.add_file)
+        )
     summary = classify_file(jobs[0], opened, load)
     seen.add(summary)
     for number, line in enumerate(summary.lines()):
@@ -153,7 +156,7 @@ def classify(
 
 
 @main.command()
-@click.argument("input_", metavar="INPUT")
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
 @_bundle
 @long_option
 @layout_options
@@ -163,40 +166,50 @@ def classify(
 @_precision
 @_unverified
 def estimate(
-    input_, bundle, device, threads, precision, expect_digest, allow_unverified, **layout
+    inputs, bundle, device, threads, precision, expect_digest, allow_unverified, **layout
 ) -> None:
     """Say how long labelling INPUT will take, from a sample of it; nothing is written.
+
+    Of several, or a folder's, it says how long all of them will take, those labelled before too.
 
     \b
     Example:
       spam-batch estimate inbox.csv
+      spam-batch estimate dumps/
     """
+    show_log("batch")
     from batch.bundle import open_bundle
     from batch.classifier import Classifier, resolve_precision
     from batch.classify import Job
-    from batch.estimate import estimate as estimate_file
+    from batch.estimate import estimate as estimate_files
+    from batch.inputs import find_inputs
 
     opened = open_bundle(bundle, expect_digest)
     precision = resolve_precision(opened, device, precision)
-    job = Job(
-        input_, "-", make_dialect(input_, **layout), layout["text_column"],
-        layout=make_layout(**layout), precision=precision,
-    )  # fmt: skip
+    names, form = find_inputs(inputs), make_layout(**layout)
+    jobs = [
+        Job(name, "-", make_dialect(name, **layout), layout["text_column"], layout=form)
+        for name in names
+    ]
     load = partial(
         Classifier.load, bundle, device, threads, precision, allow_unverified,
         long=layout["long"],
     )  # fmt: skip
-    for line in estimate_file(job, opened, load).lines(input_):
+    said = names[0] if len(names) == 1 else f"{len(names):,} files"
+    for line in estimate_files(jobs, opened, load).lines(said):
         click.echo(line)
 
 
 def _pair(inputs, out: str | None, out_dir: str | None, force: bool):
     """The files to read, and the file to write for each."""
+    from batch.errors import MissingInputError
     from batch.inputs import find_inputs, name_outputs
 
     if (out is None) == (out_dir is None):
         raise click.UsageError("type either --out FILE, or --out-dir DIR for one or more inputs")
     if out_dir is not None:
+        if "-" in inputs:
+            raise click.UsageError("--out-dir: standard input has no name; give --out instead")
         files = find_inputs(inputs)
         return files, name_outputs(files, out_dir)
     if force:
@@ -205,6 +218,8 @@ def _pair(inputs, out: str | None, out_dir: str | None, force: bool):
         raise click.UsageError(
             f"{len(inputs)} inputs cannot be labelled into one file; type --out-dir DIR"
         )
+    if os.path.isdir(inputs[0]):
+        raise MissingInputError(f"{inputs[0]} is a folder; to label its files, type --out-dir DIR")
     return inputs, [out]
 
 

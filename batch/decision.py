@@ -44,28 +44,28 @@ class Decision:
         return self.positive_label is not None and len(self.labels) == 2
 
     def find_problem(self) -> str | None:
-        """What is wrong with threshold or band, as it is told who typed them."""
+        """What is wrong with threshold or band, as it is told who gave them, typed or in Python."""
         if not 0 <= self.threshold <= 1:
-            return f"--threshold {self.threshold} is no probability; give one from 0 to 1"
+            return f"threshold {self.threshold} is no probability; give one from 0 to 1"
         if self.unsure_band is None:
             return None
         low, high = self.unsure_band
         if not 0 <= low < high <= 1:
             return (
-                f"--unsure-band {low},{high}: LOW must be below HIGH, and both from 0 to 1; type "
-                "for example: --unsure-band 0.35,0.65"
+                f"unsure band {low},{high}: the first must be below the second, and both from 0 "
+                "to 1; give for example 0.35,0.65"
             )
         if not self.has_threshold:
-            return f"--unsure-band {self.needs_threshold()}"
+            return f"an unsure band {self.needs_threshold()}"
         if UNSURE in self.labels:
             return (
-                f"--unsure-band: one of the labels is called {UNSURE!r}, and its rows could not "
-                "be told from those within the band; leave it out"
+                f"unsure band: one of the labels is called {UNSURE!r}, and its rows could not be "
+                "told from those within the band; leave it out"
             )
         if not low <= self.threshold <= high:
             return (
                 f"the threshold {self.threshold} is not within the unsure band {low},{high}; give "
-                "a band that holds it, another threshold, or --unsure-band none"
+                "a band that holds it, another threshold, or none for the band"
             )
         return None
 

@@ -1,12 +1,12 @@
-"""How long a file will take: a sample of it is read and labelled, nothing is written."""
+"""How long files will take: a sample of them is read and labelled, nothing is written."""
 
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from batch.bundle import Bundle
+from batch.bundle import Bundle, Manifest
 from batch.classifier import Classifier
 from batch.classify import Job
 from batch.errors import InputError
@@ -17,16 +17,16 @@ from batch.source import open_source
 from batch.summary import count
 
 SPOTS = 8  # places of a file at which it is looked into
-SAMPLE_RECORDS = 100_000  # read at most, to see how long records are and how often texts repeat
+SAMPLE_RECORDS = 100_000  # of all files, to see how long records are and how often texts repeat
 SAMPLE_SECONDS = 5.0  # of the model's time, about
 FIRST_TEXTS = 64  # labelled to see how many more there is time for
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What labelling a whole file would take, judged from a sample."""
+    """What labelling all of the files would take, judged from a sample."""
 
-    records: int  # in the file
+    records: int  # in the files
     sampled: int
     bad: int  # of the sampled ones
     is_exact: bool  # the records were counted
@@ -41,8 +41,8 @@ class Estimate:
         about = "" if self.is_exact else "about "
         share = 100 * (1 - self.new_texts / self.records) if self.records else 0.0
         bad = (
-            f"{count(self.bad, 'record')} of those read are bad; classify ends at the first, or "
-            "sets them aside with --max-rejects"
+            f"bad records among those read: {self.bad:,}; the first of a file ends its labelling, "
+            "unless --max-rejects sets them aside"
         )
         return [
             f"{name}: {about}{count(self.records, 'record')} "
@@ -62,23 +62,26 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def estimate(job: Job, bundle: Bundle, load: Callable[[], Classifier]) -> Estimate:
-    """Read a sample of ``job.source``, label some of it, and count up.
+def estimate(jobs: Sequence[Job], bundle: Bundle, load: Callable[[], Classifier]) -> Estimate:
+    """Read a sample of each job's source, label some of it, and count up.
 
     Raises:
-        SpamBatchError: what ``classify`` would say of the input or the bundle.
+        SpamBatchError: what ``classify`` would say of an input or the bundle.
     """
-    with open_source(job.source) as source:
-        table = open_table(
-            source, job.out, job.dialect, job.text_column, job.columns, bundle.manifest.labels,
-            job.layout,
-        )  # fmt: skip
-        start = time.monotonic()
-        records, total, is_exact = _sample(table)
-        read_seconds = (time.monotonic() - start) / max(1, len(records))
+    records: list[Record] = []
+    total, read, is_exact = 0, 0, True
+    start = time.monotonic()
+    for job in jobs:
+        found, in_file, is_counted = _sample_file(job, bundle.manifest, SAMPLE_RECORDS // len(jobs))
+        records += found
+        total += in_file
+        read += in_file if is_counted else len(found)
+        is_exact = is_exact and is_counted
+    read_seconds = (time.monotonic() - start) / max(1, read)
     texts = [record.text.decode("utf-8", "replace") for record in records if not record.problem]
     if not texts:
-        raise InputError(f"{job.source}: no record that could be labelled, so nothing to measure")
+        names = ", ".join(job.source for job in jobs)
+        raise InputError(f"{names}: no record that could be labelled, so nothing to measure")
     start = time.monotonic()
     classifier = load()
     load_seconds = time.monotonic() - start
@@ -101,16 +104,26 @@ def estimate(job: Job, bundle: Bundle, load: Callable[[], Classifier]) -> Estima
     )
 
 
-def _sample(table: TextTable) -> tuple[list[Record], int, bool]:
-    """Records from several places, how many the file has, and whether they were counted."""
-    records, start = _read(table, SAMPLE_RECORDS // SPOTS), table.offset
+def _sample_file(job: Job, manifest: Manifest, most: int) -> tuple[list[Record], int, bool]:
+    """Up to ``most`` records, how many the file has, and whether they were counted."""
+    with open_source(job.source) as source:
+        table = open_table(
+            source, job.out, job.dialect, job.text_column, job.columns, manifest.labels, job.layout
+        )
+        return _sample(table, most)
+
+
+def _sample(table: TextTable, most: int) -> tuple[list[Record], int, bool]:
+    """The same of an open table: records from several places."""
+    at_once = max(2, most // SPOTS)  # two: of the later places the first is left out
+    records, start = _read(table, at_once), table.offset
     size = table.size
     if not records or size is None or not isinstance(table, CsvTable):
         # A pipe, or compressed: its end is not known before it is there. The rest is counted.
         total = len(records)
         while more := table.read(256):
             total += len(more)
-            records += more[: SAMPLE_RECORDS - len(records)]
+            records += more[: max(0, most - len(records))]
         return records, total, True
     if start >= size:
         return records, len(records), True
@@ -119,7 +132,7 @@ def _sample(table: TextTable) -> tuple[list[Record], int, bool]:
     for spot in range(1, SPOTS):
         offset = max(start, first + (size - first) * spot // SPOTS)
         table.go_to(offset, 1)
-        found = _read(table, SAMPLE_RECORDS // SPOTS)[1:]  # the first is a record's end
+        found = _read(table, at_once)[1:]  # the first is a record's end
         if found:
             taken += table.offset - found[0].offset
             records += found

@@ -11,7 +11,7 @@ from batch.classifier import Classifier
 from batch.classify import Job, classify_file
 from batch.errors import REJECTED, SpamBatchError
 from batch.lock import hold_lock
-from batch.run_manifest import RunManifest, describe_options, read_manifest_if_good
+from batch.run_manifest import RunManifest, read_manifest_if_good
 from batch.summary import Summary, level_of
 
 log = logging.getLogger("batch")
@@ -44,11 +44,12 @@ def label_files(
     bundle: Bundle,
     load: Callable[[], Classifier],
     force: bool = False,
-    seen: Callable[[Summary], None] = lambda summary: None,
+    seen: Callable[..., None] = lambda what, summary=None: None,
 ) -> int:
     """Do the jobs in order, except those done already; returns the worst exit status.
 
-    ``seen`` gets the summary of each that was labelled.
+    ``seen`` is told of each what became of it: ``labelled``, with its summary, ``skipped``, or
+    ``failed``.
 
     A job that fails is said and does not stop the others; that the bundle cannot be loaded does.
 
@@ -64,22 +65,22 @@ def _label_all(
     bundle: Bundle,
     load: Callable[[], Classifier],
     force: bool,
-    seen: Callable[[Summary], None],
+    seen: Callable[..., None],
 ) -> int:
     load_once = LoadOnce(load)
     statuses: list[int] = []
     what: Counter[str] = Counter()
     for job in jobs:
-        options = describe_options(job, bundle.manifest)
         done = None if force else read_manifest_if_good(job.out)
-        if done and done.is_of(job.source, job.out, bundle.digest, options):
+        if done and done.is_of(job, bundle):
             say_skipped(job.source, done)
             statuses.append(REJECTED if done.counts["rejects"] else 0)
             what["skipped"] += 1
+            seen("skipped")
             continue
         try:
             summary = label_file(job, bundle, load_once)
-            seen(summary)
+            seen("labelled", summary)
             statuses.append(REJECTED if summary.progress.rejects else 0)
             what["labelled"] += 1
         except SpamBatchError as error:
@@ -88,6 +89,7 @@ def _label_all(
             log.error("error: %s", error)
             statuses.append(error.exit_code)
             what["failed"] += 1
+            seen("failed")
     if what["labelled"]:
         log.info("weights: %s", bundle.manifest.weights)
     counts = ", ".join(f"{what[key]:,} {key}" for key in ("labelled", "skipped", "failed"))

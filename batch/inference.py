@@ -7,7 +7,7 @@ import numpy as np
 
 from batch.batching import Shapes
 from batch.cuda import explain_no_provider, explain_not_loaded
-from batch.errors import BundleError, InternalError
+from batch.errors import BundleError, InternalError, UsageError
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 # TF32 rounds the inputs of a product to 10 bits; off, so that CUDA's fp32 is fp32.
@@ -52,12 +52,15 @@ def wanted_device(device: str) -> str:
     """``cpu`` or ``cuda``: what ``auto`` comes to with the onnxruntime that is installed.
 
     Raises:
+        UsageError: it is no device.
         BundleError: CUDA is asked for and this onnxruntime has none.
     """
+    if device not in DEVICES:
+        raise UsageError(f"device is {device!r}; choose from {', '.join(DEVICES)}")
     ort = _onnxruntime()
     has_cuda = PROVIDERS["cuda"] in ort.get_available_providers()
     if device == "cuda" and not has_cuda:
-        raise BundleError(f"--device cuda: {explain_no_provider(ort.__version__)}")
+        raise BundleError(f"device cuda: {explain_no_provider(ort.__version__)}")
     return "cuda" if device != "cpu" and has_cuda else "cpu"
 
 

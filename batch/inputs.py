@@ -1,8 +1,9 @@
 """Several inputs: which files they are, and where each is labelled into."""
 
 import glob
+import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 
 from batch.errors import MissingInputError, OutputError, UsageError
@@ -10,25 +11,29 @@ from batch.formats import ENDINGS, inner_ending
 from batch.rejects import ENDING as REJECTS_ENDING
 from batch.rejects import rejects_path
 from batch.remote import find_files, is_uri
+from batch.run_manifest import ENDING as MANIFEST_ENDING
 from batch.run_manifest import manifest_path
+from batch.summary import count
+
+log = logging.getLogger("batch")
 
 
 def find_inputs(names: Sequence[str]) -> list[str]:
     """The files that were asked for, each once: a folder stands for those in it, by name.
 
     Of a folder, files count whose name has a known ending and does not begin with a dot; rejects
-    and folders within it do not. A pattern that the shell left alone stands for what matches.
+    and folders within it do not. Files of other endings are said, since they may be messages, too.
+    A pattern that the shell left alone stands for what matches.
 
     Raises:
         MissingInputError: a folder or pattern has no file.
-        UsageError: standard input, which has no name.
     """
     found: dict[str, str] = {}  # by where it really is
     for name in names:
-        if name == "-":
-            raise UsageError("--out-dir: standard input has no name; give --out instead")
         for path in _expand(name):
             found.setdefault(path if is_uri(path) else os.path.realpath(path), path)
+    for name in filter(os.path.isdir, names):
+        _say_left_out(name, found)
     return list(found.values())
 
 
@@ -36,7 +41,7 @@ def _expand(name: str) -> list[str]:
     if is_uri(name):
         return find_files(name)
     if os.path.isdir(name):
-        files = sorted(path for path in Path(name).iterdir() if _is_dump(path))
+        files = [path for path in _list_files(name) if inner_ending(path.name) in ENDINGS]
         if not files:
             known = ", ".join(ENDINGS)
             raise MissingInputError(f"{name}: has no files to label, which end in {known}")
@@ -49,10 +54,23 @@ def _expand(name: str) -> list[str]:
     return [name]
 
 
-def _is_dump(path: Path) -> bool:
-    if path.name.startswith(".") or path.name.endswith(REJECTS_ENDING):
-        return False
-    return inner_ending(path.name) in ENDINGS and path.is_file()
+def _list_files(folder: str) -> list[Path]:
+    """Those that may be dumps: neither hidden nor what a run writes beside an output."""
+    ours = (REJECTS_ENDING, MANIFEST_ENDING)
+    return sorted(
+        path
+        for path in Path(folder).iterdir()
+        if not path.name.startswith(".") and not path.name.endswith(ours) and path.is_file()
+    )
+
+
+def _say_left_out(folder: str, found: Container[str]) -> None:
+    others = [path.name for path in _list_files(folder) if os.path.realpath(path) not in found]
+    if others:
+        shown = others[0] + ", ..." * (len(others) > 1)
+        left, known = count(len(others), "file"), ", ".join(ENDINGS)
+        why = f"as the ending is none of {known}; to label such a file, give its name"
+        log.info("%s: %s left out (%s), %s", folder, left, shown, why)
 
 
 def name_outputs(inputs: Sequence[str], folder: str) -> list[str]:

@@ -35,6 +35,13 @@ class Seen:
         self.manifest = None
         self.info: dict[str, str] = {}
         self.seconds = 0.0
+        self.files: Counter[str] = Counter()  # of --out-dir, by what became of them
+
+    def add_file(self, what: str, summary=None) -> None:
+        """A file of ``--out-dir``, which was ``labelled``, ``skipped``, or ``failed``."""
+        self.files[what] += 1
+        if summary:
+            self.add(summary)
 
     def add(self, summary) -> None:
         """A file that was labelled."""
@@ -142,7 +149,11 @@ def _write(target: Path, seen: Seen, status: int, seconds: float) -> None:
         "spam_batch_run_seconds": ("From start to end.", round(seconds, 3)),
         "spam_batch_run_timestamp_seconds": ("When the run ended.", now),
         LAST_SUCCESS: ("When a run last succeeded.", last),
-    }
+        "spam_batch_run_files_skipped": (
+            "Files of --out-dir that were labelled before.", seen.files["skipped"],
+        ),
+        "spam_batch_run_files_failed": ("Files of --out-dir that failed.", seen.files["failed"]),
+    }  # fmt: skip
     lines = [
         line
         for name, (text, value) in always.items()

@@ -34,9 +34,7 @@ class Part:
     def find_done(self, bundle: Bundle) -> RunManifest | None:
         """The run manifest beside its output, if that is what would be written now."""
         done = read_manifest_if_good(self.job.out)
-        options = describe_options(self.job, bundle.manifest)
-        asked = self.job.source, self.job.out, bundle.digest, options
-        return done if done and done.is_of(*asked) else None
+        return done if done and done.is_of(self.job, bundle) else None
 
 
 def plan_parts(job: Job, manifest: Manifest, part_bytes: int) -> list[Part]:

@@ -91,17 +91,19 @@ class Allowance:
             f"{where}; as many as --max-rejects {self.typed} allows were rejected before it"
         )
 
+    def allows(self, rejects: int, records: int) -> bool:
+        """True if so many of all records may be rejected."""
+        if self.percent is None:
+            return rejects <= self.count
+        return rejects * 100 <= self.percent * records
+
     def check_total(self, name: str, rejects: int, records: int) -> None:
         """Judge the whole.
 
         Raises:
             InputError: more than allowed.
         """
-        if self.percent is None:
-            is_exceeded = rejects > self.count
-        else:
-            is_exceeded = rejects * 100 > self.percent * records
-        if is_exceeded:
+        if not self.allows(rejects, records):
             raise InputError(
                 f"{name}: {rejects:,} of {records:,} records were rejected "
                 f"({100 * rejects / records:.2f} %), more than --max-rejects {self.typed} allows"

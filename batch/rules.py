@@ -24,11 +24,11 @@ class Rules:
             UsageError: they contradict each other or the bundle.
         """
         if self.long not in MODES:
-            raise UsageError(f"--long: there is no {self.long!r}; choose from {', '.join(MODES)}")
+            raise UsageError(f"long is {self.long!r}; choose from {', '.join(MODES)}")
         found = Decision.of(manifest)
         if self.threshold is not None:
             if not found.has_threshold:
-                raise UsageError(f"--threshold {found.needs_threshold()}")
+                raise UsageError(f"a threshold {found.needs_threshold()}")
             found = replace(found, threshold=float(self.threshold))
         if self.unsure_band != OF_BUNDLE:
             band = self.unsure_band

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from batch import __version__
-from batch.bundle import Manifest
+from batch.bundle import Bundle, Manifest
 from batch.errors import InputError, MissingInputError
 from batch.fingerprint import Fingerprint
 from batch.output import check_ours
@@ -45,11 +45,13 @@ class RunManifest:
     run: dict
     version: str = __version__
 
-    def is_of(self, source: str, out: str, bundle: str, options: dict[str, str]) -> bool:
-        """True if labelling ``source`` into ``out`` would write what is there."""
-        now = (bundle, options, __version__)
+    def is_of(self, job, bundle: Bundle) -> bool:
+        """True if ``job`` would write what is there, and allows as many rejects."""
+        now = (bundle.digest, describe_options(job, bundle.manifest), __version__)
         is_asked_for = (self.bundle["digest"], self.options, self.version) == now
-        return is_asked_for and self.input.is_of(source) and self.output.is_of(out)
+        is_allowed = job.allowance.allows(self.counts["rejects"], self.counts["records"])
+        is_same = is_asked_for and is_allowed
+        return is_same and self.input.is_of(job.source) and self.output.is_of(job.out)
 
     def to_json(self) -> str:
         values = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
@@ -110,6 +112,7 @@ def describe_run(job, summary, table, files: tuple[Fingerprint, ...]) -> RunMani
             "started": course.started,
             "ended": utc_now(),
             "resumed": course.resumed,
+            "max_rejects": job.allowance.typed,
             "seconds": round(course.seconds, 3),
             "rows_per_second": round(done.rows / course.seconds, 1) if course.seconds else None,
             "device": course.device,
@@ -139,7 +142,6 @@ def describe_options(job, manifest: Manifest) -> dict[str, str]:
         "--no-header": str(not layout.has_header),
         "--overwrite-columns": str(layout.overwrite),
         "--max-record-bytes": str(layout.max_record_bytes),
-        "--max-rejects": job.allowance.typed,
         **job.rules.settings(manifest),
     }
 
@@ -173,7 +175,8 @@ def read_manifest(target: Path) -> RunManifest:
         for key in ("input", "output", "rejects"):
             if key != "rejects" or values[key] is not None:
                 values[key] = Fingerprint(**values[key])
-        int(values["counts"]["rejects"]), values["bundle"]["digest"], values["run"]["resumed"]
+        [int(values["counts"][key]) for key in ("records", "rejects")]
+        values["bundle"]["digest"], values["run"]["resumed"]
         return RunManifest(**values)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(f"{path}: is damaged, or is not a run manifest") from None

@@ -51,7 +51,7 @@ def check_verified(bundle: Bundle, precision: str) -> None:
     Raises:
         BundleError: it did not, or another file did.
     """
-    hint = "run spam-export verify, or give --allow-unverified"
+    hint = "run spam-export verify, or give --allow-unverified (allow_unverified=True)"
     name = bundle.manifest.variants[precision]
     if VERIFY not in bundle.manifest.files:
         raise BundleError(f"{bundle.folder}: was never verified; {hint}")

@@ -221,7 +221,7 @@ def open_source(name: str) -> Iterator[Source]:
             yield RemoteSource(name, file)
         return
     if os.path.isdir(name):
-        raise MissingInputError(f"{name} is a folder; to label its files, type --out-dir DIR")
+        raise MissingInputError(f"{name} is a folder; give the name of a file")
     try:
         file = open(name, "rb", buffering=0)  # noqa: SIM115
     except OSError as error:

@@ -111,7 +111,7 @@ def measure_model(folder: Path, opened: Bundle, rows: int, texts: list[str]) -> 
     """The bundle's own model: what ``estimate`` says, and what a run takes."""
     write_table(folder / "in.csv", rows, texts)
     load = partial(Classifier.load, opened.folder, "cpu")
-    expected = estimate(make_job(folder), opened, load).seconds
+    expected = estimate([make_job(folder)], opened, load).seconds
     start = time.perf_counter()
     classify_file(make_job(folder), opened, load)
     seconds = time.perf_counter() - start

@@ -223,6 +223,8 @@ def test_without_our_columns(label, audit):
     ("out", "message"),
     [
         ("none.csv", "cannot read none.csv: No such file or directory"),
+        ("none/out.csv", "cannot read none/out.csv: No such file or directory"),
+        (".", ". is a folder; give the name of a file"),
         ("in.csv", "{}/in.csv: has no run manifest, in.csv.run.json, beside it; spam-batch "
          "classify writes one with each output"),
     ],

@@ -57,7 +57,7 @@ def test_entries_are_of_all_files_but_the_manifest(bundle):
 def test_no_folder(tmp_path):
     for path in (tmp_path / "none", tmp_path / "file"):
         (tmp_path / "file").write_bytes(b"")
-        wanted = f"{path}: no such bundle; make one with: make train export"
+        wanted = f"{path}: no such bundle; copy one there, or make one with: make train export"
         assert refusal(open_bundle, path) == wanted
 
 

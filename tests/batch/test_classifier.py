@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from batch.classifier import Classifier
 from batch.decision import softmax
-from batch.errors import BundleError, InternalError
+from batch.errors import BundleError, InternalError, UsageError
 
 CLASSIFIERS = ("classifier", "fixed_length")
 TEXTS = (
@@ -95,6 +95,23 @@ def test_more_than_two_classes(make_bundle, stub_logits, tokenizer):
 
 def test_a_precision_that_is_not_there(bundle):
     assert refusal(bundle, precision="fp16") == f"{bundle}: no precision fp16; it has: fp32"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "tpu"}, "device is 'tpu'; choose from auto, cpu, cuda"),
+        ({"device": None}, "device is None; choose from auto, cpu, cuda"),
+        ({"device": "tpu", "precision": "fp32"}, "device is 'tpu'; choose from auto, cpu, cuda"),
+        ({"threads": 0}, "threads is 0; give a number from 1 on, or None"),
+        ({"threads": -2}, "threads is -2; give a number from 1 on, or None"),
+        ({"threads": "2"}, "threads is '2'; give a number from 1 on, or None"),
+    ],
+)
+def test_arguments_that_the_command_line_refuses_too(bundle, options, message):
+    with pytest.raises(UsageError) as error:
+        Classifier.load(bundle, **options)
+    assert str(error.value) == message
 
 
 @pytest.mark.parametrize("weights", [(1.0,), (-1.0, 1.0, 0.5)])

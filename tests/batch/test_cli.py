@@ -141,7 +141,7 @@ def test_what_goes_wrong(invoke, tmp_path, args, exit_code, message):
 
 def test_no_bundle(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    message = "models/spam: no such bundle; make one with: make train export"
+    message = "models/spam: no such bundle; copy one there, or make one with: make train export"
     for args in (["text", "hello"], ["classify", "-", "--out", "labeled.csv"]):
         result = CliRunner().invoke(main, args, input=TABLE)
         assert result.stderr == f"spam-batch: error: {message}\n"
@@ -152,7 +152,7 @@ def test_a_bundle_that_was_not_verified(make_bundle):
     folder = make_bundle(files={"verify.json": None})
     args = ["text", "hello", "--bundle", str(folder)]
     result = CliRunner().invoke(main, args)
-    hint = "run spam-export verify, or give --allow-unverified"
+    hint = "run spam-export verify, or give --allow-unverified (allow_unverified=True)"
     assert result.stderr == f"spam-batch: error: {folder}: was never verified; {hint}\n"
     assert result.exit_code == 78
     assert CliRunner().invoke(main, [*args, "--allow-unverified"]).exit_code == 0

@@ -18,7 +18,7 @@ from batch.inference import PROVIDERS, usable_cpus, wanted_device
 WHEEL = {"onnxruntime": "1.31.1"}
 NO_DRIVER = "no NVIDIA driver was found (libcuda.so.1)"
 NO_CUDA = (
-    f"--device cuda: onnxruntime {onnxruntime.__version__} here has no CUDA provider; "
+    f"device cuda: onnxruntime {onnxruntime.__version__} here has no CUDA provider; "
     "type: pip uninstall onnxruntime && pip install 'spam-batch[gpu]'"
 )
 needs_no_cuda = pytest.mark.skipif(
@@ -88,7 +88,7 @@ def test_a_probe_that_computes_something_else(examine, bundle, monkeypatch):
 def test_no_bundle(examine):
     result = examine("--device", "cpu")
     assert lines_of(result, "problem") == [
-        "problem  models/spam: no such bundle; make one with: make train export"
+        "problem  models/spam: no such bundle; copy one there, or make one with: make train export"
     ]
     assert lines_of(result, "ok       disk: ")
     assert result.stderr == "spam-batch: error: 1 problem; a run would not work\n"
@@ -109,7 +109,8 @@ def test_a_bundle_with_a_changed_byte(examine, bundle, tmp_path):
 def test_a_bundle_that_was_not_verified(examine, make_bundle):
     folder = make_bundle(files={"verify.json": None}, training={"data": {"is_partial": True}})
     result = examine("--bundle", folder, "--device", "cpu")
-    said = f"{folder}: was never verified; run spam-export verify, or give --allow-unverified"
+    hint = "run spam-export verify, or give --allow-unverified (allow_unverified=True)"
+    said = f"{folder}: was never verified; {hint}"
     assert lines_of(result, "warning", "problem") == [
         f"warning  {said}",
         f"warning  bundle {folder}: trained on an incomplete copy of its data",

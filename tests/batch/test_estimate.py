@@ -1,5 +1,6 @@
 """How long a file will take: what is said, and what it is made of."""
 
+import gzip
 import re
 
 import pytest
@@ -54,10 +55,42 @@ def test_repeated_texts(run):
 
 
 def test_a_compressed_file_is_counted(run):
-    import gzip
-
     done = run(gzip.compress(table(300)), "in.csv.gz")
     assert done.stdout.startswith("in.csv.gz: 300 records (300 read)")
+
+
+def test_a_folder_is_added_up(run, tmp_path, bundle, monkeypatch):
+    monkeypatch.setattr("batch.estimate.SAMPLE_RECORDS", 800)
+    (tmp_path / "in").mkdir()
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / "in" / name).write_bytes(table(10_000))
+    (tmp_path / "in" / "c.csv.gz").write_bytes(gzip.compress(table(1000)))
+    (tmp_path / "in" / "notes.txt").write_bytes(b"")
+    command = ["estimate", "in", "--bundle", str(bundle), "--threads", "1"]
+    done = CliRunner().invoke(main, command)
+    found = re.match(r"3 files: about ([\d,]+) records \(([\d,]+) read\)", done.stdout)
+    records, read = (int(value.replace(",", "")) for value in found.groups())
+    assert records == pytest.approx(21_000, rel=0.05)
+    assert 700 <= read <= 800
+    assert done.stderr == (
+        "in: 1 file left out (notes.txt), as the ending is none of .csv, .tsv, .jsonl, .ndjson, "
+        ".parquet, .pq; to label such a file, give its name\n"
+    )
+
+
+def test_of_many_files_each_is_looked_into(run, tmp_path, bundle, monkeypatch):
+    monkeypatch.setattr("batch.estimate.SAMPLE_RECORDS", 3)
+    for number in range(5):
+        (tmp_path / f"{number}.csv").write_bytes(table(40))
+    command = ["estimate", "*.csv", "--bundle", str(bundle), "--threads", "1"]
+    found = re.match(r"5 files: about (\d+) records", CliRunner().invoke(main, command).stdout)
+    assert int(found[1]) == pytest.approx(200, rel=0.1)
+
+
+def test_standard_input(bundle):
+    command = ["estimate", "-", "--bundle", str(bundle), "--threads", "1"]
+    done = CliRunner().invoke(main, command, table(3))
+    assert done.stdout.startswith("-: 3 records (3 read)")
 
 
 def test_nothing_to_measure(run):
@@ -82,6 +115,6 @@ def test_durations():
         "in.csv: about 10,000,000 records (10 read), 0 % of them texts that came before",
         "x: 278 rows a second, about 10 h 0 min in all, of which 1.0 s to load",
         "memory: 200 MB at most",
-        "2 records of those read are bad; classify ends at the first, or sets them aside with "
-        "--max-rejects",
+        "bad records among those read: 2; the first of a file ends its labelling, unless "
+        "--max-rejects sets them aside",
     ]

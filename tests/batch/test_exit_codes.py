@@ -132,7 +132,7 @@ def test_75_another_run_holds_the_lock(invoke, tmp_path):
 
 
 def test_78_a_bundle_that_cannot_be_used(invoke):
-    message = "none: no such bundle; make one with: make train export"
+    message = "none: no such bundle; copy one there, or make one with: make train export"
     assert said(invoke(bundle="none"), 78) == f"spam-batch: error: {message}\n"
 
 

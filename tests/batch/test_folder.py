@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from batch import folder
 from batch.cli import main
-from batch.errors import MissingInputError, OutputError, UsageError
+from batch.errors import MissingInputError, OutputError
 from batch.inputs import find_inputs, name_outputs
 from batch.lock import hold_lock
 from batch.summary import PARTIAL, level_of
@@ -66,9 +66,13 @@ def test_a_folder_then_the_same_folder_with_one_more(run, loads):
     write("in/.hidden.csv", "in/a.rejects.csv", "in/notes.txt")
     os.mkdir("in/d.csv")
     one = "1 record in, 1 row out: 1 ham, 0 spam"
+    left_out = (
+        "in: 1 file left out (notes.txt), as the ending is none of .csv, .tsv, .jsonl, .ndjson, "
+        ".parquet, .pq; to label such a file, give its name"
+    )
     assert run("in", "--out-dir", "out") == (
         0,
-        [f"in/a.csv: {one}", f"in/b.csv: {one}", f"in/c.csv.gz: {one}",
+        [left_out, f"in/a.csv: {one}", f"in/b.csv: {one}", f"in/c.csv.gz: {one}",
          "weights: none, the graph is a sum", "3 files: 3 labelled, 0 skipped, 0 failed"],
     )  # fmt: skip
     assert loads == ["loaded"]
@@ -80,11 +84,25 @@ def test_a_folder_then_the_same_folder_with_one_more(run, loads):
     write("in/b.jsonl", data=b'{"text":"a, b"}\n')
     assert run("in", "--out-dir", "out") == (
         0,
-        ["in/a.csv: was labelled already", "in/b.csv: was labelled already",
+        [left_out, "in/a.csv: was labelled already", "in/b.csv: was labelled already",
          "in/b.jsonl: 1 record in, 1 row out: 0 ham, 1 spam", "in/c.csv.gz: was labelled already",
          "weights: none, the graph is a sum", "4 files: 1 labelled, 3 skipped, 0 failed"],
     )  # fmt: skip
     assert len(loads) == 2
+
+
+def test_what_is_left_out_of_a_folder_is_labelled_by_its_name(run):
+    write("in/a.csv", "in/a.txt", "in/b.dat.gz", "in/a.csv.run.json")
+    said = run("in", "--out-dir", "out")[1]
+    assert said[0] == (
+        "in: 2 files left out (a.txt, ...), as the ending is none of .csv, .tsv, .jsonl, .ndjson, "
+        ".parquet, .pq; to label such a file, give its name"
+    )
+    os.unlink("in/b.dat.gz")
+    assert run("in", "in/a.txt", "--out-dir", "out")[1] == [
+        "in/a.csv: was labelled already", "in/a.txt: 1 record in, 1 row out: 1 ham, 0 spam",
+        "weights: none, the graph is a sum", "2 files: 1 labelled, 1 skipped, 0 failed",
+    ]  # fmt: skip
 
 
 def test_nothing_to_do_loads_no_model(run, loads):
@@ -128,12 +146,35 @@ def test_the_same_bytes_at_another_time_are_the_same(run):
 
 @pytest.mark.parametrize(
     "args",
-    [("--columns", "label"), ("--text-column", "id"), ("--max-rejects", "1"), ("--escape", "\\")],
+    [("--columns", "label"), ("--text-column", "id"), ("--escape", "\\")],
 )
 def test_other_options_label_again(run, args):
     write("in/a.csv")
     run("in", "--out-dir", "out")
     assert run("in", "--out-dir", "out", *args)[1][-1] == "1 file: 1 labelled, 0 skipped, 0 failed"
+
+
+def test_another_allowance_labels_again_only_what_it_does_not_allow(run, loads):
+    write("in/a.csv")
+    write("in/b.csv", data=TABLE + b"2\n")
+    assert run("in", "--out-dir", "out", "--max-rejects", 1)[0] == 3
+    rows = read("out/b.csv")
+    skipped = [
+        "in/a.csv: was labelled already", "in/b.csv: was labelled already, with 1 rejected",
+        "2 files: 0 labelled, 2 skipped, 0 failed",
+    ]  # fmt: skip
+    for allowance in (2, "50%"):
+        assert run("in", "--out-dir", "out", "--max-rejects", allowance) == (3, skipped)
+    assert run("in", "--out-dir", "out") == (
+        65,
+        ["in/a.csv: was labelled already",
+         "error: in/b.csv: line 3, byte offset 27: has 1 field, expected 2; to set bad records "
+         "aside, type --max-rejects 10, or 1%",
+         "2 files: 0 labelled, 1 skipped, 1 failed"],
+    )  # fmt: skip
+    assert len(loads) == 2
+    assert read("out/b.csv") == rows
+    assert run("in", "--out-dir", "out", "--max-rejects", 1) == (3, skipped)
 
 
 def test_another_bundle_labels_again(run, make_bundle):
@@ -283,7 +324,7 @@ def test_the_worst_status_of_several():
         ),
         (
             ("-", "--out-dir", "out"), 2,
-            "spam-batch: error: --out-dir: standard input has no name; give --out instead",
+            "Error: --out-dir: standard input has no name; give --out instead",
         ),
         (
             ("in", "--out-dir", "none/out"), 73,
@@ -333,7 +374,6 @@ def test_patterns_and_names_stand_for_each_file_once(tmp_path, monkeypatch):
     assert name_outputs(["in/b.tsv", "x"], "in") == ["in/b.tsv", "in/x"]
     assert name_outputs(["x"], "new") == ["new/x"] and os.path.isdir("new")
     for action, kind in (
-        (lambda: find_inputs(["-"]), UsageError),
         (lambda: find_inputs(["*.none"]), MissingInputError),
         (lambda: name_outputs([], "none/out"), OutputError),
         (lambda: name_outputs([], "in/a.csv"), OutputError),

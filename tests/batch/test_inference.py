@@ -47,7 +47,7 @@ def test_cuda_asked_for_where_it_is_not(make_graph):
     with pytest.raises(BundleError) as error:
         InferenceSession(make_graph(), "cuda")
     assert str(error.value) == (
-        f"--device cuda: onnxruntime {ort.__version__} here has no CUDA provider; "
+        f"device cuda: onnxruntime {ort.__version__} here has no CUDA provider; "
         "type: pip uninstall onnxruntime && pip install 'spam-batch[gpu]'"
     )
 

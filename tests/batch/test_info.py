@@ -85,7 +85,7 @@ def test_all_that_is_known(invoke, full):
         "files, whose SHA-256 are as listed",
         *files,
         f"WARNING: {full}: int8 was not verified; run spam-export verify, or give "
-        "--allow-unverified",
+        "--allow-unverified (allow_unverified=True)",
         "WARNING: trained on an incomplete copy of its data (Made up: 4,862 lines)",
     ]
 
@@ -124,14 +124,14 @@ def test_other_labels(invoke, make_bundle, manifest, line):
 def test_never_verified(invoke, make_bundle):
     folder = make_bundle(files={"verify.json": None})
     result = invoke(main, "info", folder)
-    hint = "run spam-export verify, or give --allow-unverified"
+    hint = "run spam-export verify, or give --allow-unverified (allow_unverified=True)"
     assert result.stdout.splitlines()[-1] == f"WARNING: {folder}: was never verified; {hint}"
 
 
 def test_what_goes_wrong(invoke, bundle, make_bundle, tmp_path):
     missing = tmp_path / "none"
     result = invoke(main, "info", missing)
-    hint = "make one with: make train export"
+    hint = "copy one there, or make one with: make train export"
     assert result.stderr == f"spam-batch: error: {missing}: no such bundle; {hint}\n"
     assert (result.exit_code, result.stdout) == (78, "")
 

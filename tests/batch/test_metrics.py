@@ -76,6 +76,7 @@ def test_after_a_success(run, tmp_path):
     assert sum(labels) == 2
     end = found["spam_batch_run_timestamp_seconds"]
     assert found["spam_batch_last_success_timestamp_seconds"] == end > 1.7e9
+    assert count_files(found) == (0, 0)
     assert found["spam_batch_run_seconds"] >= 0 and found["spam_batch_run_rows_per_second"] > 0
     umask = os.umask(0)
     os.umask(umask)
@@ -118,7 +119,19 @@ def test_many_files_are_added_up(run, bundle, tmp_path):
     assert parse("m.prom")["spam_batch_run_records"] == 4
     assert parse("m.prom")["spam_batch_run_files"] == 2
     assert CliRunner().invoke(main, command).exit_code == 3
-    assert "spam_batch_run_records" not in parse("m.prom")  # all were labelled already
+    found = parse("m.prom")
+    assert "spam_batch_run_records" not in found  # all were labelled already
+    assert (count_files(found), found["spam_batch_run_success"]) == ((2, 0), 1)
+    (tmp_path / "b.csv").write_bytes(b"text\na\nb\n")
+    assert CliRunner().invoke(main, [*command, "c.csv"]).exit_code == 66
+    found = parse("m.prom")
+    assert found["spam_batch_run_files"] == 1
+    assert (count_files(found), found["spam_batch_run_success"]) == ((1, 1), 0)
+
+
+def count_files(found: dict[str, float]) -> tuple[float, float]:
+    """Those that were labelled before, and that failed."""
+    return found["spam_batch_run_files_skipped"], found["spam_batch_run_files_failed"]
 
 
 def test_another_file_is_not_replaced(run):

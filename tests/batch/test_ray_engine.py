@@ -194,6 +194,8 @@ def test_rejects(run, workers, part_bytes):
     assert json.loads(read("out/_manifest.json"))["rejects"] == 1
     code, said = run(*args)
     assert (code, f"out/{name}.csv: was labelled already, with 1 rejected" in said) == (3, True)
+    assert run("--max-rejects", 2, *args[2:])[1] == said  # none is labelled again
+    assert run(*args[2:])[0] == 65
 
 
 def test_a_second_driver(run, workers, tmp_path):

@@ -93,24 +93,24 @@ def test_what_is_no_band(typed):
     )
 
 
-AROUND = "give a band that holds it, another threshold, or --unsure-band none"
-BOTH = "LOW must be below HIGH, and both from 0 to 1; type for example: --unsure-band 0.35,0.65"
+AROUND = "give a band that holds it, another threshold, or none for the band"
+BOTH = "the first must be below the second, and both from 0 to 1; give for example 0.35,0.65"
 NEEDS = "needs two labels, one of them the positive one; there"
 
 
 @pytest.mark.parametrize(
     ("rules", "manifest", "message"),
     [
-        ({"threshold": 1.5}, {}, "--threshold 1.5 is no probability; give one from 0 to 1"),
-        ({"threshold": -1}, {}, "--threshold -1.0 is no probability; give one from 0 to 1"),
+        ({"threshold": 1.5}, {}, "threshold 1.5 is no probability; give one from 0 to 1"),
+        ({"threshold": -1}, {}, "threshold -1.0 is no probability; give one from 0 to 1"),
         (
             {"threshold": float("nan")}, {},
-            "--threshold nan is no probability; give one from 0 to 1",
+            "threshold nan is no probability; give one from 0 to 1",
         ),
-        ({"unsure_band": (0.6, 0.4)}, {}, f"--unsure-band 0.6,0.4: {BOTH}"),
-        ({"unsure_band": (0.5, 0.5)}, {}, f"--unsure-band 0.5,0.5: {BOTH}"),
-        ({"unsure_band": (0.5, 1.1)}, {}, f"--unsure-band 0.5,1.1: {BOTH}"),
-        ({"unsure_band": (0.5, float("nan"))}, {}, f"--unsure-band 0.5,nan: {BOTH}"),
+        ({"unsure_band": (0.6, 0.4)}, {}, f"unsure band 0.6,0.4: {BOTH}"),
+        ({"unsure_band": (0.5, 0.5)}, {}, f"unsure band 0.5,0.5: {BOTH}"),
+        ({"unsure_band": (0.5, 1.1)}, {}, f"unsure band 0.5,1.1: {BOTH}"),
+        ({"unsure_band": (0.5, float("nan"))}, {}, f"unsure band 0.5,nan: {BOTH}"),
         (
             {"unsure_band": (0.6, 0.9)}, {},
             f"the threshold 0.5 is not within the unsure band 0.6,0.9; {AROUND}",
@@ -121,26 +121,26 @@ NEEDS = "needs two labels, one of them the positive one; there"
         ),
         (
             {"threshold": 0.8}, {"labels": ["a", "b", "spam"]},
-            f"--threshold {NEEDS} are 3 labels; leave it out",
+            f"a threshold {NEEDS} are 3 labels; leave it out",
         ),
         (
             {"threshold": 0.8}, {"positive_label": None},
-            f"--threshold {NEEDS} is no positive label; leave it out",
+            f"a threshold {NEEDS} is no positive label; leave it out",
         ),
         (
             {"unsure_band": (0.4, 0.6)}, {"labels": ["a", "b", "spam"]},
-            f"--unsure-band {NEEDS} are 3 labels; leave it out",
+            f"an unsure band {NEEDS} are 3 labels; leave it out",
         ),
         (
             {"unsure_band": (0.4, 0.6)}, {"positive_label": None},
-            f"--unsure-band {NEEDS} is no positive label; leave it out",
+            f"an unsure band {NEEDS} is no positive label; leave it out",
         ),
         (
             {"unsure_band": (0.4, 0.6)}, {"labels": ["unsure", "spam"]},
-            "--unsure-band: one of the labels is called 'unsure', and its rows could not be told "
+            "unsure band: one of the labels is called 'unsure', and its rows could not be told "
             "from those within the band; leave it out",
         ),
-        ({"long": "middle"}, {}, "--long: there is no 'middle'; choose from head, tail, windows"),
+        ({"long": "middle"}, {}, "long is 'middle'; choose from head, tail, windows"),
         (
             {"unsure_band": 0.5}, {},
             "unsure_band is 0.5; give two probabilities, None, or 'bundle'",
@@ -259,7 +259,7 @@ def test_estimate_knows_what_windows_cost(run, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("--threshold", "2"), "--threshold 2.0 is no probability; give one from 0 to 1"),
+        (("--threshold", "2"), "threshold 2.0 is no probability; give one from 0 to 1"),
         (
             ("--threshold", "0.9", "--unsure-band", "0.1,0.2"),
             f"the threshold 0.9 is not within the unsure band 0.1,0.2; {AROUND}",

@@ -19,7 +19,7 @@ def refusal(folder: Path, **options) -> str:
     return str(error.value)
 
 
-HINT = "run spam-export verify, or give --allow-unverified"
+HINT = "run spam-export verify, or give --allow-unverified (allow_unverified=True)"
 
 
 @pytest.mark.parametrize(

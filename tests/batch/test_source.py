@@ -51,7 +51,7 @@ def test_what_has_changed(path, change, clause):
 def test_what_is_no_input(tmp_path, monkeypatch):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for name, message in (
-        (tmp_path, f"{tmp_path} is a folder; to label its files, type --out-dir DIR"),
+        (tmp_path, f"{tmp_path} is a folder; give the name of a file"),
         (tmp_path / "none", f"cannot read {tmp_path / 'none'}: No such file or directory"),
         (
             tmp_path / "loop",

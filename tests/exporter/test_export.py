@@ -123,7 +123,7 @@ class TestRefusals:
 
     def test_no_such_device(self, exported, tmp_path: Path, monkeypatch) -> None:
         monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [])
-        with pytest.raises(BundleError, match=r"^--device cuda: onnxruntime .* has no CUDA"):
+        with pytest.raises(BundleError, match=r"^device cuda: onnxruntime .* has no CUDA"):
             export(exported[0], tmp_path / "bundle", "cuda", progress=False)
         assert list(tmp_path.iterdir()) == []
 

@@ -32,13 +32,13 @@ def edit(folder: Path, **changes) -> Path:
 @pytest.mark.quick
 def test_F75_no_bundle(case):
     case.bundle = case.folder / "none"
-    message = f"{case.bundle}: no such bundle; make one with: make train export"
+    message = f"{case.bundle}: no such bundle; copy one there, or make one with: make train export"
     check_refused(case, case.run(), message)
 
 
 def test_F75_a_file_for_a_bundle(case):
     case.bundle = case.folder / "in.csv"
-    message = f"{case.bundle}: no such bundle; make one with: make train export"
+    message = f"{case.bundle}: no such bundle; copy one there, or make one with: make train export"
     check_refused(case, case.run(), message)
 
 

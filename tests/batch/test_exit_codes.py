@@ -1,5 +1,6 @@
 """Each exit status of ``spam-batch classify``, with all that is said on standard error."""
 
+import json
 import os
 import signal
 
@@ -179,3 +180,56 @@ def wanted_bytes(invoke, tmp_path) -> bytes:
     found = (tmp_path / "out.csv").read_bytes()
     (tmp_path / "out.csv").write_bytes(OLD)
     return found
+
+
+@pytest.fixture
+def log_of_folder(stub, stub_bundle, tmp_path, monkeypatch):
+    """Labels ``in`` into ``out``; returns the status and the lines of a JSON log, times apart."""
+    monkeypatch.setattr(Classifier, "load", stub.StubClassifier.load)
+    monkeypatch.chdir(tmp_path)
+    os.mkdir("in")
+
+    def run(*args, bundle=stub_bundle):
+        command = ["classify", "in", "--out-dir", "out", "--bundle", str(bundle), *args]
+        result = CliRunner().invoke(main, [*command, "--log-format", "json"])
+        lines = [json.loads(line) for line in result.stderr.splitlines()]
+        assert all(line.pop("time") for line in lines)
+        return result.exit_code, lines
+
+    return run
+
+
+def test_the_last_line_of_a_folders_json_log_has_the_status_unless_it_is_0(log_of_folder):
+    with open("in/a.csv", "wb") as file:
+        file.write(TABLE)
+    assert log_of_folder()[1][-1] == {
+        "level": "info", "message": "1 file: 1 labelled, 0 skipped, 0 failed"
+    }  # fmt: skip
+    with open("in/b.csv", "wb") as file:
+        file.write(TABLE + b"3\n")
+    status, (*_, failed, _weights, last) = log_of_folder("--force")
+    message = "in/b.csv: line 4, byte offset 31: has 1 field, expected 2; to set bad records aside"
+    assert failed == {
+        "level": "error", "message": f"error: {message}, type --max-rejects 10, or 1%"
+    }  # fmt: skip
+    assert (status, last) == (
+        65,
+        {"level": "info", "message": "2 files: 1 labelled, 0 skipped, 1 failed", "exit": 65},
+    )
+    status, lines = log_of_folder("--max-rejects", "1")
+    assert (status, lines[-1]) == (
+        3, {"level": "info", "message": "2 files: 2 labelled, 0 skipped, 0 failed", "exit": 3}
+    )  # fmt: skip
+    message = "none: no such bundle; make one with: make train export"
+    assert log_of_folder(bundle="none") == (
+        78, [{"level": "error", "message": message, "exit": 78}]
+    )  # fmt: skip
+
+
+def test_a_quiet_folder_says_its_errors_and_no_summary(log_of_folder):
+    with open("in/a.csv", "wb") as file:
+        file.write(TABLE + b"3\n")
+    message = "in/a.csv: line 4, byte offset 31: has 1 field, expected 2; to set bad records aside"
+    assert log_of_folder("--quiet") == (
+        65, [{"level": "error", "message": f"error: {message}, type --max-rejects 10, or 1%"}]
+    )  # fmt: skip

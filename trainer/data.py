@@ -62,8 +62,6 @@ def read_labelled(path: Path, columns: Columns = Columns()) -> pd.DataFrame:
         if label == text:
             raise InputError(f"{path}: the column {header[label]!r} cannot be both label and text")
     frame = _read_fields(path, delimiter, header=0 if has_header else None)
-    if not has_header and frame.shape[1] != 2:
-        raise InputError(f"{path}: {frame.shape[1]} fields where label and text are expected")
     if frame.empty:
         raise InputError(f"{path}: there is no record after the header")
     first = frame.iloc[:, 0]

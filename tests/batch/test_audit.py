@@ -178,7 +178,11 @@ def test_a_changed_score(label, audit):
     ("old", "new", "problem"),
     [
         (b"0.017986", b"often", "a row is not as we write; read before it: 0 rows"),
-        (b'\n2,"a, b"', b'\n2,x,y,"a, b"', "line 3 has 6 fields, expected 4; read before it: 1 rows"),
+        (
+            b'\n2,"a, b"',
+            b'\n2,x,y,"a, b"',
+            "line 3 has 6 fields, expected 4; read before it: 1 rows",
+        ),
     ],
 )
 def test_rows_that_cannot_be_read(label, audit, old, new, problem):

@@ -169,6 +169,10 @@ class TestRefusals:
                 "{path}: Error tokenizing data. C error: Expected 2 fields in line 3, saw 3",
             ),
             (
+                b"ham\ta\nspam\tb\tc\n",
+                "{path}: Error tokenizing data. C error: Expected 2 fields in line 2, saw 3",
+            ),
+            (
                 b'label,text\nham,"a\nspam,b\n',
                 "{path}: Error tokenizing data. C error: EOF inside string starting at row 1",
             ),

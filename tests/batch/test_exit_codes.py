@@ -1,8 +1,10 @@
 """Each exit status of ``spam-batch classify``, with all that is said on standard error."""
 
 import json
+import logging
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -111,6 +113,23 @@ def test_70_a_fault_of_ours(invoke, stub, monkeypatch):
     )
 
 
+def test_70_a_row_without_a_label(invoke, stub, monkeypatch):
+    """What is written is counted against what was read, whatever became of it in between."""
+    real = stub.StubClassifier.classify
+
+    def lose_one(self, texts):
+        found = real(self, texts)
+        return replace(found, labels=found.labels[:-1])
+
+    monkeypatch.setattr(stub.StubClassifier, "classify", lose_one)
+    message = "2 records were read, but 1 rows and 0 rejects were written"
+    result = invoke("--columns", "score")
+    assert (result.exit_code, result.stdout) == (70, "")
+    assert result.stderr.splitlines()[-1] == f"spam-batch: error: {message}"
+    with open("out.csv", "rb") as file:
+        assert file.read() == OLD
+
+
 def test_73_an_output_that_cannot_be(invoke):
     message = ". is a folder; give the name of a file"
     assert said(invoke("--out", "."), 73) == f"spam-batch: error: {message}\n"
@@ -188,6 +207,9 @@ def log_of_folder(stub, stub_bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(Classifier, "load", stub.StubClassifier.load)
     monkeypatch.chdir(tmp_path)
     os.mkdir("in")
+    logger = logging.getLogger("batch")
+    for name in ("handlers", "level", "propagate"):  # later tests have a log of text
+        monkeypatch.setattr(logger, name, getattr(logger, name))
 
     def run(*args, bundle=stub_bundle):
         command = ["classify", "in", "--out-dir", "out", "--bundle", str(bundle), *args]

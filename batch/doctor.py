@@ -56,13 +56,21 @@ def examine(bundle: str, device: str) -> Iterator[Finding]:
     yield from _check_wheels()
     if device != "cpu":
         yield from _check_gpu(device)
+    try:
+        yield from _try_run(bundle, device)
+    except ImportError as error:  # what to type was said of the package
+        yield Finding(PROBLEM, f"the rest cannot be tried: {error.name} cannot be imported")
+    yield _check_disk(Path.cwd())
+
+
+def _try_run(bundle: str, device: str) -> Iterator[Finding]:
+    """What needs the packages: onnxruntime on each device, and the bundle on the best."""
     has_device = True
     for finding in _check_providers(device):
         has_device = has_device and finding.state != PROBLEM
         yield finding
     yield _check_threads()
     yield from _check_bundle(bundle, device if has_device else "cpu")
-    yield _check_disk(Path.cwd())
 
 
 def _check_packages() -> Iterator[Finding]:
@@ -158,11 +166,11 @@ def _check_threads() -> Finding:
 
 def _check_bundle(folder: str, device: str) -> Iterator[Finding]:
     """Hashes, verification, golden messages, speed: the first that fails ends it."""
-    try:
-        from batch.bundle import open_bundle
-        from batch.classifier import Classifier, resolve_precision
-        from batch.selftest import check_verified
+    from batch.bundle import open_bundle
+    from batch.classifier import Classifier, resolve_precision
+    from batch.selftest import check_verified
 
+    try:
         bundle = open_bundle(folder)
         yield from _check_files(bundle, resolve_precision(bundle, device, "auto"))
         for precision in bundle.manifest.variants:
@@ -180,8 +188,6 @@ def _check_bundle(folder: str, device: str) -> Iterator[Finding]:
         yield Finding(OK, _measure(classifier))
     except SpamBatchError as error:
         yield Finding(PROBLEM, str(error))
-    except ImportError as error:
-        yield Finding(PROBLEM, f"the bundle cannot be tried: {error.name} cannot be imported")
 
 
 def _check_files(bundle, precision: str) -> Iterator[Finding]:

@@ -62,8 +62,6 @@ def read_labelled(path: Path, columns: Columns = Columns()) -> pd.DataFrame:
         if label == text:
             raise InputError(f"{path}: the column {header[label]!r} cannot be both label and text")
     frame = _read_fields(path, delimiter, header=0 if has_header else None)
-    if not has_header and frame.shape[1] != 2:
-        raise InputError(f"{path}: {frame.shape[1]} fields where label and text are expected")
     if frame.empty:
         raise InputError(f"{path}: there is no record after the header")
     first = frame.iloc[:, 0]
@@ -191,8 +189,21 @@ def write_split(folder: Path, parts: dict[str, pd.DataFrame]) -> None:
 
 
 def read_split(folder: Path, name: str) -> pd.DataFrame:
-    """Read back one of the three files of :func:`write_split`."""
-    return pd.read_csv(folder / f"{name}.csv", dtype=str, keep_default_na=False, encoding="utf-8")
+    """Read back one of the three files of :func:`write_split`.
+
+    Raises:
+        MissingInputError: there is none. InputError: it is not as it was written.
+    """
+    path = folder / f"{name}.csv"
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except OSError as error:
+        raise MissingInputError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:  # pandas' ParserError is one
+        raise InputError(f"{path}: {str(error).strip()}") from None
+    if not {"label", "text"} <= set(frame.columns):
+        raise InputError(f"{path}: it has not the columns label and text")
+    return frame
 
 
 def default_positive_label(labels: list[str]) -> str | None:

@@ -101,10 +101,9 @@ def read_decision(run: Path) -> tuple[float, float]:
 def _read_training_set(run: Path) -> pd.DataFrame:
     try:
         return read_split(run, "train")
-    except OSError as error:
+    except MissingInputError as error:
         raise MissingInputError(
-            f"cannot read {run / 'train.csv'}: {error.strerror}; without it nobody knows which "
-            "messages the model has seen"
+            f"{error}; without it nobody knows which messages the model has seen"
         ) from None
 
 

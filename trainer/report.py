@@ -114,12 +114,7 @@ def _read_predictions(run: Path) -> pd.DataFrame | None:
 def _read_set(run: Path, name: str, path: Path) -> pd.DataFrame:
     if name not in SPLITS:
         raise InputError(f"{path}: the set {name!r} is none of {', '.join(SPLITS)}")
-    try:
-        return read_split(run, name)
-    except OSError as error:
-        raise MissingInputError(f"cannot read {run / name}.csv: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"{run / name}.csv: {error}") from None
+    return read_split(run, name)
 
 
 def render(run: Run) -> str:

@@ -14,7 +14,15 @@ import pytest
 from hypothesis import settings
 from onnx import TensorProto, checker, helper, numpy_helper
 
-from batch.bundle import GOLDEN, MANIFEST, TOKENIZER, VERIFY, Manifest, file_entries
+from batch.bundle import (
+    EXTERNAL_SUFFIX,
+    GOLDEN,
+    MANIFEST,
+    TOKENIZER,
+    VERIFY,
+    Manifest,
+    file_entries,
+)
 from batch.classifier import Classifier
 from batch.tokenizer import PAD_ID, Tokenizer
 
@@ -116,8 +124,11 @@ def make_bundle(bpe_file: Path, tokenizer: Tokenizer, tmp_path_factory) -> Calla
             if data is not None:
                 (folder / name).write_bytes(data)
         if VERIFY not in contents:
-            model = file_entries(folder)["model.onnx"]
-            report = {"variants": {"fp32": {"passed": True, "sha256": model.sha256}}}
+            entries, model = file_entries(folder), "model.onnx"
+            verified = {"passed": True, "sha256": entries[model].sha256}
+            if tensors := entries.get(model + EXTERNAL_SUFFIX):
+                verified["external_sha256"] = tensors.sha256
+            report = {"variants": {"fp32": verified}}
             (folder / VERIFY).write_text(json.dumps(report), encoding="utf-8")
         values = {
             "labels": labels,

@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import os
 import shutil
+import threading
 
 import pytest
 from click.testing import CliRunner
@@ -170,6 +172,64 @@ def test_a_changed_score(label, audit):
     change("out.csv", b"0.017986", b"0.517986")
     forge()
     assert sorted(audit()[1]) == ["sample", "scores"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        (b"0.017986", b"often", "a row is not as we write; read before it: 0 rows"),
+        (
+            b'\n2,"a, b"',
+            b'\n2,x,y,"a, b"',
+            "line 3 has 6 fields, expected 4; read before it: 1 rows",
+        ),
+    ],
+)
+def test_rows_that_cannot_be_read(label, audit, old, new, problem):
+    label()
+    change("out.csv", old, new)
+    forge()
+    unread = ("unchecked", "the rows cannot be read to the end")
+    code, said = audit("out.csv", "--sample", 0)
+    del said["sample"]
+    assert (code, said) == (
+        65, {"rows": ("failed", problem), "labels": unread, "scores": unread, "records": unread}
+    )  # fmt: skip
+
+
+def test_a_row_of_no_record(label, audit):
+    label()
+    with open("out.csv", "r+b") as file:
+        lines = file.readlines()
+        file.write(lines[-1])
+    forge()
+    code, said = audit()
+    assert (code, said["rows"]) == (65, ("failed", "5; the run wrote 4"))
+    assert said["records"] == ("failed", "line 6 has no record in the input")
+
+
+def test_bad_records_that_were_not_rejected(label, audit):
+    label()
+    with open("out.csv.run.json", encoding="utf-8") as file:
+        values = json.load(file)
+    values["counts"]["rejects"] = 7
+    with open("out.csv.run.json", "w", encoding="utf-8") as file:
+        json.dump(values, file, indent=1)
+    said = ("failed", "1 records of the input are bad, 7 were rejected")
+    assert audit() == (65, {"records": said})
+
+
+def test_an_input_that_came_through_a_pipe(label, audit, invoke, bundle, tmp_path):
+    os.mkfifo("fifo")
+    writer = threading.Thread(target=(tmp_path / "fifo").write_bytes, args=(TABLE,))
+    writer.start()
+    args = ("--out", "out.csv", "--bundle", bundle, "--device", "cpu", "--max-rejects", 1)
+    assert invoke("classify", "fifo", *args).exit_code == 3
+    writer.join()
+    assert audit() == (
+        0, {"input": ("unchecked", "it came through a pipe"),
+            "records": ("unchecked", "the run's input is not there, or not as it was")},
+    )  # fmt: skip
 
 
 def test_a_swapped_bundle(label, audit, make_bundle, tmp_path):

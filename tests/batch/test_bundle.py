@@ -6,11 +6,13 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
 from batch.bundle import GOLDEN, MANIFEST, TOKENIZER, VERIFY, FileEntry, file_entries, open_bundle
 from batch.classifier import Classifier
+from batch.cli import main
 from batch.errors import BundleError
 
 FILES = ("model.onnx", TOKENIZER, GOLDEN, VERIFY)
@@ -263,6 +265,47 @@ def test_a_model_with_data_elsewhere_is_refused(make_bundle, make_graph, locatio
     folder = make_bundle(files={"model.onnx": model.SerializeToString()})
     wanted = f"{folder / 'model.onnx'}: has data in another file, which is not allowed"
     assert refusal(Classifier.load, folder, "cpu", 1) == wanted
+
+
+TENSORS = "model.onnx.data"
+
+
+@pytest.fixture
+def large(make_bundle, make_graph) -> Path:
+    """A bundle as of a model above 2 GB, whose tensors lie in a file of their own."""
+    model = onnx.load_from_string(make_graph())
+    (tensor,) = (tensor for tensor in model.graph.initializer if tensor.name == "weights")
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=TENSORS)
+    weights = np.array([-1, 1], np.float32).tobytes()
+    return make_bundle(files={"model.onnx": model.SerializeToString(), TENSORS: weights})
+
+
+def test_a_model_with_tensors_in_a_file_beside_it(large):
+    classifier = Classifier.load(large, "cpu", 1)
+    assert classifier.classify(["Do you have time"]).labels == ["ham"]
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (None, "is missing"),
+        (b"short", "has 5 bytes, bundle.json says 8"),
+        (b"as long!", "SHA-256 is {found}, bundle.json says {said}"),
+    ],
+)
+def test_tensors_that_are_not_the_bundles(large, invoke, tmp_path, data, problem):
+    (tmp_path / "in.csv").write_bytes(b"text\na\n")
+    said = hashlib.sha256((large / TENSORS).read_bytes()).hexdigest()
+    (large / TENSORS).unlink() if data is None else (large / TENSORS).write_bytes(data)
+    found = hashlib.sha256(data or b"").hexdigest()
+    out = tmp_path / "out.csv"
+    result = invoke(main, "classify", tmp_path / "in.csv", "--out", out, "--bundle", large)
+    message = f"{large / TENSORS}: {problem.format(found=found, said=said)}"
+    assert (result.exit_code, result.stdout) == (78, "")
+    assert result.stderr == f"spam-batch: error: {message}\n"
+    assert os.listdir(tmp_path) == ["in.csv"]
 
 
 def test_a_model_that_is_no_model(make_bundle):

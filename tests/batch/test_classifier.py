@@ -68,6 +68,12 @@ def test_no_text(classifier):
     assert found.probabilities.shape == (0, 2)
 
 
+def test_one_string_is_no_list_of_messages(classifier):
+    with pytest.raises(TypeError) as error:
+        classifier.classify("abc")
+    assert str(error.value) == "texts is one string, expected a list of them"
+
+
 @pytest.mark.parametrize("threshold", [0.0, 0.2, 0.5, 0.9, 1.0])
 def test_the_threshold_is_where_the_positive_label_begins(make_bundle, threshold):
     classifier = Classifier.load(make_bundle(threshold=threshold), "cpu", 1)

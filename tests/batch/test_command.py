@@ -75,6 +75,16 @@ def test_every_error_of_ours_has_its_status(run_raising):
         assert (result.exit_code, result.stdout) == (exit_code, "")
 
 
+def test_sources_that_were_tried_are_left_out(run_raising):
+    """Each was logged when it failed."""
+    said = "weights: no source works\n  a: refused\n  b: gone\ntype: spam-train fetch"
+    result = run_raising(UnavailableError(said))
+    assert result.exit_code == 69
+    assert result.stderr == (
+        "spam-batch: error: weights: no source works; type: spam-train fetch\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("error", "message", "exit_code"),
     [

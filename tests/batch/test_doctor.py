@@ -1,6 +1,8 @@
 """``spam-batch doctor``: one line a finding, what to type, and an exit status that is true."""
 
+import hashlib
 import shutil
+import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -34,6 +36,18 @@ def examine(invoke, monkeypatch, tmp_path):
     monkeypatch.setattr(cuda, "installed_wheels", lambda: WHEEL)
     monkeypatch.setattr(cuda, "describe_driver", lambda: (0, NO_DRIVER))
     return lambda *args: invoke(main, "doctor", *args)
+
+
+@pytest.fixture
+def run_cli_without(root):
+    """Runs ``spam-batch`` in a process where the package ``name`` cannot be imported."""
+    script = "import sys; sys.modules[sys.argv.pop(1)] = None; import batch.cli as c; c.main()"
+
+    def run(name: str, *args: object) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-c", script, name, *map(str, args)]
+        return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+
+    return run
 
 
 def lines_of(result, *starts: str) -> list[str]:
@@ -106,6 +120,29 @@ def test_a_bundle_with_a_changed_byte(examine, bundle, tmp_path):
     assert result.exit_code == 78
 
 
+def test_a_changed_variant_that_a_run_would_not_take(examine, make_bundle, make_graph):
+    folder = make_bundle(
+        files={"model.int8.onnx": make_graph()},
+        variants={"fp32": "model.onnx", "int8": "model.int8.onnx"},
+    )
+    path = folder / "model.int8.onnx"
+    said = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.write_bytes(path.read_bytes()[::-1])
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    wanted = [
+        f"{path}: SHA-256 is {found}, bundle.json says {said}; a run in fp32 does not read it",
+        f"{folder}: int8 was not verified; run spam-export verify, or give --allow-unverified",
+    ]
+    result = examine("--bundle", folder, "--device", "cpu")
+    assert lines_of(result, "warning", "problem") == [f"warning  {line}" for line in wanted]
+    assert (result.exit_code, result.stderr) == (0, "")
+    path.unlink()
+    wanted[0] = f"{path}: is missing; a run in fp32 does not read it"
+    result = examine("--bundle", folder, "--device", "cpu")
+    assert lines_of(result, "warning", "problem") == [f"warning  {line}" for line in wanted]
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
 def test_a_bundle_that_was_not_verified(examine, make_bundle):
     folder = make_bundle(files={"verify.json": None}, training={"data": {"is_partial": True}})
     result = examine("--bundle", folder, "--device", "cpu")
@@ -162,6 +199,19 @@ def test_a_package_that_is_missing(examine, bundle, monkeypatch):
         "problem  none-such is not installed, or broken; "
         "type: pip install --force-reinstall none-such"
     ]
+
+
+@pytest.mark.parametrize("name", ["numpy", "tiktoken"])
+def test_a_package_without_which_nothing_can_be_tried(run_cli_without, bundle, name):
+    done = run_cli_without(name, "doctor", "--bundle", bundle, "--device", "cpu")
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if not line.startswith("ok ")] == [
+        f"problem  {name} is not installed, or broken; type: pip install --force-reinstall {name}",
+        f"problem  the rest cannot be tried: {name} cannot be imported",
+    ]
+    assert lines[-1].startswith("ok       disk: ")
+    assert done.stderr == "spam-batch: error: 2 problems; a run would not work\n"
+    assert done.returncode == 78
 
 
 @needs_no_cuda

@@ -1,7 +1,10 @@
 """Each exit status of ``spam-batch classify``, with all that is said on standard error."""
 
+import json
+import logging
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -110,6 +113,23 @@ def test_70_a_fault_of_ours(invoke, stub, monkeypatch):
     )
 
 
+def test_70_a_row_without_a_label(invoke, stub, monkeypatch):
+    """What is written is counted against what was read, whatever became of it in between."""
+    real = stub.StubClassifier.classify
+
+    def lose_one(self, texts):
+        found = real(self, texts)
+        return replace(found, labels=found.labels[:-1])
+
+    monkeypatch.setattr(stub.StubClassifier, "classify", lose_one)
+    message = "2 records were read, but 1 rows and 0 rejects were written"
+    result = invoke("--columns", "score")
+    assert (result.exit_code, result.stdout) == (70, "")
+    assert result.stderr.splitlines()[-1] == f"spam-batch: error: {message}"
+    with open("out.csv", "rb") as file:
+        assert file.read() == OLD
+
+
 def test_73_an_output_that_cannot_be(invoke):
     message = ". is a folder; give the name of a file"
     assert said(invoke("--out", "."), 73) == f"spam-batch: error: {message}\n"
@@ -179,3 +199,59 @@ def wanted_bytes(invoke, tmp_path) -> bytes:
     found = (tmp_path / "out.csv").read_bytes()
     (tmp_path / "out.csv").write_bytes(OLD)
     return found
+
+
+@pytest.fixture
+def log_of_folder(stub, stub_bundle, tmp_path, monkeypatch):
+    """Labels ``in`` into ``out``; returns the status and the lines of a JSON log, times apart."""
+    monkeypatch.setattr(Classifier, "load", stub.StubClassifier.load)
+    monkeypatch.chdir(tmp_path)
+    os.mkdir("in")
+    logger = logging.getLogger("batch")
+    for name in ("handlers", "level", "propagate"):  # later tests have a log of text
+        monkeypatch.setattr(logger, name, getattr(logger, name))
+
+    def run(*args, bundle=stub_bundle):
+        command = ["classify", "in", "--out-dir", "out", "--bundle", str(bundle), *args]
+        result = CliRunner().invoke(main, [*command, "--log-format", "json"])
+        lines = [json.loads(line) for line in result.stderr.splitlines()]
+        assert all(line.pop("time") for line in lines)
+        return result.exit_code, lines
+
+    return run
+
+
+def test_the_last_line_of_a_folders_json_log_has_the_status_unless_it_is_0(log_of_folder):
+    with open("in/a.csv", "wb") as file:
+        file.write(TABLE)
+    assert log_of_folder()[1][-1] == {
+        "level": "info", "message": "1 file: 1 labelled, 0 skipped, 0 failed"
+    }  # fmt: skip
+    with open("in/b.csv", "wb") as file:
+        file.write(TABLE + b"3\n")
+    status, (*_, failed, _weights, last) = log_of_folder("--force")
+    message = "in/b.csv: line 4, byte offset 31: has 1 field, expected 2; to set bad records aside"
+    assert failed == {
+        "level": "error", "message": f"error: {message}, type --max-rejects 10, or 1%"
+    }  # fmt: skip
+    assert (status, last) == (
+        65,
+        {"level": "info", "message": "2 files: 1 labelled, 0 skipped, 1 failed", "exit": 65},
+    )
+    status, lines = log_of_folder("--max-rejects", "1")
+    assert (status, lines[-1]) == (
+        3, {"level": "info", "message": "2 files: 2 labelled, 0 skipped, 0 failed", "exit": 3}
+    )  # fmt: skip
+    message = "none: no such bundle; make one with: make train export"
+    assert log_of_folder(bundle="none") == (
+        78, [{"level": "error", "message": message, "exit": 78}]
+    )  # fmt: skip
+
+
+def test_a_quiet_folder_says_its_errors_and_no_summary(log_of_folder):
+    with open("in/a.csv", "wb") as file:
+        file.write(TABLE + b"3\n")
+    message = "in/a.csv: line 4, byte offset 31: has 1 field, expected 2; to set bad records aside"
+    assert log_of_folder("--quiet") == (
+        65, [{"level": "error", "message": f"error: {message}, type --max-rejects 10, or 1%"}]
+    )  # fmt: skip

@@ -11,8 +11,6 @@ from click.testing import CliRunner
 
 from batch import folder
 from batch.cli import main
-from batch.errors import MissingInputError, OutputError
-from batch.inputs import find_inputs, name_outputs
 from batch.lock import hold_lock
 from batch.summary import PARTIAL, level_of
 
@@ -361,22 +359,3 @@ def test_what_is_refused(run, args, exit_code, message):
     assert found == exit_code
     assert message in said
     assert os.listdir("out") == []
-
-
-def test_patterns_and_names_stand_for_each_file_once(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    os.mkdir("in")
-    write("in/a.csv", "in/b.tsv", "in/[x].csv")
-    os.symlink("a.csv", "in/link.csv")
-    assert find_inputs(["in/b.tsv", "in/*.csv", "in"]) == ["in/b.tsv", "in/[x].csv", "in/a.csv"]
-    assert find_inputs(["in/[x].csv"]) == ["in/[x].csv"]
-    assert find_inputs(["none.csv"]) == ["none.csv"]
-    assert name_outputs(["in/b.tsv", "x"], "in") == ["in/b.tsv", "in/x"]
-    assert name_outputs(["x"], "new") == ["new/x"] and os.path.isdir("new")
-    for action, kind in (
-        (lambda: find_inputs(["*.none"]), MissingInputError),
-        (lambda: name_outputs([], "none/out"), OutputError),
-        (lambda: name_outputs([], "in/a.csv"), OutputError),
-    ):
-        with pytest.raises(kind):
-            action()

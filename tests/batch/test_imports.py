@@ -69,3 +69,15 @@ def test_labels_without_a_network(root, bundle, tmp_path, run_cli):
     assert run_cli("batch", *args, tmp_path / "online.csv").returncode == 0
     assert alone.read_bytes() == (tmp_path / "online.csv").read_bytes()
     assert alone.read_bytes().count(b",ham,") > 0
+
+
+def test_the_home_folder_stays_empty(root, bundle, tmp_path):
+    """onnxruntime would make a data base of its use there as soon as it is imported."""
+    home, out = tmp_path / "home", tmp_path / "out.csv"
+    home.mkdir()
+    args = ["classify", str(root / "examples" / "inbox.csv"), "--out", str(out)]
+    command = [sys.executable, "-m", "batch", *args, "--bundle", str(bundle), "--device", "cpu"]
+    env = {"HOME": str(home)}  # nothing else: on a build server, by its variables, it would not
+    subprocess.run(command, cwd=root, env=env, capture_output=True, check=True, timeout=120)
+    assert b"\n64," in out.read_bytes()
+    assert list(home.rglob("*")) == []

@@ -166,6 +166,16 @@ def test_a_batch_that_fails(monkeypatch, make_graph, problem, reason):
     assert str(error.value) == f"onnxruntime failed on a batch: {reason}"
 
 
+def test_telemetry_is_off_unless_the_user_says_otherwise(monkeypatch, make_graph):
+    """tests/batch/test_imports.py shows what it would do."""
+    for value, kept in ((None, "1"), ("0", "0")):
+        monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+        if value is not None:
+            monkeypatch.setenv("ORT_DISABLE_TELEMETRY", value)
+        InferenceSession(make_graph(), "cpu", 1)
+        assert os.environ["ORT_DISABLE_TELEMETRY"] == kept
+
+
 def test_without_onnxruntime(monkeypatch, make_graph):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(BundleError) as error:

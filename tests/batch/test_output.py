@@ -163,6 +163,17 @@ def test_the_output_is_the_input(tmp_path, by):
     assert str(error.value) == f"{out} is the input {source}; give another --out"
 
 
+def test_the_output_is_standard_input(tmp_path, bundle, run_cli):
+    out = tmp_path / "inbox.csv"
+    out.write_bytes(b"text\na\n")
+    with open(out, "rb") as file:
+        done = run_cli("batch", "classify", "-", "--out", out, "--bundle", bundle, stdin=file)
+    message = f"{out} is standard input; give another --out"
+    assert (done.returncode, done.stdout) == (73, b"")
+    assert done.stderr.decode() == f"spam-batch: error: {message}\n"
+    assert os.listdir(tmp_path) == ["inbox.csv"] and out.read_bytes() == b"text\na\n"
+
+
 def test_the_output_is_not_the_input(tmp_path):
     source, other = tmp_path / "inbox.csv", tmp_path / "other.csv"
     source.write_bytes(OLD)

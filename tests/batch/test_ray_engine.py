@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from dataclasses import replace
+from unittest.mock import MagicMock
 
 import pytest
 from click.testing import CliRunner
@@ -257,6 +258,35 @@ def test_ray_is_not_installed(run, monkeypatch):
         78,
         ["spam-batch: error: ray is not installed; type: pip install 'spam-batch[ray]'"],
     )
+
+
+class Gone(Exception):
+    """Stands for each of Ray's own errors."""
+
+
+@pytest.mark.parametrize(
+    ("address", "problem", "code", "message"),
+    [
+        (None, "no port\nis free", 78, "Ray did not start here: no port"),
+        ("10.0.0.1:1", "", 78, "Ray did not start at 10.0.0.1:1: Gone"),
+        (
+            None, None, 70,
+            "Ray gave up: Gone; finished parts are kept, and the same command goes on",
+        ),
+    ],
+)  # fmt: skip
+def test_ray_does_not_work(run, monkeypatch, address, problem, code, message):
+    """With a ``problem`` it does not start, without one it ends while it labels."""
+    ray = MagicMock(**{"exceptions.RayError": Gone, "cluster_resources.return_value": {"CPU": 1}})
+    ray.init.side_effect = None if problem is None else Gone(problem)
+    ray.data.from_items().map_batches().iter_rows.side_effect = Gone
+    monkeypatch.setattr(ray_engine, "_import_ray", lambda: ray)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if address:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    write("in/a.csv")
+    assert run("--device", "cpu") == (code, [f"spam-batch: error: {message}"])
+    assert ray.shutdown.called == (problem is None)
 
 
 def test_the_device_is_the_same_for_all():

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from batch.cli import main
 from batch.errors import InputError, MissingInputError, StorageError
 from batch.source import Source, open_source
 
@@ -120,6 +121,19 @@ def test_a_pipe_has_no_identity(tmp_path):
         assert (source.identity, source.size) == (None, None)
         assert source.stream().read() == b"text\n"
         assert source.check_unchanged() is None
+
+
+def test_a_pipe_where_the_format_needs_a_file(tmp_path, invoke, bundle):
+    path = tmp_path / "in.parquet"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=(b"",))
+    writer.start()
+    out = tmp_path / "out.parquet"
+    result = invoke(main, "classify", path, "--out", out, "--bundle", bundle)
+    writer.join()
+    message = f"{path}: is a pipe, and this format needs a file"
+    assert (result.exit_code, result.stderr) == (65, f"spam-batch: error: {message}\n")
+    assert os.listdir(tmp_path) == ["in.parquet"]
 
 
 def test_a_nonblocking_pipe_is_waited_for():

@@ -39,7 +39,11 @@ def given(messages_csv: Path, bpe_file: Path, tmp_path: Path) -> list[object]:
 @pytest.fixture
 def unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*asked: object) -> None:
-        raise UnavailableError("no source of the weights works")
+        raise UnavailableError(
+            "weights of gpt2-small: no source works\n"
+            "  https://a.example/124M: the server answered 404 Not Found\n"
+            "get it elsewhere, then type: spam-train fetch weights --from PATH"
+        )
 
     monkeypatch.setattr(initial_weights, "fetch_weights", fail)
 
@@ -126,7 +130,8 @@ class TestFit:
         assert result.stdout == ""
         # The data is looked at first: half a gigabyte is not fetched for a wrong column.
         assert result.stderr == (
-            "60 messages: 30 ham, 30 spam\nspam-train: error: no source of the weights works\n"
+            "60 messages: 30 ham, 30 spam\nspam-train: error: weights of gpt2-small: no source "
+            "works; get it elsewhere, then type: spam-train fetch weights --from PATH\n"
         )
         assert not out.exists()
 
@@ -173,6 +178,12 @@ class TestFit:
                 "--unsure-band '0.4' is neither two probabilities nor none; type for example: "
                 "--unsure-band 0.35,0.65",
             ),
+            (["--max-length", 0], 2, "--max-length '0' is neither a number of tokens nor model"),
+            (
+                ["--max-length", "long"],
+                2,
+                "--max-length 'long' is neither a number of tokens nor model",
+            ),
             (
                 ["--max-length", 1025],
                 2,
@@ -192,6 +203,25 @@ class TestFit:
         )  # fmt: skip
         assert (result.exit_code, result.stdout) == (exit_code, "")
         assert result.stderr == f"spam-train: error: {message}\n"
+
+    def test_a_budget_needs_two_classes(self, invoke, bpe_file: Path, tmp_path: Path) -> None:
+        data = tmp_path / "tickets.csv"
+        data.write_text("label,text\n" + "bill,a\nnet,b\nother,c\n" * 20, encoding="utf-8")
+        result = invoke(
+            main, "fit", "--data", data, "--bpe", bpe_file, "--out", tmp_path / "run", "--quiet",
+            "--cache", tmp_path, "--weights", "random", "--max-ham-blocked", "1%",
+        )  # fmt: skip
+        assert (result.exit_code, result.stdout) == (2, "")
+        message = "--max-ham-blocked needs two classes, one of them the positive one"
+        assert result.stderr == f"spam-train: error: {message}\n"
+
+    def test_a_run_that_cannot_be_repeated(self, invoke, given, run_folder, tmp_path) -> None:
+        config = json.loads((run_folder / "config.json").read_bytes())
+        path = tmp_path / "config.json"
+        path.write_text(json.dumps({**config, "arguments": {}}), encoding="utf-8")
+        result = invoke(main, "fit", "--config", path, "--out", tmp_path / "run", *given)
+        message = f"{path}: does not say what was asked for, so it cannot be repeated"
+        assert (result.exit_code, result.stderr) == (65, f"spam-train: error: {message}\n")
 
     def test_output_that_cannot_be_made(self, invoke, given, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("mine", encoding="utf-8")

@@ -169,6 +169,10 @@ class TestRefusals:
                 "{path}: Error tokenizing data. C error: Expected 2 fields in line 3, saw 3",
             ),
             (
+                b"ham\ta\nspam\tb\tc\n",
+                "{path}: Error tokenizing data. C error: Expected 2 fields in line 2, saw 3",
+            ),
+            (
                 b'label,text\nham,"a\nspam,b\n',
                 "{path}: Error tokenizing data. C error: EOF inside string starting at row 1",
             ),
@@ -305,3 +309,24 @@ def test_a_message_in_the_first_line_is_not_shown(tmp_path: Path) -> None:
         "no label column found; columns: 'ham', 'see you', "
         "(56 characters); name it with --label-column"
     )
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (None, "cannot read {path}: No such file or directory"),
+        (b"", "{path}: No columns to parse from file"),
+        (b"label,body\nham,a\n", "{path}: it has not the columns label and text"),
+        (
+            b'label,text\nham,"a',
+            "{path}: Error tokenizing data. C error: EOF inside string starting at row 1",
+        ),
+    ],
+)
+def test_a_split_that_is_not_as_it_was_written(tmp_path: Path, data, message: str) -> None:
+    path = tmp_path / "test.csv"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(MissingInputError if data is None else InputError) as caught:
+        read_split(tmp_path, "test")
+    assert str(caught.value) == message.format(path=path)

@@ -222,6 +222,12 @@ def test_no_threshold_and_no_mistakes(run: Path) -> None:
         ("test,0,ham", "test,20,ham", "record 51 does not fit test.csv"),
         ("test,0,ham", "test,0,spam", "record 51 does not fit test.csv"),
         ("test,0,ham", "tset,0,ham", "the set 'tset' is none of train, validation, test"),
+        (
+            "test,0,ham",
+            "test,one,ham",
+            "invalid literal for int() with base 10: 'one': Error while type casting for column "
+            "'row'",
+        ),
         ("ham,spam,0.99", "ham,spam,1.5", "record 51 has a score that is not in 0 to 1"),
     ],
 )

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from trainer.build import build_model
 from trainer.checkpoint import read_checkpoint, write_checkpoint
+from trainer.cli import main
 from trainer.fit import fit
 from trainer.model import model_config
 from trainer.recipe import RECIPES
@@ -64,11 +65,13 @@ def test_a_checkpoint_of_another_run_or_a_damaged_one_is_left_aside(
     path = tmp_path / "checkpoint.pt"
     write_checkpoint(path, "another", {"step": 3})
     assert read_checkpoint(path, "a") is None
-    assert f"The checkpoint {path} is of another run; starting over." in caplog.text
+    assert caplog.messages == [f"The checkpoint {path} is of another run; starting over."]
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     assert read_checkpoint(path, "another") is None
-    assert f"The checkpoint {path} cannot be read (" in caplog.text
+    assert caplog.messages[1:] == [
+        f"The checkpoint {path} cannot be read (RuntimeError); starting over."
+    ]
     assert read_checkpoint(tmp_path / "none", "a") is None
 
 
@@ -87,6 +90,37 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_run(sets) -> None:
     fit(theirs, sets, shorter, False)
     ours, theirs = model.state_dict(), theirs.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("step", [3, 8])
+def test_an_interrupted_run_says_what_it_kept(
+    invoke, tmp_path: Path, messages_csv, bpe_file, monkeypatch, step: int
+) -> None:
+    """An epoch has 5 steps."""
+    steps = iter(range(1, step + 1))
+    original = torch.optim.AdamW.step
+
+    def stop_at(self, *args, **options):
+        if next(steps) == step:
+            raise KeyboardInterrupt
+        return original(self, *args, **options)
+
+    out = tmp_path / "run"
+    command = [
+        "fit", "--data", messages_csv, "--bpe", bpe_file, "--weights", "random", "--epochs", 2,
+        "--out", out,
+    ]  # fmt: skip
+    monkeypatch.setattr(torch.optim.AdamW, "step", stop_at)
+    result = invoke(main, *command, "--quiet")
+    kept = "Kept up to the last whole epoch; the same command goes on from there.\n"
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr == (kept if step > 5 else "") + "\nspam-train: error: interrupted\n"
+    monkeypatch.setattr(torch.optim.AdamW, "step", original)
+    result = invoke(main, *command)
+    assert result.exit_code == 0
+    going_on = "Going on after epoch 1 of 2."
+    assert (going_on in result.stderr.splitlines()) == (step > 5)
+    assert result.stdout.splitlines()[-1] == f"run folder: {out}"
 
 
 @pytest.mark.slow

@@ -260,9 +260,11 @@ class TestEncodeParts:
         assert [data.ids.shape[1] for data in sets.values()] == [2, 2, 2]
         assert [data.truncated for data in sets.values()] == [0, 1, 0]
 
-    def test_longer_than_the_context_is_cut(self, tokenizer) -> None:
+    def test_longer_than_the_context_is_cut(self, tokenizer, caplog) -> None:
+        caplog.set_level("INFO", logger="trainer")
         sets, max_length = self.encode(tokenizer, train=" time" * 2000)
         assert max_length == sets["train"].ids.shape[1] == 1024
+        assert caplog.messages == ["The longest training message has 2000 tokens; cut to 1024."]
         assert sets["train"].truncated == 1
 
     def test_max_length_beyond_the_context_is_refused(self, tokenizer) -> None:

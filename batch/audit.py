@@ -17,6 +17,7 @@ from batch.formats import PARQUET
 from batch.rules import Rules
 from batch.run_manifest import RunManifest, read_manifest
 from batch.source import open_source
+from batch.summary import count
 from batch.tally import count_scores
 
 OK, UNCHECKED, FAILED = "ok", "unchecked", "failed"
@@ -90,8 +91,8 @@ class _Sample:
     """Rows that are labelled again: evenly spread, the same each time."""
 
     def __init__(self, rows: int, wanted: int):
-        count = min(rows, wanted)
-        self._numbers = {at * rows // count for at in range(count)}
+        size = min(rows, wanted)
+        self._numbers = {at * rows // size for at in range(size)}
         self.rows: list[tuple[int, str, dict[str, str]]] = []  # line, text, our values
 
     def see(self, number: int, line: int, text: bytes, values: dict[str, str]) -> None:
@@ -103,7 +104,7 @@ def _check_rows(
     target: Path, given: str | None, manifest: RunManifest, sample: _Sample
 ) -> list[Finding]:
     """The findings ``rows``, ``labels``, ``scores`` and ``records``."""
-    count, labels, scores = 0, Counter(), np.zeros(len(manifest.scores["counts"]), dtype=np.int64)
+    read, labels, scores = 0, Counter(), np.zeros(len(manifest.scores["counts"]), dtype=np.int64)
     pairs = _Pairs(manifest)
     with ExitStack() as stack:
         try:
@@ -113,7 +114,7 @@ def _check_rows(
                 pairs.open(AuditedFile(source, manifest, False), output)
             waiting: list[float] = []
             for record, own, values in output.rows():
-                sample.see(count, record.line, record.text, values)
+                sample.see(read, record.line, record.text, values)
                 pairs.see(record, own)
                 labels[values.get("label")] += 1
                 if "score" in values:
@@ -121,18 +122,18 @@ def _check_rows(
                 if len(waiting) == WINDOW:
                     scores += count_scores(np.array(waiting))
                     waiting.clear()
-                count += 1
+                read += 1
             scores += count_scores(np.array(waiting))
             pairs.end()
         except (SpamBatchError, ValueError, KeyError) as error:
             said = str(error) if isinstance(error, SpamBatchError) else "a row is not as we write"
-            failed = Finding("rows", FAILED, f"{said}; read before it: {count:,} rows")
+            failed = Finding("rows", FAILED, f"{said}; read before it: {count(read, 'row')}")
             rest = ("labels", "scores", "records")
             why = "the rows cannot be read to the end"
             return [failed, *(Finding(check, UNCHECKED, why) for check in rest)]
     wanted, columns = manifest.counts, manifest.table["columns"]
     found = {name: labels.get(name, 0) for name in {**wanted["labels"], **labels}}
-    findings = [_compare("rows", count, wanted["rows"], "{:,}".format)]
+    findings = [_compare("rows", read, wanted["rows"], "{:,}".format)]
     findings += [
         _compare("labels", found, wanted["labels"], _list_counts)
         if "label" in columns
@@ -202,10 +203,10 @@ class _Pairs:
             return
         left = sum(1 for _ in self._given)
         if left:
-            self._problem = f"the last {left:,} records of the input have no row"
+            self._problem = f"at its end {count(left, 'record')} of the input without a row"
         elif self._bad != self._wanted:
             self._problem = (
-                f"{self._bad:,} records of the input are bad, {self._wanted:,} were rejected"
+                f"{count(self._bad, 'bad record')} in the input, {count(self._wanted, 'reject')}"
             )
 
     def finding(self, given: str | None) -> Finding:

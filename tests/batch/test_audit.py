@@ -151,7 +151,7 @@ def test_a_lost_row(label, audit):
     forge()
     code, said = audit()
     assert said["rows"] == ("failed", "3; the run wrote 4")
-    assert said["records"] == ("failed", "the last 1 records of the input have no row")
+    assert said["records"] == ("failed", "at its end 1 record of the input without a row")
 
 
 def test_a_changed_label(label, audit):
@@ -181,7 +181,7 @@ def test_a_changed_score(label, audit):
         (
             b'\n2,"a, b"',
             b'\n2,x,y,"a, b"',
-            "line 3 has 6 fields, expected 4; read before it: 1 rows",
+            "line 3 has 6 fields, expected 4; read before it: 1 row",
         ),
     ],
 )
@@ -215,7 +215,7 @@ def test_bad_records_that_were_not_rejected(label, audit):
     values["counts"]["rejects"] = 7
     with open("out.csv.run.json", "w", encoding="utf-8") as file:
         json.dump(values, file, indent=1)
-    said = ("failed", "1 records of the input are bad, 7 were rejected")
+    said = ("failed", "1 bad record in the input, 7 rejects")
     assert audit() == (65, {"records": said})
 
 

@@ -131,7 +131,8 @@ def test_a_changed_variant_that_a_run_would_not_take(examine, make_bundle, make_
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     wanted = [
         f"{path}: SHA-256 is {found}, bundle.json says {said}; a run in fp32 does not read it",
-        f"{folder}: int8 was not verified; run spam-export verify, or give --allow-unverified",
+        f"{folder}: int8 was not verified; run spam-export verify, or give --allow-unverified "
+        "(allow_unverified=True)",
     ]
     result = examine("--bundle", folder, "--device", "cpu")
     assert lines_of(result, "warning", "problem") == [f"warning  {line}" for line in wanted]

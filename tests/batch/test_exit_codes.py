@@ -240,9 +240,9 @@ def test_the_last_line_of_a_folders_json_log_has_the_status_unless_it_is_0(log_o
     )
     status, lines = log_of_folder("--max-rejects", "1")
     assert (status, lines[-1]) == (
-        3, {"level": "info", "message": "2 files: 2 labelled, 0 skipped, 0 failed", "exit": 3}
+        3, {"level": "info", "message": "2 files: 1 labelled, 1 skipped, 0 failed", "exit": 3}
     )  # fmt: skip
-    message = "none: no such bundle; make one with: make train export"
+    message = "none: no such bundle; copy one there, or make one with: make train export"
     assert log_of_folder(bundle="none") == (
         78, [{"level": "error", "message": message, "exit": 78}]
     )  # fmt: skip

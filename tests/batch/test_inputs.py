@@ -37,9 +37,6 @@ def test_patterns_and_names_stand_for_each_file_once():
 
 def test_what_stands_for_no_file():
     assert refusal(lambda: find_inputs(["*.none"])) == ("*.none: no file matches", 66)
-    assert refusal(lambda: find_inputs(["in/a.csv", "-"])) == (
-        "--out-dir: standard input has no name; give --out instead", 2
-    )  # fmt: skip
 
 
 def test_outputs_have_their_inputs_names_in_a_folder_that_is_made():

@@ -130,7 +130,7 @@ def test_a_killed_process_goes_on(tmp_path: Path, messages_csv, bpe_file) -> Non
     def command(out: Path) -> list[str]:
         return [
             sys.executable, "-m", "trainer", "fit", "--data", str(messages_csv), "--bpe",
-            str(bpe_file), "--weights", "random", "--epochs", "40", "--out", str(out),
+            str(bpe_file), "--weights", "random", "--epochs", "12", "--out", str(out),
         ]  # fmt: skip
 
     whole, cut = tmp_path / "whole", tmp_path / "cut"

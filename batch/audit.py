@@ -157,7 +157,7 @@ def _compare(check: str, found, wanted, show: Callable[..., str]) -> Finding:
 
 
 def _list_counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    return ", ".join(f"{number:,} {name}" for name, number in counts.items())
 
 
 class _Pairs:

@@ -105,7 +105,7 @@ def read_options(options: dict[str, str]) -> tuple[Dialect, Layout]:
         options["--overwrite-columns"] == "True",
         int(options["--max-record-bytes"]),
     )
-    return Dialect(delimiter, quote, escape), layout
+    return Dialect(delimiter, quote, escape, options.get("--trust-quotes") == "True"), layout
 
 
 def find_other_parquet(given: AuditedFile, output: AuditedFile) -> int | None:

@@ -280,7 +280,15 @@ class Classifier:
         )
 
     def classify(self, texts: Sequence[str]) -> Predictions:
-        """Label texts. The same text gets the same label and score in any company."""
+        """Label texts. The same text gets the same label and score in any company.
+
+        Raises:
+            TypeError: one of them is not a string.
+        """
+        texts = texts if isinstance(texts, str) else list(texts)
+        for number, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise TypeError(f"texts[{number}] is {text!r}, expected a string")
         return self.classify_prepared(self.prepare(texts))
 
 

@@ -35,10 +35,12 @@ def doctor(bundle, device) -> None:
 
 
 @click.command()
-@click.argument("bundle")
+@click.argument("bundle", default="models/spam")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
 def info(bundle, as_json) -> None:
     """Say what BUNDLE is: labels, threshold, precisions and their verification, scores, hashes.
+
+    Default: models/spam.
 
     Every file in it is read and compared with its hash first.
 
@@ -126,3 +128,5 @@ def report(labeled, out, date_column, positive_label, show_text, text_column, **
             labeled, out, dialect, encoding, text_column, date_column, positive_label, show_text
         )
     )
+    if out != "-":
+        click.echo(f"written: {escape_controls(out)}", err=True)

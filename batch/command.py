@@ -16,7 +16,16 @@ from batch.errors import SpamBatchError, UnavailableError
 
 # What pyproject.toml's extras bring, by the name that is imported.
 EXTRA_MODULES = {
-    "train": ("torch", "pandas", "requests", "urllib3", "safetensors", "matplotlib", "sklearn"),
+    "train": (
+        "torch",
+        "pandas",
+        "requests",
+        "urllib3",
+        "safetensors",
+        "matplotlib",
+        "sklearn",
+        "scipy",
+    ),
     "arrow": ("pyarrow",),
     "ray": ("ray",),
     "export": ("torch", "onnx", "onnxscript", "safetensors", "pandas"),

@@ -8,8 +8,10 @@ The rules, strict on purpose:
 - With an escape byte, escape + any byte is that byte. Before a line break outside quotes only
   a dialect without quotes allows it (MySQL's dumps), so that lines that happen to end in the
   escape byte cannot chain through a quoted file.
-- A quoted field whose inner physical lines, at least 3, are all by themselves whole records
-  of the expected width (2 fields or more) is an unclosed quote that a stray one closes.
+- A quoted field is an unclosed quote that a stray one closes, if all physical lines between are
+  whole records of the expected width (2 fields or more), and either 16 or more, or 5 (of 2
+  fields), 4 (of 3) or 3 and the first and the last line, were the two quotes text, records, too.
+  ``trusts_quotes`` drops this rule.
 """
 
 import re
@@ -32,6 +34,7 @@ class Dialect:
     delimiter: bytes = b","
     quote: bytes | None = b'"'
     escape: bytes | None = None
+    trusts_quotes: bool = False
     _pairs: re.Pattern[bytes] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

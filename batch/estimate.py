@@ -1,24 +1,28 @@
 """How long files will take: a sample of them is read and labelled, nothing is written."""
 
+import logging
 import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from batch.bundle import Bundle, Manifest
+from batch.bundle import Bundle
 from batch.classifier import Classifier
 from batch.classify import Job
-from batch.errors import InputError
+from batch.errors import InputError, SpamBatchError
 from batch.formats import open_table
 from batch.records import Record
 from batch.rows import CsvTable, TextTable
 from batch.source import open_source
 from batch.summary import count
 
+log = logging.getLogger("batch")
+
 SPOTS = 8  # places of a file at which it is looked into
 SAMPLE_RECORDS = 100_000  # of all files, to see how long records are and how often texts repeat
 SAMPLE_SECONDS = 5.0  # of the model's time, about
+TORN_LINES = 256  # of a message's rest, at most
 FIRST_TEXTS = 64  # labelled to see how many more there is time for
 
 
@@ -65,6 +69,8 @@ def _duration(seconds: float) -> str:
 def estimate(jobs: Sequence[Job], bundle: Bundle, load: Callable[[], Classifier]) -> Estimate:
     """Read a sample of each job's source, label some of it, and count up.
 
+    Of several files one that cannot be read is said and left out.
+
     Raises:
         SpamBatchError: what ``classify`` would say of an input or the bundle.
     """
@@ -72,7 +78,13 @@ def estimate(jobs: Sequence[Job], bundle: Bundle, load: Callable[[], Classifier]
     total, read, is_exact = 0, 0, True
     start = time.monotonic()
     for job in jobs:
-        found, in_file, is_counted = _sample_file(job, bundle.manifest, SAMPLE_RECORDS // len(jobs))
+        try:
+            found, in_file, is_counted = _sample_file(job, SAMPLE_RECORDS // len(jobs))
+        except SpamBatchError as error:
+            if len(jobs) == 1:
+                raise
+            log.warning("left out: %s", error)
+            continue
         records += found
         total += in_file
         read += in_file if is_counted else len(found)
@@ -104,12 +116,11 @@ def estimate(jobs: Sequence[Job], bundle: Bundle, load: Callable[[], Classifier]
     )
 
 
-def _sample_file(job: Job, manifest: Manifest, most: int) -> tuple[list[Record], int, bool]:
+def _sample_file(job: Job, most: int) -> tuple[list[Record], int, bool]:
     """Up to ``most`` records, how many the file has, and whether they were counted."""
     with open_source(job.source) as source:
-        table = open_table(
-            source, job.out, job.dialect, job.text_column, job.columns, manifest.labels, job.layout
-        )
+        # Without columns of ours: which there are makes no difference here.
+        table = open_table(source, job.out, job.dialect, job.text_column, (), [], job.layout)
         return _sample(table, most)
 
 
@@ -132,12 +143,18 @@ def _sample(table: TextTable, most: int) -> tuple[list[Record], int, bool]:
     for spot in range(1, SPOTS):
         offset = max(start, first + (size - first) * spot // SPOTS)
         table.go_to(offset, 1)
-        found = _read(table, at_once)[1:]  # the first is a record's end
+        found = _drop_torn(_read(table, at_once))
         if found:
             taken += table.offset - found[0].offset
             records += found
         start = table.offset
     return records, round((size - first) * len(records) / max(1, taken)), False
+
+
+def _drop_torn(records: list[Record]) -> list[Record]:
+    """Less the end of the record that the reader was put into, which may have several lines."""
+    bad = [number for number, record in enumerate(records[:TORN_LINES]) if record.problem]
+    return records[max(bad, default=0) + 1 :]
 
 
 def _read(table: TextTable, number: int) -> list[Record]:

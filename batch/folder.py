@@ -12,7 +12,7 @@ from batch.classify import Job, classify_file
 from batch.errors import REJECTED, SpamBatchError
 from batch.lock import hold_lock
 from batch.run_manifest import RunManifest, read_manifest_if_good
-from batch.summary import Summary, level_of
+from batch.summary import Summary, count, level_of
 
 log = logging.getLogger("batch")
 
@@ -94,7 +94,7 @@ def _label_all(
         log.info("weights: %s", bundle.manifest.weights)
     counts = ", ".join(f"{what[key]:,} {key}" for key in ("labelled", "skipped", "failed"))
     status = min(statuses, key=WORST_FIRST.index)
-    files = f"{len(statuses):,} file{'s' * (len(statuses) != 1)}"
+    files = count(len(statuses), "file")
     log.info("%s: %s", files, counts, extra={"exit": status} if status else {})
     return status
 

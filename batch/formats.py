@@ -10,7 +10,7 @@ from batch.source import STANDARD_INPUT, Source
 from batch.streams import compression_of_name, find_compression
 from batch.table import Layout
 
-CSV, JSONL, PARQUET = FORMATS = ("csv", "jsonl", "parquet")
+CSV, JSONL, PARQUET = ("csv", "jsonl", "parquet")
 ENDINGS = {
     ".csv": CSV,
     ".tsv": CSV,

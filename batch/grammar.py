@@ -14,7 +14,10 @@ from batch.dialect import LINE_BREAK, Dialect, byte_class, count_lines, find_clo
 _CR, _LF = b"\r\n"
 # One pattern reads a line up to this length; beyond, re's backtracking stack could grow with it.
 _PATTERN_BYTES = 4096
-_MIN_INNER_LINES = 3
+# Lines of a message that look like records by chance: the fewer fields, the more of them there are.
+_LEAST_INNER_LINES = {2: 5, 3: 4}
+_LEAST_OF_WIDE = 3
+_MANY_INNER_LINES = 16  # no message looks so by chance, whatever its first and last line are
 
 
 class Attempt(NamedTuple):
@@ -35,6 +38,7 @@ class RecordGrammar:
         self.bytes_scanned = 0  # by attempts and their checks
         self._next_special = re.compile(byte_class(b"\r\n" + dialect.specials)).search
         self._pattern = re.compile(_record_pattern(dialect, columns, text_column))
+        self._least_inner = _LEAST_INNER_LINES.get(columns, _LEAST_OF_WIDE)
         # What a failed attempt knows about the next one: its offset, the offset where it can go
         # on, and the fields and the line number up to there.
         self._chain = (-1, -1, 0, 0)
@@ -80,7 +84,7 @@ class RecordGrammar:
         self.bytes_scanned += match.end() - start if match else 0
         if match is None or match.end() + 1 >= len(data) or data[match.end()] not in (_CR, _LF):
             return None
-        if count_lines(data, start, match.end()) > _MIN_INNER_LINES:
+        if count_lines(data, start, match.end()) > self._least_inner:
             return None  # perhaps swallowed lines
         return Attempt(match.end(), None, match)
 
@@ -114,12 +118,15 @@ class RecordGrammar:
                         f"quote opened at {place(at)} is closed at {place(close)}, where text "
                         f"follows it, expected {show!r} or the end of the line",
                     )
-                if inner := self._count_swallowed(data, at, close):
+                inner = self._count_swallowed(data, at, close, fields, reach, at_eof)
+                if inner is None:
+                    return None
+                if inner:
                     return Attempt(
                         end,
                         f"quote opened at {place(at)} is closed at {place(close)}, but all "
                         f"{inner} lines between are whole records of {self.columns} fields, "
-                        "so it is taken as never closed",
+                        "so it is taken as never closed (--trust-quotes takes it as one field)",
                     )
                 if end == len(data) or data[end] != delimiter[0]:
                     break
@@ -194,20 +201,34 @@ class RecordGrammar:
             self._chain = (base + first_break.end(), base + at, fields - dropped, last_line)
         return Attempt(end, problem)
 
-    def _count_swallowed(self, data: bytes, start: int, close: int) -> int:
-        """How many inner lines a quoted field has, if they are enough, and all whole records."""
-        if (self.columns or 0) < 2:
+    def _count_swallowed(
+        self, data: bytes, start: int, close: int, fields: int, reach: int, at_eof: bool
+    ) -> int | None:
+        """How many lines lie within field number ``fields``, if two stray quotes made it; else 0.
+
+        None if that depends on more of the stream.
+        """
+        if self.dialect.trusts_quotes or (self.columns or 0) < 2:
             return 0
-        inner, first = -1, start
+        delimiter, inner, first = self.dialect.delimiter, -1, start
         for found in LINE_BREAK.finditer(data, start, close):
-            if inner >= 0 and not self._is_whole(data[first : found.start()]):
-                break
+            if inner < 0:
+                begins = fields + data.count(delimiter, start, found.start()) == self.columns
+            elif not self._is_whole(data[first : found.start()]):
+                self.bytes_scanned += found.end() - start
+                return 0
             inner, first = inner + 1, found.end()
-        else:
-            self.bytes_scanned += close - start
-            return inner if inner >= _MIN_INNER_LINES else 0
-        self.bytes_scanned += found.end() - start
-        return 0
+        self.bytes_scanned += close - start
+        if inner >= _MANY_INNER_LINES:
+            return inner
+        if inner < self._least_inner or not begins:
+            return 0
+        last = LINE_BREAK.search(data, close, reach)
+        if last is None and reach == len(data) and not at_eof:
+            return None
+        end = last.start() if last else reach
+        self.bytes_scanned += end - close
+        return inner if data.count(delimiter, first, end) + 1 == self.columns else 0
 
     def _is_whole(self, line: bytes) -> bool:
         if self.dialect.is_plain(line):

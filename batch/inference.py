@@ -112,6 +112,9 @@ class InferenceSession:
             self.note = f"{error}; running on the CPU"
             wanted = "cpu"
             self._session = self._create(ort, model, wanted, options)
+        cpus = usable_cpus()
+        if threads and threads > cpus and self.note is None:
+            self.note = f"{threads} threads for {cpus} usable CPUs, which is slower than {cpus}"
         self.device = wanted
         self.shapes = shapes if wanted == "cuda" else None
         self.threads = options.intra_op_num_threads

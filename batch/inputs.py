@@ -70,7 +70,7 @@ def _say_left_out(folder: str, found: Container[str]) -> None:
         shown = others[0] + ", ..." * (len(others) > 1)
         left, known = count(len(others), "file"), ", ".join(ENDINGS)
         why = f"as the ending is none of {known}; to label such a file, give its name"
-        log.info("%s: %s left out (%s), %s", folder, left, shown, why)
+        log.warning("%s: %s left out (%s), %s", folder, left, shown, why)
 
 
 def name_outputs(inputs: Sequence[str], folder: str) -> list[str]:

@@ -13,6 +13,8 @@ _CSV = (
     click.option("--quote", default='"', show_default=True, help="One character."),
     click.option("--no-quote", is_flag=True, help="No quote character: quotes are text."),
     click.option("--escape", help="One character, such as \\; default: none."),
+    click.option("--trust-quotes", is_flag=True,
+        help="A quoted field may have any lines, also such as are records by themselves."),
 )  # fmt: skip
 _OTHERS = (
     click.option("--format", "format_", type=click.Choice(["csv", "jsonl", "parquet"]),
@@ -111,7 +113,7 @@ def make_rules(long, threshold=None, unsure_band=None, **_):
     return Rules(threshold, band, long)
 
 
-def make_dialect(name: str, delimiter, quote, no_quote, escape, encoding, **_):
+def make_dialect(name: str, delimiter, quote, no_quote, escape, trust_quotes, encoding, **_):
     """The dialect of the input ``name``.
 
     Raises:
@@ -127,7 +129,7 @@ def make_dialect(name: str, delimiter, quote, no_quote, escape, encoding, **_):
     given = {"delimiter": delimiter, "quote": None if no_quote else quote, "escape": escape}
     data = {key: _encode(key, value, encoding) for key, value in given.items() if value is not None}
     try:
-        dialect = Dialect(data["delimiter"], data.get("quote"), data.get("escape"))
+        dialect = Dialect(data["delimiter"], data.get("quote"), data.get("escape"), trust_quotes)
     except ValueError as error:
         text = str(error)
         option = "delimiter" if "delimiter" in text else text.split()[0]

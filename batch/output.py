@@ -20,12 +20,14 @@ def resolve_target(out: str) -> Path:
     """Where ``--out`` really is: a link's target is what gets replaced, not the link.
 
     Raises:
-        OutputError: it is a folder, or its folder does not exist.
+        OutputError: it is a folder, or its folder is none or does not exist.
     """
     path = Path(out)
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise OutputError(f"{path} is a folder; give the name of a file")
+    if target.parent.exists() and not target.parent.is_dir():
+        raise OutputError(f"{target.parent} is not a folder; give another name")
     if not target.parent.is_dir():
         raise OutputError(f"the folder {target.parent} does not exist; make it first")
     return target

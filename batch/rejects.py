@@ -66,7 +66,7 @@ class Allowance:
         except ValueError:
             pass
         raise UsageError(
-            f"--max-rejects: {value!r} is neither a number of records nor a percentage; "
+            f"--max-rejects: {value!r} is neither a number of records nor a percentage up to 100; "
             "type for example 10 or 0.5%"
         )
 

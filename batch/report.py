@@ -17,6 +17,7 @@ from batch.errors import InputError, UsageError
 from batch.formats import CSV, SHOWN, find_format
 from batch.output import (
     check_not_input,
+    check_ours,
     create_file,
     is_stream,
     open_stream,
@@ -249,7 +250,7 @@ def write_report(request: Request) -> Findings:
     Raises:
         SpamBatchError: it cannot be read, or not be written.
     """
-    from batch.report_page import draw_page
+    from batch.report_page import START, draw_page
 
     if is_stream(request.out):
         found = read_labelled(request)
@@ -258,6 +259,7 @@ def write_report(request: Request) -> Findings:
         return found
     target = resolve_target(request.out)
     check_not_input(request.out, [request.source])
+    check_ours(target, START.encode(), "is not a report of spam-batch; give another --out")
     found = read_labelled(request)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     with storage_errors(request.out):

@@ -9,6 +9,7 @@ from batch.report_figures import escape, plot_scores, plot_time
 from batch.source import STANDARD_INPUT
 from batch.summary import count
 
+START = "<!DOCTYPE html>\n<!-- spam-batch report -->"  # by which a page is known as ours
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 MOST_CAMPAIGNS = 20  # shown
 MOST_LABELS = 12
@@ -83,7 +84,7 @@ def draw_page(found: Findings) -> str:
     )
     title = escape("standard input" if found.name == STANDARD_INPUT else Path(found.name).name)
     texts = "are shown" if found.shows_text else "are left out; --show-text puts them in"
-    return f"""<!DOCTYPE html>
+    return f"""{START}
 <html lang="en">
 <head>
 <meta charset="utf-8">

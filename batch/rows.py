@@ -146,6 +146,7 @@ class CsvTable(TextTable):
             "--delimiter": dialect.delimiter.decode("latin-1"),
             "--quote": (dialect.quote or b"").decode("latin-1"),
             "--escape": (dialect.escape or b"").decode("latin-1"),
+            "--trust-quotes": str(dialect.trusts_quotes),
             "--no-header": str(not layout.has_header),
             "--text-column": header.names[header.text_column],
             "--columns": ",".join(columns),

@@ -137,6 +137,7 @@ def describe_options(job, manifest: Manifest) -> dict[str, str]:
         "--delimiter": dialect.delimiter.decode("latin-1"),
         "--quote": (dialect.quote or b"").decode("latin-1"),
         "--escape": (dialect.escape or b"").decode("latin-1"),
+        "--trust-quotes": str(dialect.trusts_quotes),
         "--format": layout.format or "",
         "--encoding": layout.encoding.name,
         "--no-header": str(not layout.has_header),

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 # integers or 16 bits a last bit can become a step, so theirs is a share of the largest logit.
 GOLDEN_TOLERANCE = 1e-3
 REDUCED_TOLERANCE = 0.02
+CLEARLY_FASTER = 1.1  # than fp32, whose labels are PyTorch's
 SHORT_GOLDEN = 32  # tokens; of the longer golden messages, whose ids are compared, one is run
 
 
 def choose_precision(bundle: Bundle, device: str) -> str:
     """The variant that was fastest where the bundle was verified on ``cpu`` or ``cuda``.
 
-    Without a speed to go by: fp32.
+    fp32 if there is no speed to go by, or no other is clearly faster: a tie must not decide.
     """
     if VERIFY not in bundle.manifest.files:
         return "fp32"
@@ -33,7 +34,9 @@ def choose_precision(bundle: Bundle, device: str) -> str:
         and entry.get("device") == device
         and precision in bundle.manifest.variants
     }
-    return max(speeds, key=speeds.__getitem__) if speeds else "fp32"
+    fastest = max(speeds, key=speeds.__getitem__, default="fp32")
+    is_clear = speeds.get(fastest, 0) >= CLEARLY_FASTER * speeds.get("fp32", 0)
+    return fastest if is_clear else "fp32"
 
 
 def measured_batch_tokens(bundle: Bundle, precision: str, device: str) -> int | None:

@@ -13,7 +13,6 @@ from batch.records import Record, RecordReader
 # Tried in this order, whatever their case, when no --text-column is given.
 TEXT_NAMES = ("text", "message", "sms", "body", "content", "msg", "v2")
 COLUMNS = ("label", "score", "probability", "tokens", "truncated", "reason")
-DEFAULT_COLUMNS = ("label", "score")
 CLASS_COLUMN = "probability_"  # and the class's name; no other column of ours begins so
 
 
@@ -106,7 +105,7 @@ def read_header(
         raise InputError(f"{name}: looks like JSON Lines; type: --format jsonl")
     if record.problem:
         what = "header" if layout.has_header else "first record"
-        raise InputError(f"{name}: line {record.line}: the {what} {record.problem}")
+        raise InputError(f"{name}: line {record.line}: the {what}: {record.problem}")
     names = [layout.encoding.decode(field) for field in record.fields]
     if layout.has_header:
         column = find_text_column(name, names, wanted, reader.dialect)

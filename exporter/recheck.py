@@ -1,5 +1,6 @@
 """``spam-export verify``: a bundle's variants against PyTorch, here and now."""
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,7 +36,7 @@ class Recheck:
 
 
 def recheck(folder: Path, run: Path, device: str = "auto", progress: bool = True) -> list[Recheck]:
-    """Check every variant of a bundle again and write ``verify.json`` anew.
+    """Check every variant of a bundle again; ``verify.json`` is written anew if it says more.
 
     A variant that falls short is removed from the bundle.
 
@@ -106,18 +107,33 @@ def _manifest_problems(bundle: Bundle, source: Source) -> list[str]:
     ]
 
 
-def _kept_before(bundle: Bundle, precision: str) -> list[str]:
+def _report_before(bundle: Bundle) -> dict:
     try:
-        report = bundle.read_json(VERIFY)
+        return bundle.read_json(VERIFY)
     except BundleError:
-        return []  # there is none, or a run that was killed left another; it is written anew
-    return report.get("variants", {}).get(precision, {}).get("kept_fp32", [])
+        return {}  # there is none, or a run that was killed left another; it is written anew
+
+
+def _kept_before(bundle: Bundle, precision: str) -> list[str]:
+    return _report_before(bundle).get("variants", {}).get(precision, {}).get("kept_fp32", [])
+
+
+def _without_speeds(report: dict) -> dict:
+    """As it is read again, less what differs each time."""
+    copy = json.loads(json.dumps(report))
+    for entry in copy.get("variants", {}).values():
+        for part in (entry, entry.get("check") or {}):
+            part.pop("batch_tokens", None), part.pop("rows_per_second", None)
+    return copy
 
 
 def _rewrite(bundle: Bundle, source: Source, results: list[Recheck]) -> None:
     """Write verify.json, remove what fell short, and list what is left in the manifest."""
     pairs = [(result.verified, result.problems()) for result in results]
-    write_json(bundle.folder / VERIFY, report_of(source.rows, bundle.folder, pairs))
+    report = report_of(source.rows, bundle.folder, pairs)
+    if _without_speeds(report) == _without_speeds(_report_before(bundle)):
+        return  # a bundle of which nothing else is new keeps its digest
+    write_json(bundle.folder / VERIFY, report)
     manifest = bundle.manifest
     variants = dict(manifest.variants)
     for verified, problems in pairs:

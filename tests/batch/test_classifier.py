@@ -74,6 +74,13 @@ def test_one_string_is_no_list_of_messages(classifier):
     assert str(error.value) == "texts is one string, expected a list of them"
 
 
+def test_what_is_no_string_is_named(classifier):
+    with pytest.raises(TypeError) as error:
+        classifier.classify(["a", None])
+    assert str(error.value) == "texts[1] is None, expected a string"
+    assert len(classifier.classify(iter("ab")).labels) == 2
+
+
 @pytest.mark.parametrize("threshold", [0.0, 0.2, 0.5, 0.9, 1.0])
 def test_the_threshold_is_where_the_positive_label_begins(make_bundle, threshold):
     classifier = Classifier.load(make_bundle(threshold=threshold), "cpu", 1)

@@ -266,7 +266,7 @@ def test_no_header_and_no_such_column(run, data, args, message):
 
 def test_no_header_and_a_bad_first_line(run):
     assert refused(run, "in.csv", b'1,"a\n', "--no-header", "--text-column", 2) == (
-        65, "in.csv: line 1: the first record quote opened at byte 3 of line 1 is never closed"
+        65, "in.csv: line 1: the first record: quote opened at byte 3 of line 1 is never closed"
     )  # fmt: skip
     assert refused(run, "in.csv", b"", "--no-header") == (65, "in.csv: the file is empty")
 
@@ -320,6 +320,19 @@ def test_other_quotes_and_escapes(run):
     assert labelled(run, "in.csv", data, "--escape", "\\").startswith(
         b'id,text,label,score\n1,"a\\"b",'
     )
+
+
+def test_a_message_whose_lines_are_records(run):
+    message = b'2,"Hi, Anna\n' + b"Yours, Bob\n" * 16 + b'Bye"'
+    data = b"id,text\n1,ok\n" + message + b"\n3,ok\n"
+    said = (
+        "in.csv: line 3, byte offset 13: quote opened at byte 3 of line 3 is closed at byte 4 of "
+    )
+    said += "line 20, but all 16 lines between are whole records of 2 fields, so it is taken as "
+    said += "never closed (--trust-quotes takes it as one field); to set bad records aside, type "
+    assert refused(run, "in.csv", data) == (65, f"{said}--max-rejects 10, or 1%")
+    found = labelled(run, "in.csv", data, "--trust-quotes", "--restart")
+    assert found.count(b"\n") == data.count(b"\n") and message + b"," in found
 
 
 def test_a_tsv_file_that_is_compressed(run):

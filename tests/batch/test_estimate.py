@@ -49,6 +49,21 @@ def test_a_large_file_is_sampled(run, monkeypatch):
     assert 700 <= read <= 800
 
 
+def test_a_place_within_a_message_is_no_bad_record(run, monkeypatch):
+    monkeypatch.setattr("batch.estimate.SAMPLE_RECORDS", 800)
+    row = b'%d,"Dear all,\n' + b"one line, more\n" * 30 + b'bye",x\n'
+    data = b"id,text,more\n" + b"".join(row % number for number in range(2000))
+    done = run(data)
+    found = re.match(r"in.csv: about ([\d,]+) records", done.stdout)
+    assert int(found[1].replace(",", "")) == pytest.approx(2000, rel=0.05)
+    assert "bad" not in done.stdout
+
+
+def test_columns_of_ours_do_not_matter(run):
+    done = run(b"text,label\na,b\n")
+    assert done.stdout.startswith("in.csv: 1 record (1 read)")
+
+
 def test_repeated_texts(run):
     done = run(b"text\n" + b"the same\n" * 400 + b"another\n")
     assert "401 records (401 read), 100 % of them texts that came before" in done.stdout
@@ -85,6 +100,18 @@ def test_of_many_files_each_is_looked_into(run, tmp_path, bundle, monkeypatch):
     command = ["estimate", "*.csv", "--bundle", str(bundle), "--threads", "1"]
     found = re.match(r"5 files: about (\d+) records", CliRunner().invoke(main, command).stdout)
     assert int(found[1]) == pytest.approx(200, rel=0.1)
+
+
+def test_one_of_many_that_cannot_be_read(run, tmp_path, bundle):
+    (tmp_path / "a.csv").write_bytes(table(40))
+    (tmp_path / "b.csv").write_bytes(b"")
+    command = ["estimate", "*.csv", "--bundle", str(bundle), "--threads", "1"]
+    done = CliRunner().invoke(main, command)
+    assert done.stdout.startswith("2 files: 40 records (40 read)")
+    assert (done.exit_code, done.stderr) == (
+        0,
+        "left out: b.csv: the file is empty; its first line must name the columns\n",
+    )
 
 
 def test_standard_input(bundle):

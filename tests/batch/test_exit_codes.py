@@ -59,8 +59,8 @@ def test_0_complete(invoke):
     [
         (
             ("--max-rejects", "some"),
-            "--max-rejects: 'some' is neither a number of records nor a percentage; type for "
-            "example 10 or 0.5%",
+            "--max-rejects: 'some' is neither a number of records nor a percentage up to 100; "
+            "type for example 10 or 0.5%",
         ),
         (
             ("--max-rejects", "1", "--out", "-"),

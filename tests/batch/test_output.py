@@ -144,6 +144,13 @@ def test_a_missing_folder_is_not_made(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_a_file_as_the_folder(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError) as error:
+        resolve_target(str(tmp_path / "file" / "labeled.csv"))
+    assert str(error.value) == f"{tmp_path / 'file'} is not a folder; give another name"
+
+
 def test_a_folder_as_the_output(tmp_path):
     with pytest.raises(OutputError) as error:
         resolve_target(str(tmp_path))

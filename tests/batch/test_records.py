@@ -130,11 +130,12 @@ def test_odd_bytes_pass_through():
             "it, expected ',' or the end of the line",
         ),
         (
-            b'1,"a\n2,b\n3,c\n4,d\ne"',
+            b'1,"a\n2,b\n3,c\n4,d\n5,e\n6,f\n7,g"',
             {},
             1,
-            "quote opened at byte 3 of line 1 is closed at byte 2 of line 5, but all 3 lines "
-            "between are whole records of 2 fields, so it is taken as never closed",
+            "quote opened at byte 3 of line 1 is closed at byte 4 of line 7, but all 5 lines "
+            "between are whole records of 2 fields, so it is taken as never closed (--trust-quotes "
+            "takes it as one field)",
         ),
         (b'1,"a\nb",c', {}, 1, "has 3 fields over lines 1 to 2, expected 2"),
         (
@@ -186,10 +187,24 @@ def test_a_problem_says_what_was_found_and_where(data, options, line, problem, b
 
 
 def test_swallowed_lines_must_all_be_whole_records():
-    three = b'1,"a\n2,b\n\n4,d\ne"\n'  # a blank line between: somebody's mail
-    assert [record.fields for record in read(three, columns=2)] == [[b"1", b"a\n2,b\n\n4,d\ne"]]
-    two = b'1,"a\n2,b\n3,c\ne"\n'
-    assert [record.fields for record in read(two, columns=2)] == [[b"1", b"a\n2,b\n3,c\ne"]]
+    for text in (
+        b"a\n2,b\n3,c\n\n5,e\n6,f\n7,g",  # a blank line between: somebody's mail
+        b"a\n2,b\n3,c\n4,d\n5,e\n6,g",  # too few
+        b"a\n2,b\n3,c\n4,d\n5,e\n6,f\ng",  # the last is no record
+        b"a,a\n2,b\n3,c\n4,d\n5,e\n6,f\n7,g",  # the first is none
+    ):
+        assert [record.fields for record in read(b'1,"%b"\n' % text, columns=2)] == [[b"1", text]]
+    many = b'1,"a,a\n' + b"2,b\n" * 16 + b'g"\n'
+    assert len(read(many, columns=2)) == 18
+    assert len(read(many.replace(b"2,b\n", b"", 1), columns=2)) == 1
+    swallowing = b'1,"a\n2,b\n3,c\n4,d\n5,e\n6,f\n7,g"\n'
+    assert len(read(swallowing, columns=2)) == 7
+    trusted = read(swallowing, columns=2, dialect=Dialect(trusts_quotes=True))
+    assert [record.fields for record in trusted] == [[b"1", swallowing[3:-2]]]
+    wide = b'1,"a,x\n2,b,x\n3,c,x\n4,d,x\n5,e",x\n'  # four lines of three fields, three inner
+    assert len(read(wide, columns=3)) == 1
+    assert len(read(wide.replace(b"3,c,x", b"3,c,x\n3,c,x"), columns=3)) == 6
+    assert len(read(b'1,"a,x,y\n2,b,x,y\n3,c,x,y\n4,d,x,y\n5,e",x,y\n', columns=4)) == 5
     quoted = b'1,"a\n2,""\n3,"" \n4,d\n5,e"\n'
     assert [record.problem for record in read(quoted, columns=2)] == [None]
     assert len(read(b'1,"a\n2,""\n3,c\n' + b'4,""\n' * 2000 + b'5"\n', columns=2)) == 2004

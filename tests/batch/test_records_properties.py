@@ -59,11 +59,9 @@ def read_one(data, at, dialect, columns, longest):
                 pair = byte in (dialect.quote, dialect.escape)
                 value += after if pair else byte
                 at += 2 if pair else 1
-            inner = BREAK.split(data[opened:at])[1:-1]
-            at += 1
-            wide = columns is not None and columns > 1 and len(inner) >= 3
-            if wide and all(read_one(line, 0, dialect, columns, 1 << 30) for line in inner):
+            if is_swallowing(data[: start + longest], opened, at, len(fields), dialect, columns):
                 return None
+            at += 1
         else:
             while (byte := data[at : at + 1]) and byte not in (dialect.delimiter, b"\r", b"\n"):
                 if byte == dialect.quote:
@@ -84,6 +82,18 @@ def read_one(data, at, dialect, columns, longest):
         if byte != dialect.delimiter:
             return None
         at += 1
+
+
+def is_swallowing(data, opened, closed, fields, dialect, columns):
+    """True if the quoted field is lines that are records, were its two quotes text."""
+    if columns is None or columns < 2 or dialect.trusts_quotes:
+        return False
+    first, *inner = BREAK.split(data[opened:closed])
+    last = (inner.pop() if inner else b"") + BREAK.split(data[closed:])[0]
+    is_record = fields + 1 + first.count(dialect.delimiter) == columns
+    is_record = is_record and last.count(dialect.delimiter) + 1 == columns
+    enough = len(inner) >= ({2: 5, 3: 4}.get(columns, 3) if is_record else 16)
+    return enough and all(read_one(line, 0, dialect, columns, 1 << 30) for line in inner)
 
 
 def read_plainly(data, dialect, columns, longest):

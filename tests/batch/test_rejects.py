@@ -78,8 +78,8 @@ def test_what_is_no_allowance(typed):
     with pytest.raises(UsageError) as error:
         Allowance.parse(typed)
     assert str(error.value) == (
-        f"--max-rejects: {typed!r} is neither a number of records nor a percentage; type for "
-        "example 10 or 0.5%"
+        f"--max-rejects: {typed!r} is neither a number of records nor a percentage up to 100; "
+        "type for example 10 or 0.5%"
     )
 
 

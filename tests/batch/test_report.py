@@ -3,6 +3,7 @@
 import gzip
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -42,7 +43,7 @@ def draw(invoke, tmp_path, monkeypatch):
     def run(*args, data=None, name="labeled.csv") -> str:
         Path(name).write_bytes(make_table() if data is None else data)
         result = invoke(main, "report", name, *args)
-        assert (result.exit_code, result.output) == (0, "")
+        assert (result.exit_code, result.output) == (0, "written: report.html\n")
         return Path("report.html").read_text(encoding="utf-8").replace("\xa0", " ")
 
     return run
@@ -259,6 +260,17 @@ def test_an_old_page_stays_until_the_new_one_is_whole(draw, tmp_path, monkeypatc
     assert result.exit_code == 74
     assert (tmp_path / "report.html").read_bytes() == old
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_another_file_is_not_replaced(draw, tmp_path, invoke):
+    draw()
+    (tmp_path / "mine.html").write_text("<!DOCTYPE html>\n<html>", encoding="utf-8")
+    result = invoke(main, "report", "labeled.csv", "--out", "mine.html")
+    assert (result.exit_code, result.output) == (
+        73, f"spam-batch: error: {os.path.realpath('mine.html')} is not a report of spam-batch; "
+        "give another --out\n"
+    )  # fmt: skip
+    assert invoke(main, "report", "labeled.csv").exit_code == 0  # our own is
 
 
 def test_normalize():

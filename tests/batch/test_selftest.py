@@ -177,6 +177,10 @@ class TestChoosePrecision:
         assert Classifier.load(with_int8(), "cpu", 1).precision == "int8"
         assert Classifier.load(with_int8(rows_per_second=9.0), "cpu", 1).precision == "fp32"
 
+    @pytest.mark.parametrize(("speed", "chosen"), [(10.9, "fp32"), (11.0, "int8")])
+    def test_a_tie_does_not_decide(self, with_int8, speed, chosen):
+        assert Classifier.load(with_int8(rows_per_second=speed), "cpu", 1).precision == chosen
+
     def test_the_batches_that_were_fastest(self, with_int8):
         folder = with_int8(batch_tokens=1024)
         assert Classifier.load(folder, "cpu", 1).batch_tokens == 1024

@@ -106,7 +106,7 @@ def test_the_name_asked_for_wins():
         (
             b'id,"text\n1,x\n',
             None,
-            "in.csv: line 1: the header quote opened at byte 4 of line 1 is never closed",
+            "in.csv: line 1: the header: quote opened at byte 4 of line 1 is never closed",
         ),
         (
             b"id,TEXT,Note\n",

@@ -100,8 +100,8 @@ class Classifier:
     ) -> "Classifier":
         """Check the bundle's hashes, load it, and replay its golden messages.
 
-        ``precision`` is one of the bundle's, or ``auto``: the one that was fastest when the
-        bundle was verified on this kind of device. ``threshold`` replaces the bundle's, as
+        ``precision`` is one of the bundle's, or ``auto``: fp32, or the one that was clearly faster
+        when the bundle was verified on this kind of device. ``threshold`` replaces the bundle's, as
         ``unsure_band`` does: two probabilities, or None for no band. ``long`` says what is
         read of a message of more than ``max_length`` tokens: ``head``, ``tail`` or ``windows``.
 

@@ -38,7 +38,8 @@ _digest = click.option(
 )
 _precision = click.option(
     "--precision", default="auto", show_default=True,
-    help="One of the bundle's: fp32, int8, fp16, bf16; auto: fp32, or one that was verified and is clearly faster.",
+    help="One of the bundle's: fp32, int8, fp16, bf16; auto: fp32, or one that was verified and "
+    "is clearly faster.",
 )  # fmt: skip
 _unverified = click.option(
     "--allow-unverified", is_flag=True, help="Use a bundle that was never verified."

@@ -293,7 +293,7 @@ class Classifier:
 
 
 def resolve_precision(bundle: Bundle, device: str, precision: str) -> str:
-    """What ``auto`` comes to: fp32, or what was verified on this kind of device and is clearly faster.
+    """What ``auto`` comes to: fp32, or what passed on such a device and is clearly faster.
 
     Raises:
         BundleError: the bundle has no such precision.

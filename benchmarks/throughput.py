@@ -16,6 +16,8 @@ import argparse
 import datetime
 import json
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,7 +27,6 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from export import BareProducts
-from host import measure_host
 from messages import read_texts
 from peer_process import PeerProcess, make_model, write_peer_folder
 
@@ -181,7 +182,7 @@ def run_all(args: argparse.Namespace, texts: list[str], folder: Path) -> dict:
     check_labels(model, sequences, labels["(e) ours, fp32"])
     rows = print_table(seconds, len(texts))
     if args.bundle.is_dir():
-        host = measure_host(args.bundle, read_texts(args.data, 5000), args.host_rows, 200_000)
+        host = run_host(args, folder)
     else:
         host = None
         print(f"the host path was not measured: {args.bundle} is missing; make train export")
@@ -190,6 +191,16 @@ def run_all(args: argparse.Namespace, texts: list[str], folder: Path) -> dict:
         "size": args.size, "messages": len(texts), "tokens": sum(map(len, sequences)),
         "repeats": args.repeats, "peers": versions, "sides": rows, "host": host,
     }  # fmt: skip
+
+
+def run_host(args: argparse.Namespace, folder: Path) -> dict:
+    """The host path, in a process without torch, as ``spam-batch`` is one."""
+    out = folder / "host.json"
+    command = [sys.executable, Path(__file__).with_name("host.py"), "--bundle", args.bundle]
+    command += ["--rows", args.host_rows, "--out", out]
+    command += ["--data", args.data] if args.data else []
+    subprocess.run(list(map(str, command)), check=True)
+    return json.loads(out.read_text(encoding="utf-8"))
 
 
 def fake_bundle() -> SimpleNamespace:

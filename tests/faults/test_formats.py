@@ -201,7 +201,7 @@ def test_F53_a_large_header(label):
     assert (exit_code, said, found.endswith(b"\na,b," + score_of("a") + b"\n")) == (0, "", True)
     os.unlink("out.csv")
     assert label(data, "--max-record-bytes", 1000) == (
-        65, "in.csv: line 1: the header is 50000005 bytes long, at most 1000 are allowed", None
+        65, "in.csv: line 1: the header: is 50000005 bytes long, at most 1000 are allowed", None
     )  # fmt: skip
 
 

@@ -288,7 +288,8 @@ class Classifier:
         texts = texts if isinstance(texts, str) else list(texts)
         for number, text in enumerate(texts):
             if not isinstance(text, str):
-                raise TypeError(f"texts[{number}] is {text!r}, expected a string")
+                kind = type(text).__name__  # what it says is nobody's business
+                raise TypeError(f"texts[{number}] is of type {kind}, expected str")
         return self.classify_prepared(self.prepare(texts))
 
 

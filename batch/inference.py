@@ -113,8 +113,8 @@ class InferenceSession:
             wanted = "cpu"
             self._session = self._create(ort, model, wanted, options)
         cpus = usable_cpus()
-        if threads and threads > cpus and self.note is None:
-            self.note = f"{threads} threads for {cpus} usable CPUs, which is slower than {cpus}"
+        if wanted == "cpu" and threads and threads > cpus and self.note is None:
+            self.note = f"more threads ({threads}) than usable CPUs ({cpus}), which is slower"
         self.device = wanted
         self.shapes = shapes if wanted == "cuda" else None
         self.threads = options.intra_op_num_threads

@@ -105,6 +105,12 @@ def test_a_whole_one(label, invoke, bundle, tmp_path):
         ("in.csv", "out.csv", TABLE[8:], ("--no-header", "--text-column", "2")),
         ("in.csv", "out.csv", TABLE.decode().encode("utf-16"), ("--encoding", "utf-16")),
         ("in.csv", "out.csv", TABLE, ("--columns", "tokens,score,label")),
+        (
+            "in.csv",
+            "out.csv",
+            b'id,text\n1,"Hi, Anna\n' + b"Yours, Bob\n" * 16 + b'Bye"\n2,ok\n',
+            ("--trust-quotes",),
+        ),
     ],
 )
 def test_every_format(label, audit, source, out, data, args):

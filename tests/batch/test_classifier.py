@@ -76,8 +76,8 @@ def test_one_string_is_no_list_of_messages(classifier):
 
 def test_what_is_no_string_is_named(classifier):
     with pytest.raises(TypeError) as error:
-        classifier.classify(["a", None])
-    assert str(error.value) == "texts[1] is None, expected a string"
+        classifier.classify(["a", b"secret"])
+    assert str(error.value) == "texts[1] is of type bytes, expected str"
     assert len(classifier.classify(iter("ab")).labels) == 2
 
 

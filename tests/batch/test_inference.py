@@ -118,6 +118,15 @@ def test_a_gpu_gets_full_shapes_and_gives_the_rows_asked_for(monkeypatch, make_g
     assert [ids.shape for ids in ran] == [(4, 16)]
 
 
+def test_more_threads_than_cpus(monkeypatch, make_graph):
+    monkeypatch.setattr("batch.inference.usable_cpus", lambda: 1)
+    note = InferenceSession(make_graph(), "cpu", 2).note
+    assert note == "more threads (2) than usable CPUs (1), which is slower"
+    assert InferenceSession(make_graph(), "cpu", 1).note is None
+    FakeCuda(monkeypatch, None)
+    assert InferenceSession(make_graph(), "cuda", 2).note is None
+
+
 def test_a_model_that_is_none():
     with pytest.raises(BundleError) as error:
         InferenceSession(b"not a model", "cpu", 1)

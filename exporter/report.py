@@ -85,6 +85,6 @@ def machine_lines(machine: dict, precisions: list[str]) -> list[str]:
     if "int8" in precisions and not machine["vnni"]:
         lines.append(
             "this CPU has no VNNI: it adds int8 products in 16 bits, which the 7-bit weights do "
-            "not overflow, so its sums are exact; the speed is about half of a CPU with VNNI"
+            "not overflow, so its sums are exact; with VNNI it would be faster"
         )
     return lines

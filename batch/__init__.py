@@ -15,7 +15,7 @@ __all__ = ["Classifier", "Predictions"]
 def __getattr__(name: str):
     """``Classifier`` and ``Predictions``, imported when they are asked for: --help is not slow."""
     if name in __all__:
-        from batch import classifier
+        from batch.model import classifier
 
         return getattr(classifier, name)
     raise AttributeError(f"module 'batch' has no attribute {name!r}")

@@ -20,15 +20,15 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 from peer_process import PeerProcess, make_model, write_peer_folder
 
-from batch.batching import BATCH_TOKENS, cut_batches, pad_batch
-from batch.inference import InferenceSession
-from batch.tokenizer import Tokenizer
+from batch.model.batching import BATCH_TOKENS, cut_batches, pad_batch
+from batch.model.inference import InferenceSession
+from batch.model.tokenizer import Tokenizer
 from exporter.graph import trace
 from exporter.machine import describe_machine
 from exporter.quantize import linear_layers, module_of, reduce_precision
 from exporter.variants import save_model
-from trainer.model import model_config
-from trainer.splits import read_lines
+from trainer.model.gpt2 import model_config
+from trainer.data.splits import read_lines
 
 MAX_LENGTH = 120  # tokens, the notebook's
 

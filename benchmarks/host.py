@@ -19,16 +19,18 @@ from pathlib import Path
 import numpy as np
 from messages import read_texts
 
-from batch.batching import BATCH_TOKENS
-from batch.bundle import TOKENIZER, Bundle, open_bundle
-from batch.classifier import Classifier
-from batch.classify import Job, classify_file
-from batch.dialect import Dialect
-from batch.estimate import estimate
-from batch.formats import open_table
-from batch.source import open_source
-from batch.tokenizer import Tokenizer
-from batch.windows import Window, encode_windows, read_windows
+from batch.model.batching import BATCH_TOKENS
+from batch.model.bundle_files import TOKENIZER
+from batch.model.bundle import Bundle, open_bundle
+from batch.model.classifier import Classifier
+from batch.run.job import Job
+from batch.run.classify import classify_file
+from batch.reading.dialect import Dialect
+from batch.checks.estimate import estimate
+from batch.formats.open_table import open_table
+from batch.reading.opening import open_source
+from batch.model.tokenizer import Tokenizer
+from batch.run.windows import Window, encode_windows, read_windows
 
 STAGE_ROWS = 100_000
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from batch.classifier import Classifier
-from batch.long import MODES
-from trainer.splits import read_lines
+from batch.model.classifier import Classifier
+from batch.model.truncation import MODES
+from trainer.data.splits import read_lines
 
 HIDDEN = 20  # spam messages that are put behind each long ham
 

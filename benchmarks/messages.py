@@ -3,7 +3,7 @@
 import random
 from pathlib import Path
 
-from trainer.splits import read_lines
+from trainer.data.splits import read_lines
 
 # Token counts of the SMS collection at its deciles, for made-up messages.
 LENGTHS = (2, 7, 10, 12, 15, 18, 23, 29, 36, 45, 120)

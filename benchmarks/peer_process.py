@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from trainer.model import GPT2Classifier
+from trainer.model.gpt2 import GPT2Classifier
 
 PEERS = Path(__file__).with_name("peers.py")
 
@@ -79,7 +79,7 @@ def write_peer_folder(model: GPT2Classifier, labels: list[str], folder: Path) ->
 
 def make_model(config, seed: int = 123) -> GPT2Classifier:
     """Random weights that spread like trained ones, so that labels are not all one."""
-    from trainer.model import init_weights
+    from trainer.model.gpt2 import init_weights
 
     torch.manual_seed(seed)
     model = GPT2Classifier(config)

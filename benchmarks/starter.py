@@ -15,10 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from trainer.data import Columns
+from trainer.data.labelled_file import Columns
 from trainer.protocols import ScoreOptions, format_protocols, score_protocols
 from trainer.recipe import get_recipe
-from trainer.splits import read_messages
+from trainer.data.splits import read_messages
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from batch.bundle import open_bundle
+from batch.model.bundle import open_bundle
 
 
 def run_text(bundle: Path) -> tuple[float, float]:

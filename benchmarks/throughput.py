@@ -30,15 +30,15 @@ from export import BareProducts
 from messages import read_texts
 from peer_process import PeerProcess, make_model, write_peer_folder
 
-from batch.batching import BATCH_TOKENS, cut_batches, pad_batch
-from batch.classifier import Classifier
-from batch.inference import InferenceSession
-from batch.tokenizer import Tokenizer
+from batch.model.batching import BATCH_TOKENS, cut_batches, pad_batch
+from batch.model.classifier import Classifier
+from batch.model.inference import InferenceSession
+from batch.model.tokenizer import Tokenizer
 from exporter.graph import trace
 from exporter.machine import describe_machine
 from exporter.quantize import reduce_precision
 from exporter.variants import save_model
-from trainer.model import model_config
+from trainer.model.gpt2 import model_config
 
 MAX_LENGTH = 120  # tokens, the notebook's
 LABELS = ["ham", "spam"]

@@ -22,13 +22,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from batch.tokenizer import Tokenizer
-from trainer.build import build_model
-from trainer.cache import build_caches
-from trainer.data import balance, read_labelled, split
-from trainer.dataset import encode_frame, trim
-from trainer.fit import fit
-from trainer.model import GPT2Classifier, model_config
+from batch.model.tokenizer import Tokenizer
+from trainer.model.build import build_model
+from trainer.training.trunk_cache import build_caches
+from trainer.data.labelled_file import balance, read_labelled, split
+from trainer.data.tensors import encode_frame, trim
+from trainer.training.fit import fit
+from trainer.model.gpt2 import GPT2Classifier, model_config
 from trainer.recipe import get_recipe
 
 

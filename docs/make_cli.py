@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from batch import __version__, errors
-from batch.cli import main
+from batch.version import __version__
+from batch import errors
+from batch.cli.commands import main
 from exporter.cli import main as export_main
 from trainer.cli import main as train_main
 

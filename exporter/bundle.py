@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from batch.bundle import GOLDEN, MANIFEST, FileEntry, Manifest, file_entries
+from batch.model.bundle_files import GOLDEN, MANIFEST, FileEntry, file_entries
+from batch.model.bundle import Manifest
 from batch.errors import OutputError
 from exporter.reference import make_reference
-from exporter.rows import NASTY_TEXTS, Source
+from exporter.rows import NASTY_TEXTS
+from exporter.trained_run import Source
 from exporter.variants import FILES, open_variant
 from exporter.verify import Rows, run_batches, torch_logits
 from trainer.run_folder import WEIGHTS, hash_file, package_versions, write_json

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from batch import __version__
+from batch.version import __version__
 from batch.command import Cli, show_log
 
 PRECISIONS = ("fp32", "int8", "fp16", "bf16")
@@ -97,7 +97,7 @@ def verify(folder: Path, run: Path, device: str, quiet: bool) -> None:
       spam-export verify models/spam --run runs/spam
     """
     show_log("exporter", quiet)
-    from exporter.export import VerificationError
+    from exporter.verify import VerificationError
     from exporter.machine import describe_machine
     from exporter.recheck import recheck
     from exporter.report import machine_lines, variant_lines

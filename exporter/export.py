@@ -13,16 +13,16 @@ import numpy as np
 import onnx
 from tqdm import tqdm
 
-from batch.batching import BATCH_TOKENS, cut_batches
-from batch.bundle import EXTERNAL_SUFFIX, TOKENIZER, VERIFY
+from batch.model.batching import BATCH_TOKENS, cut_batches
+from batch.model.bundle_files import EXTERNAL_SUFFIX, TOKENIZER, VERIFY
 from batch.errors import BundleError, SpamBatchError
-from batch.inference import wanted_device
+from batch.model.inference import wanted_device
 from exporter.bundle import check_target, replace_folder, write_golden, write_manifest
 from exporter.gate import Gate, measure_gate, search_layers
 from exporter.graph import trace
 from exporter.machine import describe_machine
 from exporter.quantize import linear_layers, reduce_precision
-from exporter.rows import Source
+from exporter.trained_run import Source
 from exporter.variants import FILES, describe_model, open_variant, remove_variant, save_model
 from exporter.verify import Check, Rows, check_variant, run_batches
 from trainer.run_folder import hash_file, write_json

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from batch.decision import Decision
-from batch.summary import count
+from batch.model.decision import Decision
+from batch.messages import count
 
 log = logging.getLogger("exporter")
 

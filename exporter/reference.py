@@ -4,9 +4,9 @@ import logging
 
 import numpy as np
 
-from batch.tally import TOKEN_EDGES, count_scores, count_tokens
-from exporter.rows import Source
-from trainer.data import read_split
+from batch.drift.histograms import TOKEN_EDGES, count_scores, count_tokens
+from exporter.trained_run import Source
+from trainer.data.labelled_file import read_split
 
 log = logging.getLogger("exporter")
 HELD_OUT = ("validation", "test")  # the model has not learned them

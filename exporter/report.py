@@ -1,6 +1,6 @@
 """The lines that an export or a verification prints, in the order in which a parity is read."""
 
-from exporter.export import Verified
+from exporter.variant_check import Verified
 from exporter.gate import Gate
 from exporter.structure import Structure
 from exporter.verify import BATCH_VARIANCE, Check, Worst

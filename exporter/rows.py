@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from batch.decision import Decision
-from batch.tokenizer import Tokenizer
+from batch.model.decision import Decision
+from batch.model.tokenizer import Tokenizer
 from exporter.verify import Rows, torch_logits
-from trainer.data import read_split
-from trainer.model import GPT2Classifier
+from trainer.data.labelled_file import read_split
+from trainer.model.gpt2 import GPT2Classifier
 from trainer.run_folder import METRICS, RunConfig, read_config, read_model, read_tokenizer
 
 log = logging.getLogger("exporter")

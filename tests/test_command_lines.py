@@ -124,7 +124,7 @@ def workshop(tmp_path_factory, bpe_file: Path, in_process) -> Path:
     received = [("2026-11-22", text) for text, _ in rows]
     write_csv(folder / "received.csv", ("received", "text"), received)
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trainer.initial_weights.fetch_weights", refuse_to_fetch)
+        patch.setattr("trainer.model.initial_weights.fetch_weights", refuse_to_fetch)
         for command in (FIT, EXPORT, CLASSIFY):
             status, said = in_process(shlex.split(command))
             assert status == 0, said
@@ -154,7 +154,7 @@ def scratch(workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(folder)
     monkeypatch.setenv("PATH", f"{folder}/.venv/bin:{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr("batch.doctor.BENCHMARK_SECONDS", 0.01)
+    monkeypatch.setattr("batch.checks.doctor.BENCHMARK_SECONDS", 0.01)
     return folder
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from batch import __version__
+from batch.version import __version__
 from batch.command import Cli, show_log
 from trainer.options import checked_changes, recipe_options
 
@@ -56,8 +56,8 @@ def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None
       spam-train fetch data
       spam-train fetch weights --model gpt2-medium
     """
-    from trainer.assets import fetch_bpe, fetch_data
-    from trainer.weight_files import fetch_weights
+    from trainer.fetch.assets import fetch_bpe, fetch_data
+    from trainer.fetch.weight_files import fetch_weights
 
     show_log("trainer")
     if source is not None and what == "all":
@@ -122,9 +122,9 @@ def fit(
       spam-train fit --config runs/spam/config.json --out runs/again
     """
     show_log("trainer", quiet)
-    from batch.rules import parse_band
-    from trainer.calibration import parse_share
-    from trainer.data import Columns
+    from batch.model.rules import parse_band
+    from trainer.evaluation.calibration import parse_share
+    from trainer.data.labelled_file import Columns
     from trainer.run import RunOptions, options_of_config, train
     from trainer.run_folder import read_config, read_model, save_state_dict
 
@@ -148,7 +148,7 @@ def fit(
 
 def summary_lines(metrics: dict) -> list[str]:
     """What a run gave, in a few lines: accuracy by set, scores, weights, data."""
-    from trainer.scores import format_scores
+    from trainer.evaluation.scores import format_scores
 
     lines = [
         f"{name} accuracy: {100 * value:.2f}% of {metrics['messages'][name]} messages"
@@ -190,9 +190,9 @@ def evaluate(run: Path, data: Path, text_column, label_column, delimiter) -> Non
     Example:
       spam-train evaluate --run runs/spam --data other.csv
     """
-    from trainer.data import Columns
-    from trainer.evaluate import evaluate as evaluate_file
-    from trainer.evaluate import evaluation_lines
+    from trainer.data.labelled_file import Columns
+    from trainer.evaluation.evaluate import evaluate as evaluate_file
+    from trainer.evaluation.evaluate import evaluation_lines
 
     result = evaluate_file(run, data, Columns(label_column, text_column, delimiter))
     for line in evaluation_lines(result):
@@ -220,7 +220,7 @@ def table(rows, shape, seeds, data, bpe, cache, device, json_out, quiet) -> None
     """
     show_log("trainer", quiet)
     from trainer.run_folder import write_json
-    from trainer.table import format_table, parse_rows, run_table
+    from trainer.published_table import format_table, parse_rows, run_table
 
     result = run_table(parse_rows(rows), shape, seeds, data, bpe, cache, device, not quiet)
     if json_out is not None:
@@ -260,7 +260,7 @@ def scores(
     if split is not None or balance is not None:
         raise click.UsageError("--protocols says how to split; leave --split and --balance out")
     show_log("trainer", quiet)
-    from trainer.data import Columns
+    from trainer.data.labelled_file import Columns
     from trainer.protocols import ScoreOptions, format_protocols, parse_protocols, score_protocols
     from trainer.run_folder import write_json
 
@@ -289,10 +289,10 @@ def classify(text: str, run: Path) -> None:
     """
     import torch
 
-    from trainer.dataset import pad_messages
-    from trainer.evaluate import read_decision
+    from trainer.data.tensors import pad_messages
+    from trainer.evaluation.evaluate import read_decision
     from trainer.run_folder import read_config, read_model, read_tokenizer
-    from trainer.scores import predict
+    from trainer.evaluation.scores import predict
 
     config = read_config(run)
     temperature, threshold = read_decision(run)
@@ -324,12 +324,12 @@ def sample(prompt: str, new_tokens: int, weights: str, size: str | None, cache: 
     """
     import torch
 
-    from batch.tokenizer import Tokenizer
-    from trainer.assets import fetch_bpe
-    from trainer.generate import generate_greedy
-    from trainer.initial_weights import resolve_weights
-    from trainer.model import GPT2Trunk, init_weights, model_config
-    from trainer.weights import load_trunk
+    from batch.model.tokenizer import Tokenizer
+    from trainer.fetch.assets import fetch_bpe
+    from trainer.model.generate import generate_greedy
+    from trainer.model.initial_weights import resolve_weights
+    from trainer.model.gpt2 import GPT2Trunk, init_weights, model_config
+    from trainer.model.load_weights import load_trunk
 
     show_log("trainer")
     tokenizer = Tokenizer.load(fetch_bpe(cache, bpe).path)

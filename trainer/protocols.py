@@ -13,16 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batch.errors import UsageError
-from batch.tokenizer import Tokenizer
-from trainer.assets import fetch_bpe, fetch_data
-from trainer.build import select_device
-from trainer.data import Columns, default_positive_label
-from trainer.initial_weights import resolve_weights
-from trainer.outcome import judge
+from batch.model.tokenizer import Tokenizer
+from trainer.fetch.assets import fetch_bpe, fetch_data
+from trainer.model.build import select_device
+from trainer.data.labelled_file import Columns, default_positive_label
+from trainer.model.initial_weights import resolve_weights
+from trainer.evaluation.outcome import judge
 from trainer.recipe import Recipe, get_recipe
 from trainer.run import train_model
-from trainer.scores import format_scores
-from trainer.splits import make_split, read_messages
+from trainer.evaluation.scores import format_scores
+from trainer.data.splits import make_split, read_messages
 
 log = logging.getLogger("trainer")
 

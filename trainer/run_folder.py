@@ -12,11 +12,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from batch import __version__
-from batch.bundle import TOKENIZER
+from batch.version import __version__
+from batch.model.bundle_files import TOKENIZER
 from batch.errors import InputError, MissingInputError, OutputError
-from batch.tokenizer import Tokenizer
-from trainer.model import GPT2Classifier, ModelConfig
+from batch.model.tokenizer import Tokenizer
+from trainer.model.gpt2 import GPT2Classifier, ModelConfig
 
 CONFIG = "config.json"
 METRICS = "metrics.json"

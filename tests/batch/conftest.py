@@ -14,17 +14,10 @@ import pytest
 from hypothesis import settings
 from onnx import TensorProto, checker, helper, numpy_helper
 
-from batch.bundle import (
-    EXTERNAL_SUFFIX,
-    GOLDEN,
-    MANIFEST,
-    TOKENIZER,
-    VERIFY,
-    Manifest,
-    file_entries,
-)
-from batch.classifier import Classifier
-from batch.tokenizer import PAD_ID, Tokenizer
+from batch.model.bundle_files import EXTERNAL_SUFFIX, GOLDEN, MANIFEST, TOKENIZER, VERIFY, file_entries
+from batch.model.bundle import Manifest
+from batch.model.classifier import Classifier
+from batch.model.tokenizer import PAD_ID, Tokenizer
 
 # A slow machine is no failure.
 settings.register_profile("untimed", deadline=None)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from batch import __version__
+from batch.version import __version__
 
 pytest.importorskip("build", reason="make build needs the dev extra")
 pytestmark = pytest.mark.slow

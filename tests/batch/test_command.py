@@ -15,7 +15,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from batch.command import EXTRA_MODULES, Cli, escape_controls, fail, show_log
+from batch.command import EXTRA_MODULES, Cli, fail, show_log
+from batch.messages import escape_controls
 from batch.errors import (
     BundleError,
     InputError,

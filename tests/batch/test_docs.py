@@ -26,7 +26,7 @@ def test_the_man_page_is_well_formed(root):
 
 
 def test_every_command_and_option_is_in_both(root):
-    from batch.cli import main
+    from batch.cli.commands import main
 
     page = (root / "docs" / "cli.md").read_text(encoding="utf-8")
     man = (root / "docs" / "spam-batch.1").read_text(encoding="utf-8").replace("\\-", "-")

@@ -9,9 +9,10 @@ import onnx
 import pandas as pd
 import pytest
 
-from batch.bundle import MANIFEST, Manifest, file_entries, open_bundle
-from trainer.data import write_split
-from trainer.model import GPT2Classifier
+from batch.model.bundle_files import MANIFEST, file_entries
+from batch.model.bundle import Manifest, open_bundle
+from trainer.data.labelled_file import write_split
+from trainer.model.gpt2 import GPT2Classifier
 from trainer.recipe import RECIPES
 from trainer.run_folder import RunConfig, hash_file, package_versions, write_run
 

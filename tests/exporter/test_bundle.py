@@ -13,14 +13,15 @@ import onnx
 import pytest
 import torch
 
-from batch.bundle import open_bundle
-from batch.classifier import Classifier
+from batch.model.bundle import open_bundle
+from batch.model.classifier import Classifier
 from batch.errors import OutputError
 from exporter.bundle import GOLDEN_TEXTS, replace_folder, write_manifest
 from exporter.export import export
-from exporter.rows import NASTY_TEXTS, Source
+from exporter.rows import NASTY_TEXTS
+from exporter.trained_run import Source
 from exporter.verify import torch_logits
-from trainer.data import read_split
+from trainer.data.labelled_file import read_split
 from trainer.run_folder import hash_file, read_config, read_model, read_tokenizer
 
 TOLERANCE = 1e-4

@@ -10,12 +10,12 @@ import onnx
 import pytest
 import torch
 
-from batch.bundle import open_bundle
-from batch.classifier import Classifier
+from batch.model.bundle import open_bundle
+from batch.model.classifier import Classifier
 from exporter import verify as measures
 from exporter.cli import main, parse_precisions
 from exporter.rows import NASTY_TEXTS
-from trainer.model import GPT2Classifier, init_weights, model_config
+from trainer.model.gpt2 import GPT2Classifier, init_weights, model_config
 from trainer.run_folder import read_config, read_model, read_tokenizer
 
 ROWS = 7 + len(NASTY_TEXTS)

@@ -12,16 +12,17 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from batch.batching import TRIED_BATCH_TOKENS
-from batch.bundle import open_bundle
-from batch.classifier import Classifier
+from batch.model.batching import TRIED_BATCH_TOKENS
+from batch.model.bundle import open_bundle
+from batch.model.classifier import Classifier
 from batch.errors import BundleError, MissingInputError
 from exporter import variants
-from exporter.export import VerificationError, export
+from exporter.verify import VerificationError
+from exporter.export import export
 from exporter.graph import trace
 from exporter.rows import NASTY_TEXTS
 from exporter.verify import torch_logits
-from trainer.model import GPT2Classifier
+from trainer.model.gpt2 import GPT2Classifier
 from trainer.run_folder import hash_file
 
 NUMBERS = r"\[(?:-?(?:\d+\.\d+(?:e-\d+)?|nan)(?:, )?)+\]"
@@ -283,7 +284,7 @@ def test_no_run_folder(tmp_path: Path) -> None:
         def replace_file(classifier: Classifier) -> None:
             os.rename(shutil.copy(tensors, tmp_path / "same bytes"), tensors)
 
-        monkeypatch.setattr("batch.classifier.replay_golden", replace_file)
+        monkeypatch.setattr("batch.model.classifier.replay_golden", replace_file)
         with pytest.raises(BundleError) as error:
             Classifier.load(folder, "cpu", 1, precision="fp32")
         assert str(error.value) == f"{tensors}: was replaced while it was loaded; run again"

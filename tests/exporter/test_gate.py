@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from batch.decision import Decision
+from batch.model.decision import Decision
 from exporter.gate import Gate, measure_gate, search_layers
 
 TWO = Decision(["ham", "spam"], "spam", 0.5, 1.0)

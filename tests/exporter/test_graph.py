@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from batch.errors import InternalError
-from batch.inference import InferenceSession
+from batch.model.inference import InferenceSession
 from exporter import graph
 from exporter.graph import OPSET, module_of, trace
-from trainer.model import PAD_ID, GPT2Classifier, count_parameters
+from trainer.model.gpt2 import PAD_ID, GPT2Classifier, count_parameters
 
 TOLERANCE = 1e-5
 POOLINGS = ("last_token", "last_position")

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from batch.batching import WIDTH_STEP
+from batch.model.batching import WIDTH_STEP
 from batch.errors import BundleError
-from batch.inference import InferenceSession
+from batch.model.inference import InferenceSession
 from exporter.graph import module_of
 from exporter.quantize import linear_layers, reduce_precision
 from exporter.verify import TOLERANCES
-from trainer.model import PAD_ID
+from trainer.model.gpt2 import PAD_ID
 
 # Each of these is another graph.
 KINDS = (

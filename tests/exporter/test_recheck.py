@@ -9,8 +9,9 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from batch.bundle import MANIFEST, open_bundle
-from batch.classifier import Classifier
+from batch.model.bundle_files import MANIFEST
+from batch.model.bundle import open_bundle
+from batch.model.classifier import Classifier
 from batch.errors import BundleError, InputError
 from exporter import variants, verify
 from exporter.recheck import Recheck, recheck

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from batch.drift import check_reference
+from batch.model.bundle import check_reference
 from exporter.reference import make_reference, weigh
 
 

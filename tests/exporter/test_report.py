@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from exporter.export import Verified
+from exporter.variant_check import Verified
 from exporter.gate import Gate
 from exporter.report import machine_lines, variant_lines
 from exporter.structure import Structure

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from exporter.rows import NASTY_TEXTS, Source
+from exporter.rows import NASTY_TEXTS
+from exporter.trained_run import Source
 
 
 def test_source(exported) -> None:

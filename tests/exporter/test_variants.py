@@ -16,7 +16,7 @@ from exporter.variants import (
     remove_variant,
     save_model,
 )
-from trainer.model import PAD_ID
+from trainer.model.gpt2 import PAD_ID
 from trainer.run_folder import hash_file, read_config
 
 IDS = np.array([[5211, 345, PAD_ID, PAD_ID], [11, 12, 13, 14]])

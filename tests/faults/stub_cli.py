@@ -21,14 +21,16 @@ from pathlib import Path
 
 import numpy as np
 
-import batch.classify
-import batch.rows
-import batch.streams
-import batch.windows
-from batch.bundle import MANIFEST, TOKENIZER, Manifest, file_entries, open_bundle
-from batch.classifier import Classifier, Predictions
-from batch.cli import main
-from batch.records import RecordReader
+import batch.run.classify
+import batch.formats.csv_table
+import batch.reading.input_stream
+import batch.run.windows
+from batch.model.bundle_files import MANIFEST, TOKENIZER, file_entries
+from batch.model.bundle import Manifest, open_bundle
+from batch.model.classifier import Classifier
+from batch.model.decision import Predictions
+from batch.cli.commands import main
+from batch.reading.records import RecordReader
 
 
 def write_bundle(folder: Path, **changes) -> Path:
@@ -110,8 +112,8 @@ if __name__ == "__main__":
         os.fsync = slow_sync
     Classifier.load = StubClassifier.load
     if block := os.environ.get("STUB_BLOCK"):
-        batch.rows.RecordReader = partial(RecordReader, block_size=int(block))
-        batch.streams.HEAD_SIZE = max(64, int(block))
-    batch.windows.WINDOW = int(os.environ.get("STUB_WINDOW", batch.windows.WINDOW))
-    batch.classify.COMMIT_SECONDS = float(os.environ.get("STUB_COMMIT", 5))
+        batch.formats.csv_table.RecordReader = partial(RecordReader, block_size=int(block))
+        batch.reading.input_stream.HEAD_SIZE = max(64, int(block))
+    batch.run.windows.WINDOW = int(os.environ.get("STUB_WINDOW", batch.run.windows.WINDOW))
+    batch.run.classify.COMMIT_SECONDS = float(os.environ.get("STUB_COMMIT", 5))
     main(prog_name="spam-batch")

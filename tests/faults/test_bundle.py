@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batch.bundle import open_bundle
+from batch.model.bundle import open_bundle
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from batch.part import hash_start
+from batch.writing.part_file import hash_start
 
 SWEPT = ["write", "fsync", "rename", "unlink", "close"]
 STEPS = {"close": 12}  # Python itself closes hundreds of files before our first
@@ -164,7 +164,7 @@ def test_F07_a_damaged_part_file_is_refused(interrupted, finish, name, damage, t
 
 
 def test_F08_a_torn_checkpoint_is_refused_at_every_length(interrupted, finish, stub, monkeypatch):
-    from batch.checkpoint import read_checkpoint
+    from batch.writing.checkpoint import read_checkpoint
     from batch.errors import InputError
 
     whole = interrupted.checkpoint.read_bytes()
@@ -182,7 +182,7 @@ def test_F08_a_torn_checkpoint_is_refused_at_every_length(interrupted, finish, s
 
 @pytest.mark.quick
 def test_F08_a_changed_byte_in_a_checkpoint_is_refused(interrupted):
-    from batch.checkpoint import read_checkpoint
+    from batch.writing.checkpoint import read_checkpoint
     from batch.errors import InputError
 
     whole = interrupted.checkpoint.read_bytes()
@@ -266,7 +266,7 @@ def test_F10_changed_options_are_refused(interrupted, finish, args, said):
 
 @pytest.mark.quick
 def test_F10_another_bundle_is_refused(interrupted, finish, stub, stub_bundle, tmp_path):
-    from batch.bundle import open_bundle
+    from batch.model.bundle import open_bundle
 
     (tmp_path / "other").mkdir()
     other = stub.write_bundle(tmp_path / "other", threshold=0.6)
@@ -284,7 +284,7 @@ def test_F10_another_bundle_is_refused(interrupted, finish, stub, stub_bundle, t
 def test_F10_another_version_is_refused(interrupted, monkeypatch):
     from dataclasses import replace
 
-    from batch.checkpoint import read_checkpoint, write_checkpoint
+    from batch.writing.checkpoint import read_checkpoint, write_checkpoint
 
     saved = read_checkpoint(interrupted.out)
     origin = replace(saved.origin, version="0.0.9")

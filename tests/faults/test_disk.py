@@ -9,13 +9,14 @@ import time
 
 import pytest
 
-from batch.bundle import open_bundle
-from batch.classify import Job, classify_file
-from batch.dialect import Dialect
+from batch.model.bundle import open_bundle
+from batch.run.job import Job
+from batch.run.classify import classify_file
+from batch.reading.dialect import Dialect
 from batch.errors import StorageError
-from batch.output import write_all
-from batch.part import PartFile
-from batch.rejects import Allowance
+from batch.writing.atomic import write_all
+from batch.writing.part_file import PartFile
+from batch.writing.rejects import Allowance
 
 FULL, FAILED = "No space left on device", "Input/output error"
 ERRORS = {"ENOSPC": FULL, "EIO": FAILED}

@@ -19,10 +19,10 @@ from functools import partial
 import pytest
 from click.testing import CliRunner
 
-import batch.rows
-from batch.cli import main
-from batch.records import RecordReader
-from batch.streams import _load_zstd
+import batch.formats.csv_table
+from batch.cli.commands import main
+from batch.reading.records import RecordReader
+from batch.reading.compression import _load_zstd
 
 ROWS = b"".join(b'%d,"message, ""%d""",x\n' % (row, row) for row in range(40))
 TABLE = b"id,text,x\n" + ROWS
@@ -33,8 +33,8 @@ ADDED = b",label,score"
 def label(tmp_path, stub, stub_bundle, monkeypatch):
     """Labels bytes; returns the exit status, the last line that was said, and the output."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("batch.windows.WINDOW", 8)
-    monkeypatch.setattr("batch.classifier.Classifier.load", stub.StubClassifier.load)
+    monkeypatch.setattr("batch.run.windows.WINDOW", 8)
+    monkeypatch.setattr("batch.model.classifier.Classifier.load", stub.StubClassifier.load)
 
     def run(data: bytes | None, *args, name="in.csv", out="out.csv"):
         if data is not None:
@@ -262,7 +262,7 @@ def test_F57_an_over_long_line_is_rejected_alone(label, tmp_path, pack):
     ids=["F59 missing", "F59 case", "F59 number", "F62", "F60 twice", "F60 named", "F64", "F61"],
 )
 def test_a_header_is_refused_before_the_model_is_loaded(label, monkeypatch, header, args, message):
-    monkeypatch.setattr("batch.classifier.Classifier.load", lambda *_, **__: pytest.fail("loaded"))
+    monkeypatch.setattr("batch.model.classifier.Classifier.load", lambda *_, **__: pytest.fail("loaded"))
     assert label(header + b"\n1,a\n", *args) == (65, f"in.csv: {message}", None)
 
 
@@ -317,8 +317,8 @@ def test_F66_the_same_bytes_at_every_block_size(label, monkeypatch, tmp_path, na
     assert whole[0][0] == 3
     for size in (*range(1, 65), 1000):
         small = partial(RecordReader, block_size=size)
-        monkeypatch.setattr(batch.rows, "RecordReader", small)
-        monkeypatch.setattr("batch.jsonlines.RecordReader", small)
+        monkeypatch.setattr(batch.formats.csv_table, "RecordReader", small)
+        monkeypatch.setattr("batch.formats.jsonlines.RecordReader", small)
         assert (label(data, *args, name=name, out=out), rejects.read_bytes()) == whole
 
 
@@ -327,7 +327,7 @@ def test_F66_utf_16_at_every_block_size(label, monkeypatch):
     whole = label(data, "--encoding", "utf-16")
     assert whole[0] == 0
     for size in (*range(1, 20), 1000):
-        monkeypatch.setattr(batch.rows, "RecordReader", partial(RecordReader, block_size=size))
+        monkeypatch.setattr(batch.formats.csv_table, "RecordReader", partial(RecordReader, block_size=size))
         assert label(data, "--encoding", "utf-16") == whole
 
 
@@ -358,7 +358,7 @@ def test_F72_offsets_beyond_four_gigabytes(label, tmp_path):
     good, bad = reader.read_records(5)
     assert (good.offset, good.line, bad.offset, bad.line) == (base, line, base + 4, line + 1)
     assert (reader.offset, reader.line) == (base + 6, line + 2)
-    from batch.source import open_source
+    from batch.reading.opening import open_source
 
     with open("sparse", "wb") as file:
         file.truncate(base)
@@ -455,7 +455,7 @@ def test_tables_that_parsers_are_compared_by(label, shape):
 @pytest.mark.parametrize("unit", ["a", " ", "a ", "\n", "é", "́", "'s", "1", "!", "\u3000a"])
 def test_F74_one_unit_a_million_times(label, bpe_file, unit):
     """The real tokenizer, since it is what could blow up."""
-    from batch.tokenizer import Tokenizer
+    from batch.model.tokenizer import Tokenizer
 
     text = unit * (1_000_000 // len(unit.encode()))
     ids = Tokenizer.load(bpe_file).encode(text, 1024)

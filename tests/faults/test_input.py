@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from batch.records import RecordReader
+from batch.reading.records import RecordReader
 
 GOOD = [b"1,a,x", b"2,b,x", b"3,c,x"]
 

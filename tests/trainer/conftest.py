@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer.dataset import EncodedSet, pad_messages
+from trainer.data.tensors import EncodedSet, pad_messages
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from batch import __version__
+from batch.version import __version__
 from batch.errors import InputError, MissingInputError
-from trainer.dataset import pad_messages
-from trainer.model import GPT2Classifier
+from trainer.data.tensors import pad_messages
+from trainer.model.gpt2 import GPT2Classifier
 from trainer.recipe import RECIPES
 from trainer.run_folder import (
     RunConfig,

@@ -1,0 +1,203 @@
+"""How long files will take: a sample of them is read and labelled, nothing is written."""
+
+import logging
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from batch.model.bundle import Bundle
+from batch.model.classifier import Classifier
+from batch.run.job import Job
+from batch.errors import InputError, SpamBatchError
+from batch.formats.open_table import open_table
+from batch.reading.records import Record
+from batch.formats.csv_table import CsvTable
+from batch.formats.text_table import TextTable
+from batch.reading.opening import open_source
+from batch.messages import count
+
+log = logging.getLogger("batch")
+
+SPOTS = 8  # places of a file at which it is looked into
+SAMPLE_RECORDS = 100_000  # of all files, to see how long records are and how often texts repeat
+SAMPLE_SECONDS = 5.0  # of the model's time, about
+TORN_LINES = 256  # of a message's rest, at most
+FIRST_TEXTS = 64  # labelled to see how many more there is time for
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What labelling all of the files would take, judged from a sample."""
+
+    records: int  # in the files
+    sampled: int
+    bad: int  # of the sampled ones
+    is_exact: bool  # the records were counted
+    new_texts: int  # that the model would have to look at
+    load_seconds: float
+    seconds: float  # in all, loading included
+    rows_per_second: float
+    peak_bytes: int  # of memory
+    engine: str  # device, precision, threads, model
+
+    def lines(self, name: str) -> list[str]:
+        about = "" if self.is_exact else "about "
+        share = 100 * (1 - self.new_texts / self.records) if self.records else 0.0
+        bad = (
+            f"bad records among those read: {self.bad:,}; the first of a file ends its labelling, "
+            "unless --max-rejects sets them aside"
+        )
+        return [
+            f"{name}: {about}{count(self.records, 'record')} "
+            f"({self.sampled:,} read), {share:.0f} % of them texts that came before",
+            f"{self.engine}: {self.rows_per_second:,.0f} rows a second, "
+            f"about {_duration(self.seconds)} in all, "
+            f"of which {_duration(self.load_seconds)} to load",
+            f"memory: {self.peak_bytes / 1e6:,.0f} MB at most",
+            *([bad] if self.bad else []),
+        ]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def estimate(jobs: Sequence[Job], bundle: Bundle, load: Callable[[], Classifier]) -> Estimate:
+    """Read a sample of each job's source, label some of it, and count up.
+
+    Of several files one that cannot be read is said and left out.
+
+    Raises:
+        SpamBatchError: what ``classify`` would say of an input or the bundle.
+    """
+    records: list[Record] = []
+    total, read, is_exact = 0, 0, True
+    start = time.monotonic()
+    for job in jobs:
+        try:
+            found, in_file, is_counted = _sample_file(job, SAMPLE_RECORDS // len(jobs))
+        except SpamBatchError as error:
+            if len(jobs) == 1:
+                raise
+            log.warning("left out: %s", error)
+            continue
+        records += found
+        total += in_file
+        read += in_file if is_counted else len(found)
+        is_exact = is_exact and is_counted
+    read_seconds = (time.monotonic() - start) / max(1, read)
+    texts = [record.text.decode("utf-8", "replace") for record in records if not record.problem]
+    if not texts:
+        names = ", ".join(job.source for job in jobs)
+        raise InputError(f"{names}: no record that could be labelled, so nothing to measure")
+    start = time.monotonic()
+    classifier = load()
+    load_seconds = time.monotonic() - start
+    per_new, per_row = _time_texts(classifier, texts)
+    new = _count_new(texts, total)
+    work = new * per_new + total * (per_row + read_seconds)
+    session = classifier.session
+    return Estimate(
+        records=total,
+        sampled=len(records),
+        bad=len(records) - len(texts),
+        is_exact=is_exact,
+        new_texts=new,
+        load_seconds=load_seconds,
+        seconds=load_seconds + work,
+        rows_per_second=total / work,
+        peak_bytes=_peak_bytes(),
+        engine=f"{bundle.manifest.model} in {classifier.precision} on {session.device} "
+        f"({count(session.threads, 'thread')})",
+    )
+
+
+def _sample_file(job: Job, most: int) -> tuple[list[Record], int, bool]:
+    """Up to ``most`` records, how many the file has, and whether they were counted."""
+    with open_source(job.source) as source:
+        # Without columns of ours: which there are makes no difference here.
+        table = open_table(source, job.out, job.dialect, job.text_column, (), [], job.layout)
+        return _sample(table, most)
+
+
+def _sample(table: TextTable, most: int) -> tuple[list[Record], int, bool]:
+    """The same of an open table: records from several places."""
+    at_once = max(2, most // SPOTS)  # two: of the later places the first is left out
+    records, start = _read(table, at_once), table.offset
+    size = table.size
+    if not records or size is None or not isinstance(table, CsvTable):
+        # A pipe, or compressed: its end is not known before it is there. The rest is counted.
+        total = len(records)
+        while more := table.read(256):
+            total += len(more)
+            records += more[: max(0, most - len(records))]
+        return records, total, True
+    if start >= size:
+        return records, len(records), True
+    first = records[0].offset
+    taken = start - first
+    for spot in range(1, SPOTS):
+        offset = max(start, first + (size - first) * spot // SPOTS)
+        table.go_to(offset, 1)
+        found = _drop_torn(_read(table, at_once))
+        if found:
+            taken += table.offset - found[0].offset
+            records += found
+        start = table.offset
+    return records, round((size - first) * len(records) / max(1, taken)), False
+
+
+def _drop_torn(records: list[Record]) -> list[Record]:
+    """Less the end of the record that the reader was put into, which may have several lines."""
+    bad = [number for number, record in enumerate(records[:TORN_LINES]) if record.problem]
+    return records[max(bad, default=0) + 1 :]
+
+
+def _read(table: TextTable, number: int) -> list[Record]:
+    records: list[Record] = []
+    while len(records) < number and (more := table.read(min(256, number - len(records)))):
+        records += more
+    return records
+
+
+def _count_new(texts: list[str], total: int) -> int:
+    """Distinct texts of ``total`` records: the sample's, and beyond it as many as in its end."""
+    seen: set[str] = set()
+    marks = []
+    for text in texts:
+        seen.add(text)
+        marks.append(len(seen))
+    tail = max(1, len(texts) // 4)
+    before = marks[-1 - tail] if len(marks) > tail else 0
+    rate = (marks[-1] - before) / tail
+    return min(total, round(marks[-1] + rate * max(0, total - len(texts))))
+
+
+def _time_texts(classifier: Classifier, texts: list[str]) -> tuple[float, float]:
+    """Seconds for a text that is new, and for any text besides."""
+    distinct = list(dict.fromkeys(texts))
+    step = max(1, len(distinct) // 4096)
+    mixed = distinct[::step][:4096]  # from all over the sample, for the lengths' sake
+    first, rest = mixed[:FIRST_TEXTS], mixed[FIRST_TEXTS:]
+    seconds = _seconds(classifier, first)
+    if rest:
+        more = rest[: max(1, int(SAMPLE_SECONDS / seconds * len(first)))]
+        seconds, first = _seconds(classifier, more), more
+    again = _seconds(classifier, first)
+    return (seconds - again) / len(first), again / len(first)
+
+
+def _seconds(classifier: Classifier, texts: list[str]) -> float:
+    start = time.perf_counter()
+    classifier.classify(texts)
+    return time.perf_counter() - start
+
+
+def _peak_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes elsewhere

@@ -1,0 +1,165 @@
+"""What a bundle is, in lines for a person or one object for a program."""
+
+import json
+from dataclasses import asdict
+
+from batch.model.bundle_files import MANIFEST, VERIFY
+from batch.model.bundle import Bundle
+from batch.model.decision import UNSURE
+from batch.errors import BundleError
+from batch.model.selftest import check_verified
+
+POOLINGS = {
+    "last_token": "the last real token",
+    "last_position": "the last of exactly max_length positions",
+    "first_position": "the first position",
+    "mean": "the mean of all positions",
+}
+
+
+def collect(bundle: Bundle) -> dict:
+    """Everything that ``spam-batch info --json`` prints; every file is read and hashed first.
+
+    Raises:
+        BundleError: a file is not what the manifest says.
+    """
+    for name in bundle.manifest.files:
+        bundle.read(name)
+    verification = bundle.read_json(VERIFY) if VERIFY in bundle.manifest.files else {}
+    return {
+        "folder": str(bundle.folder),
+        "digest": bundle.digest,
+        **asdict(bundle.manifest),
+        "verification": verification,
+        "warnings": _find_warnings(bundle),
+    }
+
+
+def _find_warnings(bundle: Bundle) -> list[str]:
+    found = []
+    for precision in bundle.manifest.variants:
+        try:
+            check_verified(bundle, precision)
+        except BundleError as error:
+            found.append(str(error))
+    data = bundle.manifest.training.get("data", {})
+    if data.get("is_partial"):
+        found.append(
+            f"trained on an incomplete copy of its data ({data.get('name')}: "
+            f"{data.get('lines', 0):,} lines)"
+        )
+    return list(dict.fromkeys(found))
+
+
+def to_lines(values: dict) -> list[str]:
+    """What :func:`collect` found, for a person.
+
+    Raises:
+        BundleError: what it says of training or verification has not the form that we write.
+    """
+    try:
+        return _to_lines(values)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise BundleError(
+            f"{values['folder']}: {MANIFEST} or {VERIFY} is not as spam-export writes it; "
+            "to see it, type: spam-batch info --json"
+        ) from None
+
+
+def _to_lines(values: dict) -> list[str]:
+    facts = {
+        "digest": values["digest"],
+        "model": f"{values['model']}; reads {POOLINGS.get(values['pooling'], values['pooling'])}, "
+        f"max_length {values['max_length']} tokens",
+        "weights": values["weights"],
+        "labels": ", ".join(values["labels"]),
+        "positive label": _describe_positive(values),
+        **_describe_band(values["unsure_band"]),
+        "temperature": f"{values['temperature']:.4g}",
+        **_describe_training(values),
+    }
+    lines = [values["folder"], *_aligned(facts), "precisions"]
+    verified = values["verification"].get("variants", {})
+    for precision, name in values["variants"].items():
+        size = values["files"][name]["size"]
+        first, *others = _describe_check(verified.get(precision, {}))
+        lines += _aligned({precision: f"{name}, {size / 1e6:,.1f} MB: {first}"})
+        lines += [f"{'':19}{other}" for other in others]
+    lines += _aligned(_describe_machine(values["verification"].get("machine", {})))
+    lines.append("files, whose SHA-256 are as listed")
+    for name, entry in values["files"].items():
+        lines += _aligned({name: f"{entry['sha256']}  {entry['size']:>13,} bytes"})
+    return lines + [f"WARNING: {warning}" for warning in values["warnings"]]
+
+
+def to_json(values: dict) -> str:
+    return json.dumps(values, indent=2, ensure_ascii=False)
+
+
+def _aligned(facts: dict[str, str]) -> list[str]:
+    return [f"  {name:<16} {value}" for name, value in facts.items()]
+
+
+def _describe_positive(values: dict) -> str:
+    if values["positive_label"] is None:
+        return "none; the score is the probability of the label given"
+    if len(values["labels"]) > 2:
+        return f"{values['positive_label']}; the most probable label is given"
+    return f"{values['positive_label']}, from a probability of {values['threshold']:.4g} on"
+
+
+def _describe_band(band: list[float] | None) -> dict[str, str]:
+    if band is None:
+        return {}
+    return {"unsure band": f"scores from {band[0]} to below {band[1]} get the label {UNSURE}"}
+
+
+def _describe_training(values: dict) -> dict[str, str]:
+    training, made_by = values["training"], values["made_by"]
+    facts, messages = {}, training.get("messages", {})
+    if accuracy := training.get("accuracy"):
+        facts["accuracy"] = ", ".join(
+            f"{name} {100 * value:.2f} % of {messages.get(name, 0):,}"
+            for name, value in accuracy.items()
+        )
+    if data := training.get("data"):
+        facts["data"] = f"{data.get('name')}, {data.get('rows', 0):,} rows; {data.get('origin')}"
+        facts["data SHA-256"] = str(data.get("sha256"))
+    if recipe := made_by.get("recipe"):
+        facts["recipe"] = recipe
+    if versions := made_by.get("versions"):
+        facts["made by"] = _list_versions(versions)
+    return facts
+
+
+def _describe_check(entry: dict) -> list[str]:
+    """One variant's verification; of an older bundle, what it has of it."""
+    if entry.get("passed") is not True:
+        return ["NOT VERIFIED"]
+    check = entry.get("check")
+    if not check:
+        return ["verified"]
+    lines = [
+        f"verified on {check['device']} over {check['rows']:,} messages",
+        f"logits differ from PyTorch's by {check['logit']['value']:.2g} at most "
+        f"(allowed {check['tolerance']:.4g}), {len(check['labels_differ'])} labels differ",
+        f"logits differ by {check['batch_variance']['value']:.2g} with what is in their batch",
+    ]
+    if gate := entry.get("gate"):
+        ours, theirs = 100 * gate["accuracy_ours"], 100 * gate["accuracy_theirs"]
+        lines.append(f"validation accuracy {ours:.2f} % (PyTorch {theirs:.2f} %)")
+    if kept := entry.get("kept_fp32"):
+        lines.append(f"layers kept in fp32: {', '.join(kept)}")
+    return [*lines, f"{entry['rows_per_second']:,.0f} rows a second"]
+
+
+def _describe_machine(machine: dict) -> dict[str, str]:
+    if not machine:
+        return {}
+    flags = " ".join(machine.get("flags", []))
+    processor = f"{machine.get('cpu')}{flags and f' ({flags})'}"
+    return {"verified on": f"{processor}; {_list_versions(machine.get('versions', {}))}"}
+
+
+def _list_versions(versions: dict) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())

@@ -1,0 +1,259 @@
+"""Parquet in and out: the file's own columns and schema, and ours behind them.
+
+While messages are labelled only their column is read, and the part file holds our values,
+one line a row with the row's number. The output is made of the input and that file at the
+end, a slice of rows at a time, so a run that goes on needs no open Parquet file.
+"""
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator, Sequence
+from itertools import count
+from pathlib import Path
+from typing import BinaryIO
+
+from batch.model.decision import Predictions
+from batch.reading.dialect import Dialect
+from batch.errors import BrokenInputError, InputError
+from batch.writing.atomic import create_file
+from batch.reading.records import Record
+from batch.formats.columns import check_ours, encode_texts, find_text_column, format_columns, kind_of
+from batch.messages import show
+
+SLICE_ROWS = 1 << 16  # of a row group that we write, at most
+SLICE_BYTES = 32 << 20  # the same, by what the input's metadata says of its rows
+_NO_DIALECT = Dialect()  # a record has one, for CSV
+CODECS = ("NONE", "SNAPPY", "GZIP", "BROTLI", "LZ4", "ZSTD")
+
+
+class ParquetTable:
+    """The rows of a Parquet file; a record's ``line`` is its row's number, from 1.
+
+    Its ``raw`` is the text alone, and ``offset`` counts rows: ``CsvTable`` has the rest.
+
+    Args:
+        file: open for reading, and seekable.
+        overwrite: leave out columns that are called as ours.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        file: BinaryIO,
+        text_column: str | None,
+        columns: tuple[str, ...],
+        labels: Sequence[str],
+        overwrite: bool = False,
+    ):
+        """
+        Raises:
+            InputError: not Parquet, or no text column, or ours are there.
+        """
+        self._name, self._columns = name, columns
+        numbers = count()
+        self._numbers = encode_texts(columns, labels, lambda _: b"%d" % next(numbers))
+        self.offset, self.blank_lines = 0, 0
+        from pyarrow import parquet
+
+        with self._reading():
+            self._file = parquet.ParquetFile(file, page_checksum_verification=True)
+        names = self._file.schema_arrow.names
+        self.text_name = names[find_text_column(name, names, text_column)]
+        self.text_in_output = self.text_name
+        if names.count(self.text_name) > 1:
+            raise InputError(f"{name}: more than one column is called {show(self.text_name)}")
+        check_ours(name, names, self.text_name, columns, overwrite)
+        self._check_type()
+        self.size = self._file.metadata.num_rows
+        self.settings = {
+            "--text-column": self.text_name,
+            "--columns": ",".join(columns),
+            "--overwrite-columns": str(overwrite),
+        }
+        self.go_to(0, 1)
+
+    @property
+    def line(self) -> int:
+        return self.offset + 1
+
+    def _check_type(self) -> None:
+        found = self._file.schema_arrow.field(self.text_name).type
+        inner = str(getattr(found, "value_type", found))  # of a dictionary
+        if inner not in ("string", "large_string", "string_view") or "list" in str(found):
+            raise InputError(
+                f"{self._name}: the text column {show(self.text_name)} holds {found}, not strings; "
+                "name another with --text-column"
+            )
+
+    def go_to(self, offset: int, line: int) -> None:
+        """Read on from that row; whole row groups before it are not read."""
+        metadata, first, start = self._file.metadata, 0, 0
+        while first < metadata.num_row_groups:
+            rows = metadata.row_group(first).num_rows
+            if start + rows > offset:
+                break
+            first, start = first + 1, start + rows
+        self._texts = self._read_texts(range(first, metadata.num_row_groups))
+        self._batch: list[bytes | None] = []
+        self._next = 0
+        self.offset = start
+        while self.offset < offset and (records := self.read(offset - self.offset)):
+            del records
+
+    def _read_texts(self, row_groups: range) -> Iterator[list[bytes | None]]:
+        import pyarrow
+
+        with self._reading():
+            for batch in self._file.iter_batches(
+                self._slice_rows(), row_groups, [self.text_name], use_threads=False
+            ):
+                column = batch.column(batch.schema.names.index(self.text_name))
+                if pyarrow.types.is_dictionary(column.type):
+                    column = column.dictionary_decode()
+                # As binary, since what was written as a string need not be valid UTF-8.
+                yield column.cast(pyarrow.large_binary()).to_pylist()
+
+    def read(self, n: int) -> list[Record]:
+        """The next ``n`` records, fewer only at the end.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        records: list[Record] = []
+        while len(records) < n:
+            if self._next == len(self._batch):
+                self._batch, self._next = next(self._texts, []), 0
+                if not self._batch:
+                    break
+            texts = self._batch[self._next : self._next + n - len(records)]
+            self._next += len(texts)
+            for row, text in enumerate(texts, self.offset):
+                problem = f"has null as its {show(self.text_name)}" if text is None else None
+                record = Record(text or b"", b"", row + 1, row, text, problem, _NO_DIALECT)
+                records.append(record)
+            self.offset += len(texts)
+        return records
+
+    def header(self) -> bytes:
+        return b""
+
+    def rows(self, records: Sequence[Record], predictions: Predictions) -> bytes:
+        """Our values of good records, for the part file: row, then label's number, score, ..."""
+        values = zip(*format_columns(self._columns, predictions, self._numbers), strict=True)
+        return b"".join(
+            b"%d,%b\n" % (record.offset, b",".join(row))
+            for record, row in zip(records, values, strict=True)
+        )
+
+    def _slice_rows(self) -> int:
+        metadata = self._file.metadata
+        groups = map(metadata.row_group, range(metadata.num_row_groups))
+        size = sum(group.total_byte_size for group in groups)
+        return max(1, min(SLICE_ROWS, SLICE_BYTES * self.size // max(size, 1)))
+
+    def finish(self, part: Path) -> Path:
+        """Write the output beside the part file and sync it.
+
+        Raises:
+            InputError: the input is damaged.
+            OSError: the output cannot be written.
+        """
+        from pyarrow import parquet
+
+        whole = part.with_name(part.name.removesuffix(".part") + ".whole.part")
+        whole.unlink(missing_ok=True)  # a killed run's
+        kept = [
+            i for i, name in enumerate(self._file.schema_arrow.names) if name not in self._columns
+        ]
+        schema = self._make_schema(kept)
+        try:
+            # Buffered, since pyarrow takes no notice of a short write.
+            with open(part, "rb") as lines, io.BufferedWriter(create_file(whole, 0o666)) as file:
+                cells = (line.rstrip(b"\n").split(b",") for line in lines)
+                with parquet.ParquetWriter(
+                    file, schema, compression=self._find_codec(), write_page_checksum=True
+                ) as writer:
+                    for batch in self._label_slices(kept, schema, cells):
+                        writer.write_batch(batch)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            whole.unlink(missing_ok=True)
+            raise
+        return whole
+
+    def _make_schema(self, kept: list[int]):
+        import pyarrow
+
+        kinds = {
+            "label": pyarrow.string(),
+            "score": pyarrow.float64(),
+            "probability": pyarrow.float64(),
+            "tokens": pyarrow.int64(),
+            "truncated": pyarrow.bool_(),
+            "reason": pyarrow.string(),
+        }
+        before = self._file.schema_arrow
+        fields = [before.field(index) for index in kept]
+        ours = [pyarrow.field(name, kinds[kind_of(name)]) for name in self._columns]
+        return pyarrow.schema([*fields, *ours], before.metadata)
+
+    def _find_codec(self) -> str:
+        """The input's compression, where we can write it."""
+        metadata = self._file.metadata
+        if metadata.num_row_groups and metadata.num_columns:
+            found = metadata.row_group(0).column(0).compression.replace("UNCOMPRESSED", "NONE")
+            return found if found in CODECS else "SNAPPY"
+        return "SNAPPY"
+
+    def _label_slices(self, kept: list[int], schema, lines: Iterator[list[bytes]]):
+        """The input's rows that were labelled, with our values, a slice at a time."""
+        import pyarrow
+
+        texts = list(self._numbers)
+        parse = {
+            "label": lambda cell: texts[int(cell)],
+            "score": float,
+            "probability": float,
+            "tokens": int,
+            "truncated": lambda cell: cell == b"true",
+            "reason": lambda cell: texts[int(cell)],
+        }
+        start, line = 0, next(lines, None)
+        slices = self._file.iter_batches(self._slice_rows(), use_threads=False)
+        while (batch := self._next_slice(slices)) is not None:
+            stop = start + batch.num_rows
+            cells: list[list[bytes]] = []
+            while line is not None and int(line[0]) < stop:
+                cells.append(line)
+                line = next(lines, None)
+            rows = [int(cell[0]) - start for cell in cells]
+            if len(rows) < batch.num_rows:
+                batch = batch.take(pyarrow.array(rows, pyarrow.int64()))
+            ours = [
+                pyarrow.array(
+                    [parse[kind_of(name)](cell[number]) for cell in cells], schema.field(name).type
+                )
+                for number, name in enumerate(self._columns, 1)
+            ]
+            arrays = [*(batch.column(index) for index in kept), *ours]
+            yield pyarrow.RecordBatch.from_arrays(arrays, schema=schema)
+            start = stop
+
+    def _next_slice(self, slices):
+        with self._reading():
+            return next(slices, None)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Turn what pyarrow raises for a damaged file into an error of ours."""
+        from pyarrow import ArrowException
+
+        try:
+            yield
+        except (ArrowException, OSError, UnicodeError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the disk's
+            said = f"{self._name}: is not Parquet, or is damaged or cut off"
+            raise BrokenInputError(said) from None

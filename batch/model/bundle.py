@@ -1,0 +1,350 @@
+"""The bundle: one folder that is all that is needed to classify.
+
+``bundle.json`` names every other file with its SHA-256 and size, so its own
+hash, the *digest*, stands for the whole.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import stat
+import weakref
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import BinaryIO
+
+from batch.model.decision import Decision
+from batch.model.bundle import check_reference
+from batch.errors import BundleError
+from batch.model.external_data import external_files
+
+FORMAT = "spam-batch bundle"
+FORMAT_VERSION = 1
+MANIFEST = "bundle.json"
+TOKENIZER = "gpt2.tiktoken"
+GOLDEN = "golden.json"
+VERIFY = "verify.json"
+MAX_MANIFEST = 16 * 1024 * 1024  # bytes; ours have some thousand
+EXTERNAL_SUFFIX = ".data"  # of the file that holds the tensors of a large model
+RUN_CONFIG = "config.json"  # what a run folder has instead of a manifest
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    sha256: str
+    size: int  # bytes
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What ``bundle.json`` says; see docs/formats.md for each key."""
+
+    labels: list[str]
+    positive_label: str | None
+    threshold: float  # probability from which a message gets the positive label
+    temperature: float  # logits are divided by it before the softmax
+    max_length: int  # tokens; longer messages are cut
+    fixed_length: bool  # the graph is valid at max_length only
+    pooling: str
+    pad_id: int
+    model: str  # size by name
+    weights: str  # one sentence: what the weights are
+    variants: dict[str, str]  # precision -> file name
+    files: dict[str, FileEntry]
+    training: dict = field(default_factory=dict)  # metrics of the run
+    made_by: dict = field(default_factory=dict)  # versions, data and weight hashes
+    unsure_band: list | None = None  # two probabilities; scores between get the label unsure
+    reference: dict = field(default_factory=dict)  # what the data gave, for drift
+
+    def to_json(self) -> str:
+        values = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
+        if self.unsure_band is None:
+            del values["unsure_band"]  # a spam-batch that knows no band reads it then, too
+        return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A manifest with the folder that it describes; files are checked when read."""
+
+    folder: Path
+    manifest: Manifest
+    digest: str  # SHA-256 of bundle.json
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one file, after their size and SHA-256 were checked.
+
+        Raises:
+            BundleError: not listed, missing, a link, or not what the manifest says.
+        """
+        entry, path = self.manifest.files.get(name), self.folder / name
+        if entry is None:
+            raise BundleError(f"{self.folder}: {MANIFEST} does not list {name}")
+        try:
+            data = _read_file(path, entry.size)
+        except FileNotFoundError:
+            raise BundleError(f"{path}: is missing") from None
+        _check_size(path, len(data) if len(data) == entry.size else path.stat().st_size, entry)
+        _check_hash(path, hashlib.sha256(data), entry)
+        if name in self.manifest.variants.values():
+            _check_model(path, data, self.manifest.files)
+        return data
+
+    def watch(self, name: str) -> "WatchedFile | None":
+        """A file that will be mapped into memory, its size checked; None if it is not listed.
+
+        Raises:
+            BundleError: missing, a link, or not as long as the manifest says.
+        """
+        entry, path = self.manifest.files.get(name), self.folder / name
+        if entry is None:
+            return None
+        try:
+            file = _open_file(path)
+        except FileNotFoundError:
+            raise BundleError(f"{path}: is missing") from None
+        with file:
+            status = os.fstat(file.fileno())
+            _check_size(path, status.st_size, entry)
+            return WatchedFile(path, os.dup(file.fileno()), status, entry)
+
+    def read_json(self, name: str) -> dict:
+        """:meth:`read`, parsed."""
+        try:
+            return json.loads(self.read(name))
+        except (ValueError, RecursionError):
+            raise BundleError(f"{self.folder / name}: not JSON") from None
+
+
+@dataclass(frozen=True)
+class WatchedFile:
+    """A file whose bytes are hashed and mapped, not copied; did they stay what they were?
+
+    Writing to a file changes its times, which the system keeps to the nanosecond.
+    """
+
+    path: Path
+    descriptor: int  # kept open, so that it stays this file whatever becomes of its name
+    status: os.stat_result
+    entry: FileEntry
+
+    def __post_init__(self) -> None:
+        weakref.finalize(self, os.close, self.descriptor)
+
+    def check_hash(self) -> None:
+        """
+        Raises:
+            BundleError: its bytes are not what the manifest says, or cannot be read.
+        """
+        try:
+            with open(self.descriptor, "rb", closefd=False) as file:
+                found = hashlib.file_digest(file, "sha256")
+        except OSError as error:
+            raise BundleError(f"{self.path}: cannot be read: {error.strerror}") from None
+        _check_hash(self.path, found, self.entry)
+
+    def check_in_place(self) -> None:
+        """It had its name, and nobody wrote to it, while it was mapped.
+
+        Raises:
+            BundleError: it had not, or somebody did.
+        """
+        try:
+            found = os.stat(self.path, follow_symlinks=False)
+        except OSError:
+            found = None
+        keys = ("st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
+        if any(getattr(found, key, None) != getattr(self.status, key) for key in keys):
+            raise BundleError(f"{self.path}: was replaced while it was loaded; run again")
+
+    def check_unchanged(self) -> None:
+        """
+        Raises:
+            BundleError: somebody wrote to it.
+        """
+        found = os.fstat(self.descriptor)
+        if (found.st_size, found.st_mtime_ns) != (self.status.st_size, self.status.st_mtime_ns):
+            raise BundleError(
+                f"{self.path}: was written to while it was in use, so the labels cannot be "
+                "trusted; replace a bundle as a whole, and run again with --restart"
+            )
+
+
+def open_bundle(folder: Path | str, expect_digest: str | None = None) -> Bundle:
+    """Read and check ``bundle.json``; no other file is opened yet.
+
+    Raises:
+        BundleError: no such folder, not a bundle, a newer format, a bad value, a file
+            that is not listed, or another digest than ``expect_digest``.
+    """
+    folder = Path(folder)
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        raise BundleError(
+            f"{folder}: no such bundle; copy one there, or make one with: make train export"
+        )
+    try:
+        data = _read_file(path, MAX_MANIFEST)
+        values = json.loads(data)
+    except FileNotFoundError:
+        if (folder / RUN_CONFIG).is_file():
+            raise BundleError(
+                f"{folder} is a run folder, not a bundle; "
+                f"make one with: spam-export bundle --run {folder}"
+            ) from None
+        raise BundleError(f"{folder} has no {MANIFEST}, so it is not a bundle") from None
+    except (ValueError, RecursionError):
+        raise BundleError(f"{path}: not JSON") from None
+    digest = hashlib.sha256(data).hexdigest()
+    if expect_digest is not None and digest != expect_digest.lower():
+        raise BundleError(f"{path}: SHA-256 is {digest}, --expect-digest says {expect_digest}")
+    if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+        raise BundleError(f"{path}: not a {FORMAT}")
+    version = values.pop("format_version", None)
+    if version != FORMAT_VERSION:
+        raise BundleError(
+            f"{path}: format version {version!r}, this spam-batch reads {FORMAT_VERSION}"
+        )
+    _check_keys(path, values)
+    try:
+        values["files"] = {
+            _check_name(path, name): FileEntry(**entry) for name, entry in values["files"].items()
+        }
+        manifest = Manifest(**values)
+        _check_manifest(path, manifest)
+    except TypeError as error:
+        raise BundleError(f"{path}: {error}") from None
+    _check_unlisted(folder, manifest)
+    return Bundle(folder, manifest, digest)
+
+
+def _read_file(path: Path, limit: int) -> bytes:
+    """The first ``limit + 1`` bytes of a file that is nothing but a file of this folder.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        BundleError: it is a link, a device or the like, or cannot be read.
+    """
+    with _open_file(path) as file:
+        try:
+            return file.read(limit + 1)
+        except OSError as error:
+            raise BundleError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _open_file(path: Path) -> BinaryIO:
+    """As :func:`_read_file`, before anything is read."""
+    try:
+        # Neither through a link, nor waiting for the writer of a pipe.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(path, flags)
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise BundleError(f"{path}: is not a regular file")
+            if found.st_nlink > 1:
+                raise BundleError(f"{path}: has another name elsewhere (a hard link); copy it")
+            return open(descriptor, "rb")
+        except BaseException:
+            os.close(descriptor)
+            raise
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        reason = "is a link" if error.errno == errno.ELOOP else f"cannot be read: {error.strerror}"
+        raise BundleError(f"{path}: {reason}") from None
+
+
+def _check_size(path: Path, size: int, entry: FileEntry) -> None:
+    if size != entry.size:
+        raise BundleError(f"{path}: has {size:,} bytes, {MANIFEST} says {entry.size:,}")
+
+
+def _check_hash(path: Path, found, entry: FileEntry) -> None:
+    if found.hexdigest() != entry.sha256:
+        raise BundleError(f"{path}: SHA-256 is {found.hexdigest()}, {MANIFEST} says {entry.sha256}")
+
+
+def _check_model(path: Path, data: bytes, listed: Mapping[str, FileEntry]) -> None:
+    """A model's tensors are in it, or in the one file beside it that has its name and more."""
+    try:
+        others = external_files(data)
+    except ValueError:
+        raise BundleError(f"{path}: not an ONNX model") from None
+    own = path.name + EXTERNAL_SUFFIX
+    if others - ({own} & set(listed)):
+        raise BundleError(f"{path}: has data in another file, which is not allowed")
+
+
+def _check_unlisted(folder: Path, manifest: Manifest) -> None:
+    """Hidden files apart, which no program of ours reads, there is nothing but what is listed."""
+    for name in sorted(os.listdir(folder)):
+        if name not in manifest.files and name != MANIFEST and not name.startswith("."):
+            raise BundleError(f"{folder}: {MANIFEST} does not list {name}; remove it")
+
+
+def _check_keys(path: Path, values: dict) -> None:
+    known = {key.name: key for key in fields(Manifest)}
+    for name, key in known.items():
+        if name not in values and key.default is MISSING and key.default_factory is MISSING:
+            raise BundleError(f"{path}: the key {name!r} is missing")
+    for name, value in values.items():
+        if name not in known:
+            raise BundleError(f"{path}: the key {name!r} is not known")
+        kind = getattr(known[name].type, "__origin__", known[name].type)  # list of list[str]
+        if not isinstance(value, float | int if kind is float else kind):
+            raise BundleError(f"{path}: {name} is {value!r}, which is not valid")
+
+
+def _check_name(path: Path, name: str) -> str:
+    if name in ("", ".", "..", MANIFEST) or "/" in name or "\\" in name or "\0" in name:
+        raise BundleError(f"{path}: {name!r} is not the name of a file inside the bundle")
+    return name
+
+
+def _check_manifest(path: Path, manifest: Manifest) -> None:
+    if not manifest.variants:
+        raise BundleError(
+            f"{path.parent}: no variant of this bundle passed its verification; export it again "
+            "with: spam-export bundle"
+        )
+    problems = {
+        "labels": len(manifest.labels) >= 2
+        and len(set(manifest.labels)) == len(manifest.labels)
+        and all(isinstance(label, str) and label for label in manifest.labels),
+        "positive_label": manifest.positive_label in (None, *manifest.labels),
+        "threshold": 0 <= manifest.threshold <= 1,
+        "temperature": manifest.temperature > 0,
+        "unsure_band": _is_band(manifest),
+        "max_length": manifest.max_length >= 1,
+        "reference": check_reference(manifest.reference),
+        "variants": all(name in manifest.files for name in manifest.variants.values()),
+        "files": TOKENIZER in manifest.files
+        and all(
+            isinstance(entry.size, int) and entry.size >= 0 for entry in manifest.files.values()
+        ),
+    }
+    for key, is_good in problems.items():
+        if not is_good:
+            raise BundleError(f"{path}: {key} is {getattr(manifest, key)!r}, which is not valid")
+
+
+def _is_band(manifest: Manifest) -> bool:
+    band = manifest.unsure_band
+    if band is None:
+        return True
+    is_pair = len(band) == 2 and all(type(value) in (int, float) for value in band)
+    return is_pair and Decision.of(manifest).find_problem() is None
+
+
+def file_entries(folder: Path) -> Mapping[str, FileEntry]:
+    """Hash and size of every file of a folder but the manifest, by name."""
+    entries = {}
+    for path in sorted(folder.iterdir()):
+        if path.name != MANIFEST:
+            with open(path, "rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+                entries[path.name] = FileEntry(found, os.fstat(file.fileno()).st_size)
+    return entries

@@ -1,0 +1,302 @@
+"""A loaded bundle: texts in, labels and probabilities out."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from batch.model.batching import BATCH_TOKENS, Shapes, cut_batches
+from batch.model.bundle_files import EXTERNAL_SUFFIX, TOKENIZER, WatchedFile
+from batch.model.bundle import Bundle, open_bundle
+from batch.model.decision import Band
+from batch.errors import BundleError, UsageError
+from batch.model.inference import InferenceSession, usable_cpus, wanted_device
+from batch.model.truncation import WINDOWS, encode_long, window_logits
+from batch.model.text_cache import Memory
+from batch.model.rules import BUNDLES_RULES, OF_BUNDLE, Rules
+from batch.model.selftest import check_verified, choose_precision, measured_batch_tokens, replay_golden
+from batch.model.tokenizer import TokenBatch, Tokenizer, read_ranks
+
+GPU_ENCODERS = 4  # threads that encode; a CPU needs no more than one
+PADDED_AT_ONCE = 64  # batches
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """N messages, K classes, in the order given."""
+
+    labels: list[str]  # N; ``unsure`` where the score is within the band, if there is one
+    scores: np.ndarray  # (N,) float64: probability of the positive label (of the label if none is)
+    probabilities: np.ndarray  # (N, K) float64
+    tokens: np.ndarray  # (N,) int64: those that were read
+    truncated: np.ndarray  # (N,) bool: the message has more of them
+    repeated: int = 0  # messages whose text had been seen before, here or in an earlier call
+    reasons: Sequence[str] = ()  # N; why a message has its label, see docs/formats.md
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """N texts, D of them distinct, before the model has seen those that are new."""
+
+    rows: np.ndarray  # (N,) int64: which distinct text each is
+    distinct: list[str]  # D
+    new: np.ndarray  # (E,) int64: which distinct texts were never seen
+    encoded: TokenBatch  # their E
+    logits: np.ndarray  # (D, K) float32; those of new texts are filled in
+    tokens: np.ndarray  # (D,) int64
+    truncated: np.ndarray  # (D,) bool
+
+
+class Classifier:
+    """Labels texts with one bundle on one device.
+
+    Threads may share one. A pickle holds the bundle's folder and digest and what was asked of
+    :meth:`load`; whoever reads it needs that folder, and loads it anew.
+
+    >>> Classifier.load("models/spam").classify(["You won a prize"]).labels
+    ['spam']
+    """
+
+    _asked: tuple | None = None  # load's arguments, of one that it made
+    _mapped: WatchedFile | None = None  # what a large model's tensors are mapped from
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        session: InferenceSession,
+        tokenizer: Tokenizer,
+        precision: str = "fp32",
+        rules: Rules = BUNDLES_RULES,
+        batch_tokens: int | None = None,
+    ):
+        self.bundle = bundle
+        self.precision = precision
+        self.manifest = bundle.manifest
+        self.decision, self.long = rules.decision(bundle.manifest), rules.long
+        self.session = session
+        self.forget()
+        self.tokenizer = tokenizer
+        self.encoders = 1 if session.device == "cpu" else min(GPU_ENCODERS, usable_cpus())
+        self.batch_tokens = batch_tokens or BATCH_TOKENS[session.device]
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path | str,
+        device: str = "auto",
+        threads: int | None = None,
+        precision: str = "auto",
+        allow_unverified: bool = False,
+        threshold: float | None = None,
+        unsure_band: Band | str | None = OF_BUNDLE,
+        long: str = "head",
+    ) -> "Classifier":
+        """Check the bundle's hashes, load it, and replay its golden messages.
+
+        ``precision`` is one of the bundle's, or ``auto``: fp32, or the one that was clearly faster
+        when the bundle was verified on this kind of device. ``threshold`` replaces the bundle's, as
+        ``unsure_band`` does: two probabilities, or None for no band. ``long`` says what is
+        read of a message of more than ``max_length`` tokens: ``head``, ``tail`` or ``windows``.
+
+        Raises:
+            UsageError: no such device or number of threads; threshold and band do not go
+                together, or not with the bundle.
+            BundleError: not a bundle, changed files, no such precision, not verified, or the
+                graph does not give here what it gave at export.
+        """
+        if threads is not None and not (isinstance(threads, int) and threads > 0):
+            raise UsageError(f"threads is {threads!r}; give a number from 1 on, or None")
+        wanted = wanted_device(device)
+        bundle, rules = open_bundle(folder), Rules(threshold, unsure_band, long)
+        rules.decision(bundle.manifest)
+        chosen = resolve_precision(bundle, device, precision)
+        name = bundle.manifest.variants[chosen]
+        if not allow_unverified:
+            check_verified(bundle, chosen)
+        graph, mapped = bundle.read(name), bundle.watch(name + EXTERNAL_SUFFIX)
+        with ThreadPoolExecutor(1) as pool:  # hashing leaves Python's lock to the rest
+            hashing = pool.submit(mapped.check_hash) if mapped else None
+            tokenizer = Tokenizer(read_ranks(bundle.read(TOKENIZER)))
+            tokens = measured_batch_tokens(bundle, chosen, wanted)
+            if hashing:
+                hashing.result()  # before onnxruntime sees the file
+        shapes = Shapes.of(bundle.manifest, tokens)
+        folder_of = bundle.folder if mapped else None
+        session = InferenceSession(graph, device, threads, folder_of, shapes)
+        tokens = tokens if session.device == wanted else None
+        classifier = cls(bundle, session, tokenizer, chosen, rules, tokens)
+        replay_golden(classifier)
+        if mapped:
+            mapped.check_in_place()
+        classifier._mapped = mapped
+        classifier._asked = (
+            Path(folder).resolve(), device, threads, chosen, allow_unverified, threshold,
+            unsure_band, long,
+        )  # fmt: skip
+        return classifier
+
+    def check_unchanged(self) -> None:
+        """
+        Raises:
+            BundleError: the file that the model's tensors are mapped from was written to.
+        """
+        if self._mapped:
+            self._mapped.check_unchanged()
+
+    def __reduce__(self):
+        if self._asked is None:
+            raise TypeError("only a Classifier that Classifier.load made can be pickled")
+        return Classifier._load_again, (self.bundle.digest, *self._asked)
+
+    @classmethod
+    def _load_again(cls, digest: str, folder: Path, *asked) -> "Classifier":
+        found = open_bundle(folder).digest
+        if found != digest:
+            raise BundleError(
+                f"{folder}: its digest is {found}, that of the classifier that was pickled is "
+                f"{digest}; give both machines the same bundle"
+            )
+        return cls.load(folder, *asked)
+
+    def encode(self, text: str) -> tuple[list[int], bool]:
+        """Token ids that are read, and whether the message has more."""
+        tokens = self._encode([text])
+        return tokens.row(0).tolist(), bool(tokens.truncated[0])
+
+    def _encode(self, texts: Sequence[str]) -> TokenBatch:
+        """Encoded by as many threads as it takes to keep a GPU busy; a CPU needs one."""
+
+        def encode(part: Sequence[str]) -> TokenBatch:
+            return encode_long(self.tokenizer, part, self.manifest.max_length, self.long)
+
+        step = -(-len(texts) // self.encoders)
+        if step == len(texts):
+            return encode(texts)
+        parts = [texts[start : start + step] for start in range(0, len(texts), step)]
+        with ThreadPoolExecutor(len(parts)) as pool:
+            return TokenBatch.join(list(pool.map(encode, parts)))
+
+    def _read(self, tokens: TokenBatch) -> np.ndarray:
+        """Logits ``(N, K)`` that decide on N texts, by their tokens that are read."""
+        if self.long != WINDOWS:
+            return self.logits(tokens)
+        return window_logits(
+            self.logits,
+            lambda logits: self.decision.decide(logits)[1],
+            tokens,
+            self.manifest.max_length,
+        )
+
+    def forget(self) -> None:
+        """Drop what is remembered of earlier texts; labels do not change by it."""
+        self._memory = Memory(len(self.manifest.labels))
+
+    def logits(self, tokens: TokenBatch) -> np.ndarray:
+        """Logits of N texts' tokens: ``(N, K)`` float32, order kept; equal ones run once."""
+        same_as = np.arange(len(tokens))
+        # Distinct texts have distinct ids, but for those that were cut.
+        first: dict[bytes, int] = {}
+        for row in np.flatnonzero(tokens.truncated).tolist():
+            same_as[row] = first.setdefault(tokens.row(row).tobytes(), row)
+        distinct = np.flatnonzero(same_as == np.arange(len(tokens)))
+        result = np.empty((len(tokens), len(self.manifest.labels)), dtype=np.float32)
+        for rows, ids in self._batches(tokens, distinct):
+            logits = self.session.run(ids)
+            if logits.shape != (len(rows), result.shape[1]):
+                raise BundleError(
+                    f"{self.bundle.folder}: the model gives logits of shape {logits.shape} for "
+                    f"{len(rows)} messages and {result.shape[1]} labels"
+                )
+            result[rows] = logits
+        return result[same_as]
+
+    def _batches(self, tokens: TokenBatch, rows: np.ndarray):
+        """Row numbers ``(B,)`` and padded ids ``(B, T)`` of batches that have each row once."""
+        fixed = self.manifest.max_length if self.manifest.fixed_length else None
+        batches = cut_batches(tokens.lengths[rows], self.batch_tokens, fixed, self.session.shapes)
+        # Many are padded in one step: numpy's cost for a small batch is that of a call.
+        while group := list(islice(batches, PADDED_AT_ONCE)):
+            numbers = [rows[part] for part, _ in group]
+            sizes = [len(part) for part in numbers]
+            widths = np.repeat([width for _, width in group], sizes)
+            padded = tokens.pad(np.concatenate(numbers), widths, self.manifest.pad_id)
+            start = 0
+            for part, (_, width) in zip(numbers, group, strict=True):
+                end = start + len(part) * width
+                yield part, padded[start:end].reshape(len(part), width)
+                start = end
+
+    def prepare(self, texts: Sequence[str]) -> "Prepared":
+        """Everything before the model: what is known is looked up, the rest encoded.
+
+        Any thread may do it, while another runs :meth:`classify_prepared`.
+        """
+        if isinstance(texts, str):
+            raise TypeError("texts is one string, expected a list of them")
+        number: dict[str, int] = {}
+        rows = [number.setdefault(text, len(number)) for text in texts]
+        distinct = list(number)
+        known, logits, tokens, truncated = self._memory.look_up(distinct)
+        new = np.flatnonzero(~known)
+        encoded = self._encode([distinct[row] for row in new])
+        return Prepared(
+            np.array(rows, dtype=np.int64), distinct, new, encoded, logits, tokens, truncated
+        )
+
+    def classify_prepared(self, prepared: "Prepared") -> Predictions:
+        """Labels of the texts that were given to :meth:`prepare`, in their order."""
+        new, encoded = prepared.new, prepared.encoded
+        texts = [prepared.distinct[row] for row in new]
+        # Once more: what came before may have been labelled since then.
+        known, logits, *_ = self._memory.look_up(texts)
+        unknown = np.flatnonzero(~known)
+        if len(unknown):
+            logits[unknown] = self._read(encoded.take(unknown))
+        prepared.logits[new] = logits
+        prepared.tokens[new] = encoded.lengths
+        prepared.truncated[new] = encoded.truncated
+        self._memory.add(
+            [texts[row] for row in unknown], logits[unknown], encoded.lengths[unknown],
+            encoded.truncated[unknown],
+        )  # fmt: skip
+        rows = prepared.rows
+        best, scores, probabilities = self.decision.decide(prepared.logits[rows])
+        given = self.decision.given
+        return Predictions(
+            [given[index] for index in best.tolist()],
+            scores,
+            probabilities,
+            tokens=prepared.tokens[rows],
+            truncated=prepared.truncated[rows],
+            repeated=len(rows) - len(unknown),
+            reasons=self.decision.reasons(best),
+        )
+
+    def classify(self, texts: Sequence[str]) -> Predictions:
+        """Label texts. The same text gets the same label and score in any company.
+
+        Raises:
+            TypeError: one of them is not a string.
+        """
+        texts = texts if isinstance(texts, str) else list(texts)
+        for number, text in enumerate(texts):
+            if not isinstance(text, str):
+                kind = type(text).__name__  # what it says is nobody's business
+                raise TypeError(f"texts[{number}] is of type {kind}, expected str")
+        return self.classify_prepared(self.prepare(texts))
+
+
+def resolve_precision(bundle: Bundle, device: str, precision: str) -> str:
+    """What ``auto`` comes to: fp32, or what passed on such a device and is clearly faster.
+
+    Raises:
+        BundleError: the bundle has no such precision.
+    """
+    chosen = choose_precision(bundle, wanted_device(device)) if precision == "auto" else precision
+    if chosen not in bundle.manifest.variants:
+        there = ", ".join(bundle.manifest.variants)
+        raise BundleError(f"{bundle.folder}: no precision {chosen}; it has: {there}")
+    return chosen

@@ -1,0 +1,162 @@
+"""Run the exported graph with onnxruntime."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from batch.model.batching import Shapes
+from batch.model.cuda import explain_no_provider, explain_not_loaded
+from batch.errors import BundleError, InternalError, UsageError
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+# TF32 rounds the inputs of a product to 10 bits; off, so that CUDA's fp32 is fp32.
+PROVIDER_OPTIONS = {"cpu": {}, "cuda": {"use_tf32": "0"}}
+_TENSORS_IN = "session.model_external_initializers_file_folder_path"
+DEVICES = ("auto", *PROVIDERS)
+
+
+def usable_cpus() -> int:
+    """Processors that this process may use: its affinity, cut by its cgroup's quota."""
+    try:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        count = os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        if quota != "max":
+            count = min(count, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):
+        pass  # no cgroup v2 here
+    return count
+
+
+def _onnxruntime():
+    """
+    Raises:
+        BundleError: it is not installed.
+    """
+    # Or it keeps a data base of its use in the home folder, to be sent.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    try:
+        import onnxruntime
+    except ImportError:
+        raise BundleError(
+            "onnxruntime is not installed; type: pip install 'spam-batch[cpu]', "
+            "or 'spam-batch[gpu]' for an NVIDIA GPU"
+        ) from None
+    return onnxruntime
+
+
+def wanted_device(device: str) -> str:
+    """``cpu`` or ``cuda``: what ``auto`` comes to with the onnxruntime that is installed.
+
+    Raises:
+        UsageError: it is no device.
+        BundleError: CUDA is asked for and this onnxruntime has none.
+    """
+    if device not in DEVICES:
+        raise UsageError(f"device is {device!r}; choose from {', '.join(DEVICES)}")
+    ort = _onnxruntime()
+    has_cuda = PROVIDERS["cuda"] in ort.get_available_providers()
+    if device == "cuda" and not has_cuda:
+        raise BundleError(f"device cuda: {explain_no_provider(ort.__version__)}")
+    return "cuda" if device != "cpu" and has_cuda else "cpu"
+
+
+class InferenceSession:
+    """One loaded graph on one device.
+
+    Attributes:
+        device: ``cpu`` or ``cuda``, the one that really runs.
+        note: a sentence for the user if ``auto`` could not have the GPU, else None.
+        shapes: that every batch is padded to; None if it runs as it is.
+    """
+
+    def __init__(
+        self,
+        model: bytes,
+        device: str = "auto",
+        threads: int | None = None,
+        tensors_in: Path | None = None,
+        shapes: Shapes | None = None,
+    ):
+        """
+        Args:
+            tensors_in: folder with the file that a large model's tensors lie in; it is mapped
+                into memory, so the caller has checked it.
+            shapes: of the batches, if they run on a GPU.
+
+        Raises:
+            BundleError: onnxruntime is missing, the device asked for does not
+                work, or the graph cannot be loaded.
+        """
+        ort = _onnxruntime()
+        ort.set_default_logger_severity(4)  # its warnings would stand in cron's mail
+        self.version = ort.__version__
+        self.note: str | None = None
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = threads or usable_cpus()
+        options.inter_op_num_threads = 1
+        # Idle threads would otherwise spin, while others tokenize, read and write.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        if tensors_in:
+            options.add_session_config_entry(_TENSORS_IN, str(tensors_in.resolve()))
+        wanted = wanted_device(device)
+        try:
+            self._session = self._create(ort, model, wanted, options)
+        except BundleError as error:
+            if wanted == device or wanted == "cpu":
+                raise
+            self.note = f"{error}; running on the CPU"
+            wanted = "cpu"
+            self._session = self._create(ort, model, wanted, options)
+        cpus = usable_cpus()
+        if wanted == "cpu" and threads and threads > cpus and self.note is None:
+            self.note = f"more threads ({threads}) than usable CPUs ({cpus}), which is slower"
+        self.device = wanted
+        self.shapes = shapes if wanted == "cuda" else None
+        self.threads = options.intra_op_num_threads
+        self._input = self._session.get_inputs()[0].name
+
+    @staticmethod
+    def _create(ort, model: bytes, device: str, options):
+        names = [device] if device == "cpu" else [device, "cpu"]
+        on = "" if device == "cpu" else f" on {device}"
+        try:
+            session = ort.InferenceSession(
+                model,
+                options,
+                providers=[PROVIDERS[name] for name in names],
+                provider_options=[PROVIDER_OPTIONS[name] for name in names],
+                enable_fallback=0,  # it would print to standard output, and change the device
+            )
+        except Exception as error:  # onnxruntime raises its own classes, straight from C++
+            reason = _first_line(error)
+            raise BundleError(f"onnxruntime cannot load the model{on}: {reason}") from None
+        if PROVIDERS[device] not in session.get_providers():
+            raise BundleError(f"onnxruntime cannot load the model{on}: {explain_not_loaded()}")
+        return session
+
+    def run(self, ids: np.ndarray, check_finite: bool = True) -> np.ndarray:
+        """Logits of one padded batch: ``(B, T)`` int64 -> ``(B, K)`` float32.
+
+        Raises:
+            InternalError: onnxruntime failed, or a logit is not a finite number.
+        """
+        rows = len(ids)
+        if self.shapes:
+            ids = self.shapes.fit(ids)
+        try:
+            logits = self._session.run(None, {self._input: ids})[0][:rows]
+        except Exception as error:
+            raise InternalError(f"onnxruntime failed on a batch: {_first_line(error)}") from None
+        if check_finite and not np.isfinite(logits).all():
+            raise InternalError("the model gave a logit that is not a finite number")
+        return logits
+
+
+def _first_line(error: Exception) -> str:
+    """What ``error`` says on its first line, or its class where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,230 @@
+"""The input: opened once, watched while it is read, and known again by a run that resumes."""
+
+import contextlib
+import hashlib
+import io
+import os
+import select
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from batch.errors import ChangedInputError, InputError, MissingInputError, StorageError
+from batch.reading.fingerprint import Fingerprint
+
+STANDARD_INPUT = "-"
+HASH_BLOCK = 1 << 20  # bytes
+HEAD_BYTES = 1 << 20  # hashed, to know a file again; its size and time tell the rest
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a file on disk is known by.
+
+    Not its device: that number may be another one after a reboot, which is when a run resumes.
+    """
+
+    path: str  # absolute, links resolved
+    size: int  # bytes
+    mtime_ns: int
+    inode: int
+    head_sha256: str  # of the first 1 MiB
+
+    def describe_change(self, now: "Identity") -> str | None:
+        """One clause on what differs, or None."""
+        if now.path != self.path:
+            return f"it read {self.path}, not {now.path}"
+        if now.size != self.size:
+            return f"{self.path} had {self.size:,} bytes and has {now.size:,} now"
+        if now.head_sha256 != self.head_sha256:
+            return f"{self.path} has other contents now"
+        if now.mtime_ns != self.mtime_ns:
+            return f"{self.path} was written since"
+        if now.inode != self.inode:
+            return f"{self.path} was replaced by another file"
+        return None
+
+
+class Source:
+    """An opened input. ``identity`` and ``size`` are None for what is not a regular file.
+
+    It is hashed while it is read, by the thread that reads it.
+    """
+
+    def __init__(self, name: str, file: BinaryIO):
+        self.name = name
+        self._file = file
+        self.identity: Identity | None = None
+        self.size: int | None = None
+        self._sha256, self._hashed = hashlib.sha256(), 0  # of the first so many bytes
+        self._known: Fingerprint | None = None
+        with contextlib.suppress(OSError, ValueError):  # a stream of Python's own
+            found = os.fstat(file.fileno())
+            if stat.S_ISREG(found.st_mode) and name != STANDARD_INPUT:
+                self.size = found.st_size
+        if self.size is not None:
+            with reading(name):
+                head = hashlib.sha256(os.pread(file.fileno(), HEAD_BYTES, 0)).hexdigest()
+            path = os.path.realpath(name)
+            self.identity = Identity(path, self.size, found.st_mtime_ns, found.st_ino, head)
+
+    def stream(self, offset: int = 0) -> io.RawIOBase:
+        """The bytes from ``offset`` on; of a regular file, as many as it had when opened."""
+        if self.size is not None:
+            with reading(self.name):
+                self._file.seek(offset)
+        return _Watched(self.name, self._file, offset, self.size, self._hash)
+
+    def open_seekable(self) -> BinaryIO:
+        """The file itself, for a reader that goes to and fro.
+
+        Raises:
+            InputError: it is a pipe.
+        """
+        if self.size is None:
+            raise InputError(f"{self.name}: is a pipe, and this format needs a file")
+        return self._file
+
+    def trust(self, known: Fingerprint) -> None:
+        """Spare the hashing: somebody has read all of the file already.
+
+        Raises:
+            ChangedInputError: the file was written since.
+        """
+        if (known.size, known.mtime_ns) != (self.size, self.identity and self.identity.mtime_ns):
+            raise ChangedInputError(f"{self.name}: was overwritten while it was read; run again")
+        self._known = known
+
+    def _hash(self, at: int, data: memoryview) -> None:
+        """Take in bytes that were read from offset ``at``."""
+        if self._known:
+            return
+        if at > self._hashed:  # an earlier run had read those before them
+            self._hash_to(at)
+        if at + len(data) > self._hashed:
+            self._sha256.update(data[self._hashed - at :])
+            self._hashed = at + len(data)
+
+    def _hash_to(self, stop: int) -> None:
+        descriptor = self._file.fileno()
+        with reading(self.name):
+            while self._hashed < stop:
+                block = os.pread(descriptor, min(HASH_BLOCK, stop - self._hashed), self._hashed)
+                if not block:
+                    found = os.fstat(descriptor).st_size
+                    raise ChangedInputError(_describe_cut(self.name, stop, found))
+                self._sha256.update(block)
+                self._hashed += len(block)
+
+    def fingerprint(self) -> Fingerprint:
+        """What was read; of a file, all that it had when opened, read now if it was not before."""
+        if self._known:
+            return self._known
+        if self.identity is None:
+            return Fingerprint(None, self._hashed, None, self._sha256.hexdigest())
+        self._hash_to(self.size)
+        found = self.identity
+        return Fingerprint(found.path, found.size, found.mtime_ns, self._sha256.hexdigest())
+
+    def head(self) -> bytes:
+        """The first bytes of a file."""
+        with reading(self.name):
+            return os.pread(self._file.fileno(), 16, 0)
+
+    def check_unchanged(self) -> str | None:
+        """Look at the file again, at the end; returns a sentence if it has grown.
+
+        Raises:
+            ChangedInputError: it was overwritten or cut, or grew on from the middle of a line.
+        """
+        if self.identity is None:
+            return None
+        with reading(self.name):
+            found = os.fstat(self._file.fileno())
+            last = os.pread(self._file.fileno(), 1, max(self.size - 1, 0))
+        if found.st_size > self.size:
+            if last not in (b"\n", b"\r"):
+                raise ChangedInputError(
+                    f"{self.name}: grows while it is read, and its last line was not whole at "
+                    f"{self.size:,} bytes; run again when it is written"
+                )
+            return (
+                f"{self.name} has grown to {found.st_size:,} bytes; "
+                f"labelled are the {self.size:,} that it had at the start"
+            )
+        if found.st_size < self.size:
+            raise ChangedInputError(_describe_cut(self.name, self.size, found.st_size))
+        if found.st_mtime_ns != self.identity.mtime_ns:
+            raise ChangedInputError(f"{self.name}: was overwritten while it was read; run again")
+        return None
+
+
+class _Watched(io.RawIOBase):
+    """A file's bytes from ``at`` to ``stop``; that they end before is no end but an error."""
+
+    def __init__(self, name: str, file: BinaryIO, at: int, stop: int | None, take):
+        self._name, self._file, self._at, self._stop = name, file, at, stop
+        self._take = take  # called with each piece and where it stood
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        view = memoryview(buffer)
+        if self._stop is not None:
+            view = view[: max(self._stop - self._at, 0)]
+        if not view:
+            return 0
+        while (count := self._file.readinto(view)) is None:  # a non-blocking pipe, empty
+            select.select([self._file], [], [])
+        if self._stop is not None and count == 0:
+            found = os.fstat(self._file.fileno()).st_size
+            raise ChangedInputError(_describe_cut(self._name, self._stop, found))
+        self._take(self._at, view[:count])
+        self._at += count
+        return count
+
+
+def _describe_cut(name: str, before: int, now: int) -> str:
+    return f"{name}: was cut from {before:,} to {now:,} bytes while it was read; run again"
+
+
+@contextlib.contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Turn the operating system's errors on the input into one of ours."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(f"{name}: reading stopped: {reason}") from None
+
+
+@contextlib.contextmanager
+def open_source(name: str) -> Iterator[Source]:
+    """Open a file, or standard input for ``-``.
+
+    Raises:
+        MissingInputError: it is missing, a folder, or cannot be read.
+    """
+    if name == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise MissingInputError("standard input is closed")
+        # Raw: a buffer would wait until it is full.
+        yield Source(name, getattr(sys.stdin.buffer, "raw", sys.stdin.buffer))
+        return
+    from batch.reading.remote import RemoteSource, is_uri, open_remote  # which needs this module
+
+    if is_uri(name):
+        with open_remote(name) as file:
+            yield RemoteSource(name, file)
+        return
+    if os.path.isdir(name):
+        raise MissingInputError(f"{name} is a folder; give the name of a file")
+    try:
+        file = open(name, "rb", buffering=0)  # noqa: SIM115
+    except OSError as error:
+        raise MissingInputError(f"cannot read {name}: {error.strerror}") from None
+    with file:
+        yield Source(name, file)

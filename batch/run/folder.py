@@ -1,0 +1,121 @@
+"""Label many files into a folder: each by itself, the classifier loaded once."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from batch.model.bundle import Bundle
+from batch.model.classifier import Classifier
+from batch.run.job import Job
+from batch.run.classify import classify_file
+from batch.errors import REJECTED, SpamBatchError
+from batch.writing.lock import hold_lock
+from batch.run.run_manifest import RunManifest, read_manifest_if_good
+from batch.run.summary import Summary, level_of
+from batch.messages import count
+
+log = logging.getLogger("batch")
+
+# Of several exit statuses the first of these is the command's: what a user must mend first.
+WORST_FIRST = (70, 74, 73, 78, 2, 75, 66, 65, REJECTED, 0)
+
+
+class LoadOnce:
+    """Loads the classifier when it is first asked for; ``error`` is why that failed."""
+
+    def __init__(self, load: Callable[[], Classifier]):
+        self._load = load
+        self._classifier: Classifier | None = None
+        self.error: Exception | None = None
+
+    def __call__(self) -> Classifier:
+        if self._classifier is None:
+            try:
+                self._classifier = self._load()
+            except Exception as error:
+                self.error = error
+                raise
+        return self._classifier
+
+
+def label_files(
+    jobs: Iterable[Job],
+    folder: str,
+    bundle: Bundle,
+    load: Callable[[], Classifier],
+    force: bool = False,
+    seen: Callable[..., None] = lambda what, summary=None: None,
+) -> int:
+    """Do the jobs in order, except those done already; returns the worst exit status.
+
+    ``seen`` is told of each what became of it: ``labelled``, with its summary, ``skipped``, or
+    ``failed``.
+
+    A job that fails is said and does not stop the others; that the bundle cannot be loaded does.
+
+    Raises:
+        SpamBatchError: another run labels into ``folder``, or the bundle is not usable.
+    """
+    with hold_lock(Path(folder)):
+        return _label_all(jobs, bundle, load, force, seen)
+
+
+def _label_all(
+    jobs: Iterable[Job],
+    bundle: Bundle,
+    load: Callable[[], Classifier],
+    force: bool,
+    seen: Callable[..., None],
+) -> int:
+    load_once = LoadOnce(load)
+    statuses: list[int] = []
+    what: Counter[str] = Counter()
+    for job in jobs:
+        done = None if force else read_manifest_if_good(job.out)
+        if done and done.is_of(job, bundle):
+            say_skipped(job.source, done)
+            statuses.append(REJECTED if done.counts["rejects"] else 0)
+            what["skipped"] += 1
+            seen("skipped")
+            continue
+        try:
+            summary = label_file(job, bundle, load_once)
+            seen("labelled", summary)
+            statuses.append(REJECTED if summary.progress.rejects else 0)
+            what["labelled"] += 1
+        except SpamBatchError as error:
+            if load_once.error:
+                raise
+            log.error("error: %s", error)
+            statuses.append(error.exit_code)
+            what["failed"] += 1
+            seen("failed")
+    if what["labelled"]:
+        log.info("weights: %s", bundle.manifest.weights)
+    counts = ", ".join(f"{what[key]:,} {key}" for key in ("labelled", "skipped", "failed"))
+    status = min(statuses, key=WORST_FIRST.index)
+    files = count(len(statuses), "file")
+    log.info("%s: %s", files, counts, extra={"exit": status} if status else {})
+    return status
+
+
+def say_skipped(name: str, done: RunManifest) -> None:
+    """Tell of what needs no labelling, and that a person should look at its rejects."""
+    rejects = done.counts["rejects"]
+    said = f", with {rejects:,} rejected" if rejects else ""
+    level = logging.WARNING if rejects else logging.INFO
+    log.log(level, "%s: was labelled already%s", name, said)
+
+
+def label_file(job: Job, bundle: Bundle, load: Callable[[], Classifier]) -> Summary:
+    """Label one of a folder's files, and say how that went."""
+    # What an interrupted run kept of another input or bundle is worth nothing to a folder's run.
+    summary = classify_file(replace(job, drops_stale=True), bundle, load)
+    first, *rest = summary.lines()
+    log.info("%s: %s", job.source, first, extra={"counts": summary.counts()})
+    for line in rest:
+        if line.startswith(("WARNING", "rejected")):
+            log.log(level_of(line), "%s: %s", job.source, line)
+    return summary

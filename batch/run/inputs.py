@@ -1,0 +1,111 @@
+"""Several inputs: which files they are, and where each is labelled into."""
+
+import glob
+import logging
+import os
+from collections.abc import Container, Iterable, Sequence
+from pathlib import Path
+
+from batch.errors import MissingInputError, OutputError, UsageError
+from batch.formats.open_table import ENDINGS, inner_ending
+from batch.writing.names import ENDING as REJECTS_ENDING
+from batch.writing.names import rejects_path
+from batch.reading.remote import find_files, is_uri
+from batch.run.run_manifest import ENDING as MANIFEST_ENDING
+from batch.writing.names import manifest_path
+from batch.messages import count
+
+log = logging.getLogger("batch")
+
+
+def find_inputs(names: Sequence[str]) -> list[str]:
+    """The files that were asked for, each once: a folder stands for those in it, by name.
+
+    Of a folder, files count whose name has a known ending and does not begin with a dot; rejects
+    and folders within it do not. Files of other endings are said, since they may be messages, too.
+    A pattern that the shell left alone stands for what matches.
+
+    Raises:
+        MissingInputError: a folder or pattern has no file.
+    """
+    found: dict[str, str] = {}  # by where it really is
+    for name in names:
+        for path in _expand(name):
+            found.setdefault(path if is_uri(path) else os.path.realpath(path), path)
+    for name in filter(os.path.isdir, names):
+        _say_left_out(name, found)
+    return list(found.values())
+
+
+def _expand(name: str) -> list[str]:
+    if is_uri(name):
+        return find_files(name)
+    if os.path.isdir(name):
+        files = [path for path in _list_files(name) if inner_ending(path.name) in ENDINGS]
+        if not files:
+            known = ", ".join(ENDINGS)
+            raise MissingInputError(f"{name}: has no files to label, which end in {known}")
+        return list(map(str, files))
+    if glob.has_magic(name) and not os.path.exists(name):
+        files = sorted(path for path in glob.glob(name) if os.path.isfile(path))
+        if not files:
+            raise MissingInputError(f"{name}: no file matches")
+        return files
+    return [name]
+
+
+def _list_files(folder: str) -> list[Path]:
+    """Those that may be dumps: neither hidden nor what a run writes beside an output."""
+    ours = (REJECTS_ENDING, MANIFEST_ENDING)
+    return sorted(
+        path
+        for path in Path(folder).iterdir()
+        if not path.name.startswith(".") and not path.name.endswith(ours) and path.is_file()
+    )
+
+
+def _say_left_out(folder: str, found: Container[str]) -> None:
+    others = [path.name for path in _list_files(folder) if os.path.realpath(path) not in found]
+    if others:
+        shown = others[0] + ", ..." * (len(others) > 1)
+        left, known = count(len(others), "file"), ", ".join(ENDINGS)
+        why = f"as the ending is none of {known}; to label such a file, give its name"
+        log.warning("%s: %s left out (%s), %s", folder, left, shown, why)
+
+
+def name_outputs(inputs: Sequence[str], folder: str) -> list[str]:
+    """Where each input goes: the folder, which is made, and the input's own name.
+
+    Raises:
+        OutputError: the folder cannot be made.
+        UsageError: two of them would write one file, see :func:`check_no_clash`.
+    """
+    try:
+        os.mkdir(folder)
+    except FileExistsError:
+        if not os.path.isdir(folder):
+            raise OutputError(f"{folder} is not a folder; give another --out-dir") from None
+    except FileNotFoundError:
+        parent = os.path.dirname(folder.rstrip("/"))
+        raise OutputError(f"the folder {parent} does not exist; make it first") from None
+    except OSError as error:
+        raise OutputError(f"cannot create {folder}: {error.strerror}") from None
+    outputs = [str(Path(folder) / Path(name).name) for name in inputs]
+    check_no_clash(zip(inputs, outputs, strict=True))
+    return outputs
+
+
+def check_no_clash(pairs: Iterable[tuple[str, str]]) -> None:
+    """Of an input and an output each; the parts of one input do not clash.
+
+    Raises:
+        UsageError: two inputs would write one file, or one the rejects or manifest of another.
+    """
+    writers: dict[str, str] = {}
+    for name, out in pairs:
+        for path in (Path(out), rejects_path(Path(out)), manifest_path(Path(out))):
+            other = writers.setdefault(str(path), name)
+            if other != name:
+                raise UsageError(
+                    f"{other} and {name} would both write {path}; label them into two folders"
+                )

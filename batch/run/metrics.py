@@ -1,0 +1,173 @@
+"""``--metrics-file``: what the last run did, as text for Prometheus' node exporter.
+
+Its textfile collector reads every ``*.prom`` of a folder; a file is replaced whole. It is
+written when a run fails, too.
+"""
+
+import contextlib
+import logging
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from batch.version import __version__
+from batch.writing.atomic import replace_file
+from batch.command import status_of
+from batch.errors import REJECTED, StorageError
+from batch.writing.output import check_ours, resolve_target
+from batch.drift.histograms import Tally
+
+log = logging.getLogger("batch")
+
+START = b"# HELP spam_batch_"
+LAST_SUCCESS = "spam_batch_last_success_timestamp_seconds"
+
+
+class Seen:
+    """The summaries of a run's files, added up."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.labels: Counter[str] = Counter()
+        self.tally = Tally()
+        self.manifest = None
+        self.info: dict[str, str] = {}
+        self.seconds = 0.0
+        self.files: Counter[str] = Counter()  # of --out-dir, by what became of them
+
+    def add_file(self, what: str, summary=None) -> None:
+        """A file of ``--out-dir``, which was ``labelled``, ``skipped``, or ``failed``."""
+        self.files[what] += 1
+        if summary:
+            self.add(summary)
+
+    def add(self, summary) -> None:
+        """A file that was labelled."""
+        done = summary.progress
+        self.manifest = summary.manifest
+        self.info = {"bundle": summary.bundle.digest, "precision": summary.precision}
+        self.counts += Counter(
+            files=1, records=done.records, rejects=done.rejects, truncated=done.truncated
+        )
+        self.labels.update(summary.labels)
+        self.tally = self.tally.merge(done.tally)
+        self.seconds += done.course.seconds
+
+    def lines(self) -> list[str]:
+        """The metrics of what was labelled; none if nothing was."""
+        if self.manifest is None:
+            return []
+        from batch.drift.shifts import find_drift
+
+        rows = sum(self.labels.values())
+        rate = rows / self.seconds if self.seconds else 0.0
+        shifts = find_drift(self.manifest, self.labels, self.tally) or []
+        info = [({"version": __version__, **self.info}, 1)]
+        counts = [(name, [({}, self.counts[name])]) for name in ("files", "records", "rejects")]
+        found = {
+            "info": ("What labelled.", info),
+            "rows": ("Rows written, by label.",
+                [({"label": name}, count) for name, count in self.labels.items()]),
+            **{name: (f"{name.capitalize()} of the run.", values) for name, values in counts},
+            "truncated": ("Messages cut at the model's length.",
+                [({}, self.counts["truncated"])]),
+            "labelling_seconds": ("Time spent on reading, labelling and writing.",
+                [({}, self.seconds)]),
+            "rows_per_second": ("Rows over that time.", [({}, rate)]),
+            "drift": ("Label's share, or population stability index.",
+                [({"what": shift.what}, shift.value) for shift in shifts]),
+            "drift_flagged": ("1 if it left its band.",
+                [({"what": shift.what}, int(shift.is_out)) for shift in shifts]),
+        }  # fmt: skip
+        return [
+            line
+            for name, (text, values) in found.items()
+            for line in format_metric(f"spam_batch_run_{name}", text, values)
+        ]
+
+
+def format_metric(name: str, text: str, values: list[tuple[dict[str, str], float]]) -> list[str]:
+    """One gauge in Prometheus' text format 0.0.4.
+
+    >>> format_metric("rows", "Rows.", [({"label": "spam"}, 7)])[2]
+    'rows{label="spam"} 7'
+    """
+    if not values:
+        return []
+    lines = [f"# HELP {name} {text}", f"# TYPE {name} gauge"]
+    for labels, value in values:
+        pairs = ",".join(f'{key}="{_escape(said)}"' for key, said in labels.items())
+        lines.append(f"{name}{{{pairs}}} {value!r}" if pairs else f"{name} {value!r}")
+    return lines
+
+
+def _escape(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+@contextlib.contextmanager
+def writing_metrics(name: str | None) -> Iterator[Seen]:
+    """Write the file ``name`` at the end of a block, however it ends.
+
+    Raises:
+        OutputError: it is a folder or no metrics file of ours, or its folder is not there.
+        StorageError: it cannot be written after a run that was complete.
+    """
+    seen = Seen()
+    if name is None:
+        yield seen
+        return
+    target = resolve_target(name)
+    check_ours(target, START, "is not a metrics file of spam-batch; give another --metrics-file")
+    start, error = time.monotonic(), None
+    try:
+        yield seen
+    except BaseException as caught:
+        error = caught
+        raise
+    finally:
+        status = 0 if error is None else status_of(error)
+        try:
+            _write(target, seen, status, time.monotonic() - start)
+        except OSError as fault:
+            said = f"writing {name}: {fault.strerror}"
+            if status not in (0, REJECTED):
+                log.warning("%s", said)
+            else:
+                raise StorageError(f"{said}; what was labelled stands") from None
+
+
+def _write(target: Path, seen: Seen, status: int, seconds: float) -> None:
+    now = round(time.time(), 3)
+    is_complete = status in (0, REJECTED)
+    last = now if is_complete else _read_last_success(target)
+    always = {
+        "spam_batch_run_success": ("1 if every record was labelled or rejected.", int(is_complete)),
+        "spam_batch_run_exit_status": ("Exit status of the run.", status),
+        "spam_batch_run_seconds": ("From start to end.", round(seconds, 3)),
+        "spam_batch_run_timestamp_seconds": ("When the run ended.", now),
+        LAST_SUCCESS: ("When a run last succeeded.", last),
+        "spam_batch_run_files_skipped": (
+            "Files of --out-dir that were labelled before.", seen.files["skipped"],
+        ),
+        "spam_batch_run_files_failed": ("Files of --out-dir that failed.", seen.files["failed"]),
+    }  # fmt: skip
+    lines = [
+        line
+        for name, (text, value) in always.items()
+        for line in format_metric(name, text, [] if value is None else [({}, value)])
+    ]
+    text = "\n".join([*lines, *seen.lines()]) + "\n"
+    # The node exporter is another user.
+    replace_file(target, text.encode("utf-8"), target, ".metrics", 0o644)
+
+
+def _read_last_success(target: Path) -> float | None:
+    """What the file of the run before says, which a run that fails does not change."""
+    try:
+        found = re.search(rf"^{LAST_SUCCESS} (\S+)$", target.read_text("utf-8"), re.M)
+        return float(found[1]) if found else None
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,191 @@
+"""The run manifest, ``labeled.csv.run.json``: what an output was made of, how, and what is in it.
+
+It is there only beside the output that it describes. ``--out-dir`` skips by it what was labelled
+already, ``spam-batch audit`` holds the output against it. docs/formats.md has its keys.
+"""
+
+import json
+import platform
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from batch.version import __version__
+from batch.model.bundle import Bundle, Manifest
+from batch.errors import InputError, MissingInputError
+from batch.reading.fingerprint import Fingerprint
+from batch.writing.output import check_ours
+from batch.formats.columns import expand_columns
+from batch.drift.histograms import SCORE_BINS, TOKEN_EDGES
+
+FORMAT = "spam-batch run"
+FORMAT_VERSION = 1
+ENDING = ".run.json"
+_START = f'{{\n "format": "{FORMAT}"'.encode()
+
+
+@dataclass(frozen=True)
+class RunManifest:
+    """What stands in the file; ``run`` alone may differ between runs that write the same bytes,
+    and the times of the files."""
+
+    bundle: dict[str, str]  # name, digest, model, precision, weights
+    options: dict[str, str]  # as they are typed, those that the output depends on
+    table: dict  # how the output is read again: format, text_column, columns
+    input: Fingerprint
+    output: Fingerprint
+    rejects: Fingerprint | None
+    counts: dict
+    scores: dict  # edges and counts
+    tokens: dict
+    drift: list[dict] | None  # None: the bundle says nothing of its training data
+    warnings: list[str]
+    run: dict
+    version: str = __version__
+
+    def is_of(self, job, bundle: Bundle) -> bool:
+        """True if ``job`` would write what is there, and allows as many rejects."""
+        now = (bundle.digest, describe_options(job, bundle.manifest), __version__)
+        is_asked_for = (self.bundle["digest"], self.options, self.version) == now
+        is_allowed = job.allowance.allows(self.counts["rejects"], self.counts["records"])
+        is_same = is_asked_for and is_allowed
+        return is_same and self.input.is_of(job.source) and self.output.is_of(job.out)
+
+    def to_json(self) -> str:
+        values = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
+        return json.dumps(values, indent=1) + "\n"
+
+
+def manifest_path(target: Path) -> Path:
+    """``labeled.csv.run.json`` for ``labeled.csv``."""
+    return target.with_name(target.name + ENDING)
+
+
+def check_manifest_path(target: Path) -> None:
+    """Refuse to replace what is no run manifest.
+
+    Raises:
+        OutputError: there is one.
+    """
+    said = "is not a run manifest, and that of this run would go there; move it, or give another"
+    check_ours(manifest_path(target), _START, f"{said} --out")
+
+
+def describe_run(job, summary, table, files: tuple[Fingerprint, ...]) -> RunManifest:
+    """The manifest of a run that has ended; ``files`` are input, output, and rejects or None."""
+    done, manifest = summary.progress, summary.manifest
+    course, tally = done.course, done.tally
+    precision, _, _ = job.precision.partition(" on ")
+    bundle = {
+        "name": summary.bundle.folder.resolve().name,
+        "digest": summary.bundle.digest,
+        "model": manifest.model,
+        "weights": manifest.weights,
+        "precision": precision,
+    }
+    counts = {
+        **summary.counts(),
+        "blank_lines": done.blank_lines,
+        "truncated": done.truncated,
+        "distinct_texts": min(tally.distinct, done.rows),
+        "repeated_texts": max(done.rows - tally.distinct, 0),
+    }
+    edges = np.linspace(0, 1, SCORE_BINS + 1).round(6).tolist()
+    drift = summary.drift
+    return RunManifest(
+        bundle,
+        describe_options(job, manifest),
+        {
+            "format": table.settings["--format"],
+            "text_column": table.text_in_output,
+            "columns": list(expand_columns(job.columns, manifest.labels)),
+        },
+        *files,
+        counts,
+        {"edges": edges, "counts": list(tally.scores)},
+        {"edges": list(TOKEN_EDGES), "counts": list(tally.tokens)},
+        None if drift is None else [asdict(shift) for shift in drift],
+        summary.warnings,
+        {
+            "started": course.started,
+            "ended": utc_now(),
+            "resumed": course.resumed,
+            "max_rejects": job.allowance.typed,
+            "seconds": round(course.seconds, 3),
+            "rows_per_second": round(done.rows / course.seconds, 1) if course.seconds else None,
+            "device": course.device,
+            "threads": course.threads,
+            "onnxruntime": course.onnxruntime,
+            "python": platform.python_version(),
+        },
+    )
+
+
+def utc_now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def describe_options(job, manifest: Manifest) -> dict[str, str]:
+    """What an output depends on, input and bundle apart."""
+    dialect, layout = job.dialect, job.layout
+    part = {"part": str(job.span)} if job.span else {}
+    return part | {
+        "--text-column": job.text_column or "",
+        "--columns": ",".join(job.columns),
+        "--delimiter": dialect.delimiter.decode("latin-1"),
+        "--quote": (dialect.quote or b"").decode("latin-1"),
+        "--escape": (dialect.escape or b"").decode("latin-1"),
+        "--trust-quotes": str(dialect.trusts_quotes),
+        "--format": layout.format or "",
+        "--encoding": layout.encoding.name,
+        "--no-header": str(not layout.has_header),
+        "--overwrite-columns": str(layout.overwrite),
+        "--max-record-bytes": str(layout.max_record_bytes),
+        **job.rules.settings(manifest),
+    }
+
+
+def read_manifest(target: Path) -> RunManifest:
+    """The manifest beside ``target``.
+
+    Raises:
+        MissingInputError: there is none, or it cannot be read.
+        InputError: it is damaged, not ours, or of another format version.
+    """
+    path = manifest_path(target)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise MissingInputError(
+            f"{target}: has no run manifest, {path.name}, beside it; spam-batch classify writes "
+            "one with each output"
+        ) from None
+    except OSError as error:
+        raise MissingInputError(f"cannot read {path}: {error.strerror}") from None
+    try:
+        values = json.loads(data)
+        if values.pop("format") != FORMAT:
+            raise ValueError
+        version = values.pop("format_version")
+        if version != FORMAT_VERSION:
+            raise InputError(
+                f"{path}: format version {version!r}, this spam-batch reads {FORMAT_VERSION}"
+            )
+        for key in ("input", "output", "rejects"):
+            if key != "rejects" or values[key] is not None:
+                values[key] = Fingerprint(**values[key])
+        [int(values["counts"][key]) for key in ("records", "rejects")]
+        values["bundle"]["digest"], values["run"]["resumed"]
+        return RunManifest(**values)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise InputError(f"{path}: is damaged, or is not a run manifest") from None
+
+
+def read_manifest_if_good(out: str) -> RunManifest | None:
+    """The same of the file ``out``; None where it says nothing that we know."""
+    try:
+        return read_manifest(Path(out).resolve())
+    except (MissingInputError, InputError):
+        return None

@@ -1,0 +1,104 @@
+"""What a run did, in the sentences that end it."""
+
+import logging
+from dataclasses import dataclass, field
+
+from batch.model.bundle import Bundle, Manifest
+from batch.writing.progress import Progress
+from batch.drift.shifts import Shift, find_drift
+from batch.model.inference import InferenceSession
+from batch.model.truncation import describe_cut
+from batch.model.rules import BUNDLES_RULES, Rules
+
+PARTIAL = "WARNING: the model was trained on an incomplete copy of its data"
+
+
+@dataclass
+class Summary:
+    """Totals of the whole input, and the speed of this run, which may be its last part."""
+
+    bundle: Bundle
+    text_column: str  # its name
+    out: str  # as it is typed, or "standard output"
+    rejects: str  # file with the rejected records, if there are any
+    progress: Progress = field(default_factory=Progress)
+    labelled: int = 0  # records of this run
+    seconds: float = 0.0
+    session: InferenceSession | None = None  # None if nothing was left to label
+    precision: str = ""
+    repeated: int = 0  # records of this run whose text had been seen before
+    warnings: list[str] = field(default_factory=list)
+    rules: Rules = BUNDLES_RULES
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """Rows of each label that a row can get, those of none too."""
+        given = self.rules.decision(self.manifest).given
+        return {name: self.progress.labels.get(name, 0) for name in given}
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.bundle.manifest
+
+    @property
+    def drift(self) -> list[Shift] | None:
+        """How the rows differ from the training data; None if the bundle does not say."""
+        return find_drift(self.manifest, self.progress.labels, self.progress.tally)
+
+    def counts(self) -> dict:
+        """The totals for a program that reads the log; records are rows and rejects together."""
+        done = self.progress
+        return {
+            "records": done.records,
+            "rows": done.rows,
+            "rejects": done.rejects,
+            "labels": self.labels,
+        }
+
+    def lines(self) -> list[str]:
+        done, manifest, session = self.progress, self.manifest, self.session
+        counts = ", ".join(f"{number:,} {name}" for name, number in self.labels.items())
+        rejected = f", {count(done.rejects, 'reject')}" if done.rejects else ""
+        lines = [
+            f"{count(done.records, 'record')} in, {count(done.rows, 'row')} out{rejected}: "
+            f"{counts}",
+            f"text column: {self.text_column}",
+        ]
+        if session:
+            rate = self.labelled / self.seconds if self.seconds else 0.0
+            lines.append(
+                f"{rate:,.0f} rows a second on {session.device} in {self.precision} "
+                f"({count(session.threads, 'thread')}), {self.seconds:.1f} s; {manifest.model}"
+            )
+            if self.repeated:
+                share = 100 * self.repeated / self.labelled
+                lines.append(f"{count(self.repeated, 'repeated text')} ({share:.1f} %)")
+        lines.append(f"weights: {manifest.weights}")
+        if done.truncated:
+            cut = describe_cut(self.rules.long, manifest.max_length)
+            lines.append(f"{count(done.truncated, 'message')} {cut}")
+        if done.blank_lines:
+            lines.append(f"{count(done.blank_lines, 'blank line')} skipped")
+        lines += [f"WARNING: {warning}" for warning in self.warnings]
+        lines += [f"WARNING: {shift.sentence()}" for shift in self.drift or () if shift.is_out]
+        if session and session.note:
+            lines.append(f"WARNING: {session.note}")
+        if manifest.training.get("data", {}).get("is_partial"):
+            lines.append(PARTIAL)
+        if done.rejects:
+            lines.append(f"rejected: {self.rejects}")
+        lines.append(f"written: {self.out}")
+        return lines
+
+
+def level_of(line: str) -> int:
+    """The log level of one of :meth:`Summary.lines`: ``--quiet`` says what a person should look at.
+
+    Not that the model's data was incomplete, which would be said each night.
+    """
+    is_news = line.startswith(("WARNING", "rejected")) and line != PARTIAL
+    return logging.WARNING if is_news else logging.INFO
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

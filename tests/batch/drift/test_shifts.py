@@ -1,0 +1,116 @@
+"""What counts as drift, and what chance may do."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from batch.model.bundle import open_bundle
+from batch.model.bundle import check_reference
+from batch.drift.shifts import compare_histogram, compare_rate, find_drift, join_bins
+from batch.errors import BundleError
+from batch.drift.histograms import SCORE_BINS, TOKEN_EDGES, Tally
+
+SHARES = [0.82, *[0.0] * 8, 0.02, 0.02, *[0.0] * 8, 0.14]
+LENGTHS = [0.0, 0.0, 0.05, 0.05, 0.1, 0.1, 0.2, 0.2, 0.1, 0.1, 0.1, *[0.0] * 10]
+REFERENCE = {
+    "effective_messages": 285.0,
+    "labels": {"ham": 0.85, "spam": 0.15},
+    "scores": SHARES,
+    "tokens": LENGTHS,
+    "token_edges": list(TOKEN_EDGES),
+}
+
+
+def drift(rows: int, spam: int, scores=SHARES, tokens=LENGTHS, **changes):
+    manifest = SimpleNamespace(reference={**REFERENCE, **changes}, positive_label="spam")
+    counts = [tuple(round(share * rows) for share in shares) for shares in (scores, tokens)]
+    return find_drift(manifest, {"ham": rows - spam, "spam": spam}, Tally(*counts))
+
+
+def test_the_same_mix_is_no_drift():
+    assert [(shift.what, shift.is_out) for shift in drift(10_000, 1500)] == [
+        ("label spam", False), ("scores", False), ("tokens", False)
+    ]  # fmt: skip
+
+
+def test_each_that_left_its_band_is_said():
+    rate, scores, tokens = drift(10_000, 4000, SHARES[::-1], LENGTHS[::-1])
+    assert rate.sentence() == (
+        "drift: 40.00% are labelled spam; of the training data 15.00%, band 8.04% to 22.21%"
+    )
+    assert scores.sentence() == (
+        f"drift: the scores are not distributed as the training data's: population stability "
+        f"index {scores.value:.3f}, band up to 0.200"
+    )
+    assert tokens.sentence() == (
+        "drift: the lengths in tokens are not distributed as the training data's: population "
+        f"stability index {tokens.value:.3f}, band up to 0.200"
+    )
+    assert rate.is_out and scores.is_out and tokens.is_out
+
+
+def test_chance_is_no_drift():
+    """Of 300 honest inputs of each size, a handful at most."""
+    random = np.random.default_rng(7)
+    for rows in (1, 30, 300):
+        flagged = 0
+        for _ in range(300):
+            spam = random.binomial(rows, 0.15)
+            scores = random.multinomial(rows, SHARES) / rows
+            tokens = random.multinomial(rows, LENGTHS) / rows
+            flagged += any(shift.is_out for shift in drift(rows, spam, scores, tokens))
+        assert flagged <= 4, rows
+
+
+def test_a_small_input_that_is_all_spam():
+    assert drift(10, 10)[0].is_out and not drift(2, 2)[0].is_out
+
+
+def test_what_cannot_be_told_is_left_out():
+    assert drift(0, 0) == []
+    assert [shift.what for shift in drift(5, 1)] == ["label spam"]
+    assert [shift.what for shift in drift(10_000, 1500, token_edges=[0, 1])] == [
+        "label spam", "scores"
+    ]  # fmt: skip
+    no_reference = SimpleNamespace(reference={})
+    assert find_drift(no_reference, {"ham": 5}, Tally()) is None
+
+
+def test_every_label_of_several_has_its_rate():
+    manifest = SimpleNamespace(
+        reference={**REFERENCE, "labels": {"a": 0.5, "b": 0.3, "c": 0.2}}, positive_label=None
+    )
+    found = find_drift(manifest, {"a": 1000}, Tally())
+    assert [(shift.what, shift.is_out) for shift in found[:3]] == [
+        ("label a", True), ("label b", True), ("label c", True)
+    ]  # fmt: skip
+
+
+def test_the_index_by_hand():
+    # Two bins, 900.5 : 100.5 of 1001 against 1/2 : 1/2; 0.3996 (ln 1.7992 + ln 4.9801) is 0.8762.
+    shift = compare_histogram("scores", [900, 100], [0.5, 0.5], 1e9)
+    assert shift.value == pytest.approx(0.8762, abs=1e-4)
+
+
+def test_a_rate_of_nought_lets_a_few_through():
+    assert not compare_rate("label x", 1, 1000, 0.0, 285).is_out
+    assert compare_rate("label x", 50, 1000, 0.0, 285).is_out
+
+
+def test_thin_bins_are_joined():
+    assert join_bins([0.5, 0.1, 0.1, 0.3], 0.2) == [0, 1, 3]
+    assert join_bins([0.5, 0.3, 0.1, 0.1], 0.25) == [0, 1]
+    assert join_bins([1.0, 0.0], 0.5) == [0]
+
+
+def test_a_reference_that_is_none(make_bundle):
+    assert check_reference({}) and check_reference(REFERENCE)
+    assert len(SHARES) == SCORE_BINS
+    for change in ({"scores": 3}, {"labels": {"ham": 2.0}}, {"effective_messages": 0}):
+        folder = make_bundle(reference={**REFERENCE, **change})
+        with pytest.raises(BundleError) as error:
+            open_bundle(folder)
+        said = str(error.value)
+        assert said.startswith(f"{folder / 'bundle.json'}: reference is {{'effective_messages'")
+        assert said.endswith("}, which is not valid")

@@ -1,0 +1,234 @@
+"""Before a bundle labels anything: what keeps it from loading, by each refusal's whole text."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from batch.model.bundle_files import EXTERNAL_SUFFIX, GOLDEN, MANIFEST, VERIFY, file_entries
+from batch.model.bundle import open_bundle
+from batch.model.classifier import Classifier
+from batch.errors import BundleError
+from batch.model.selftest import GOLDEN_TOLERANCE, REDUCED_TOLERANCE, check_verified, choose_precision
+
+
+def refusal(folder: Path, **options) -> str:
+    with pytest.raises(BundleError) as error:
+        Classifier.load(folder, device="cpu", threads=1, **options)
+    return str(error.value)
+
+
+HINT = "run spam-export verify, or give --allow-unverified (allow_unverified=True)"
+
+
+@pytest.mark.parametrize(
+    ("report", "problem"),
+    [
+        (None, "was never verified"),
+        ({}, "fp32 was not verified"),
+        ({"variants": {"fp16": {"passed": True}}}, "fp32 was not verified"),
+        ({"variants": {"fp32": {"passed": False}}}, "fp32 was not verified"),
+        ({"variants": {"fp32": {"passed": "yes"}}}, "fp32 was not verified"),
+        ({"variants": {"fp32": {"passed": True}}}, "verify.json is of another model.onnx"),
+        (
+            {"variants": {"fp32": {"passed": True, "sha256": "0" * 64}}},
+            "verify.json is of another model.onnx",
+        ),
+    ],
+)
+def test_a_bundle_that_was_not_verified(make_bundle, report, problem):
+    data = None if report is None else json.dumps(report).encode()
+    folder = make_bundle(files={VERIFY: data})
+    assert refusal(folder) == f"{folder}: {problem}; {HINT}"
+    classifier = Classifier.load(folder, "cpu", 1, allow_unverified=True)
+    assert classifier.classify(["Do you have time"]).tokens.tolist() == [4]
+
+
+def golden(*messages: tuple[str, list[int], list[float]]) -> dict[str, bytes]:
+    keys = ("text", "ids", "logits")
+    rows = [dict(zip(keys, message, strict=True)) for message in messages]
+    return {GOLDEN: json.dumps({"labels": ["ham", "spam"], "messages": rows}).encode()}
+
+
+def test_golden_ids_that_differ(make_bundle, stub_logits):
+    good = ("Do you", [5211, 345], stub_logits([5211, 345]))
+    folder = make_bundle(files=golden(good, ("Do you", [5211, 346], good[2])))
+    assert refusal(folder) == (
+        f"{folder}: golden message 1 gets other token ids here than at export; "
+        "the tokenizer is not the model's"
+    )
+
+
+@pytest.mark.parametrize(("by", "shown"), [(0.25, "0.25"), (0.0015, "0.0015"), (np.nan, "nan")])
+def test_golden_logits_that_differ(make_bundle, stub_logits, by, shown):
+    first, second = stub_logits([5211, 345])
+    good = ("Do you", [5211, 345], [first, second])
+    bad = ("Do you", [5211, 345], [first, second + by])
+    folder = make_bundle(files=golden(good, bad, good))
+    assert refusal(folder) == (
+        f"{folder}: golden message 1 gets logits that differ from PyTorch's by {shown}, "
+        "more than 0.001"
+    )
+
+
+def test_golden_logits_may_differ_by_rounding(make_bundle, stub_logits):
+    first, second = stub_logits([5211, 345])
+    close = ("Do you", [5211, 345], [first, second + 0.9 * GOLDEN_TOLERANCE])
+    assert Classifier.load(make_bundle(files=golden(close)), "cpu", 1)
+
+
+@pytest.mark.parametrize("data", [b'{"messages": []}', b"{}"])
+def test_golden_without_messages(make_bundle, data):
+    folder = make_bundle(files={GOLDEN: data})
+    assert refusal(folder) == f"{folder}: golden.json has no messages to check with"
+
+
+def test_golden_without_labels(make_bundle):
+    golden = {"messages": [{"text": "", "ids": [], "logits": [0.0, 0.0]}]}
+    folder = make_bundle(files={GOLDEN: json.dumps(golden).encode()})
+    assert refusal(folder) == f"{folder}: golden.json has no labels to check with"
+
+
+def test_labels_that_were_exchanged_after_the_export(make_bundle, tmp_path):
+    folder = shutil.copytree(make_bundle(), tmp_path / "copy")
+    values = json.loads((folder / MANIFEST).read_bytes()) | {"labels": ["spam", "ham"]}
+    (folder / MANIFEST).write_text(json.dumps(values), encoding="utf-8")
+    assert refusal(folder) == (
+        f"{folder}: the labels are ['spam', 'ham'], but ['ham', 'spam'] were exported"
+    )
+
+
+def test_no_golden(make_bundle):
+    folder = make_bundle(files={GOLDEN: None})
+    assert refusal(folder) == f"{folder}: bundle.json does not list golden.json"
+
+
+def test_golden_of_another_number_of_classes(make_bundle):
+    folder = make_bundle(files=golden(("Do you", [5211, 345], [0.0, 1.0, 2.0])))
+    assert refusal(folder) == (
+        f"{folder}: golden.json has logits of shape (1, 3), the model gives (1, 2)"
+    )
+
+
+REDUCED = "model.int8.onnx"
+VARIANTS = {"fp32": "model.onnx", "int8": REDUCED}
+
+
+@pytest.fixture
+def with_int8(make_bundle, make_graph, tokenizer, stub_logits):
+    """Makes a bundle with a second variant, whose golden logits differ by ``by``.
+
+    ``report`` changes what verify.json says of it.
+    """
+
+    def make(by: float = 0.0, weights=(-1.0, 1.0), golden: dict | None = None, **report) -> Path:
+        plain = make_bundle()
+        values = json.loads((plain / GOLDEN).read_bytes())
+        logits = [stub_logits(message["ids"], weights) for message in values["messages"]]
+        logits[2][1] += by
+        values["variants"] = {"int8": logits} if golden is None else golden
+        graph = make_graph(weights)
+        files = {REDUCED: graph, GOLDEN: json.dumps(values).encode()}
+        folder = make_bundle(files=files, variants=VARIANTS)
+        entries = file_entries(folder)
+        passed = {
+            precision: {"passed": True, "sha256": entries[name].sha256, "device": "cpu"}
+            for precision, name in VARIANTS.items()
+        }
+        passed["fp32"]["rows_per_second"] = 10.0
+        passed["int8"] |= {"rows_per_second": 30.0} | report
+        files[VERIFY] = json.dumps({"variants": passed}).encode()
+        return make_bundle(files=files, variants=VARIANTS)
+
+    return make
+
+
+class TestReducedPrecision:
+    def test_has_its_own_golden_logits(self, with_int8):
+        """Those of int8 are compared with those of int8, and not with PyTorch's."""
+        weights = (-1.5, 1.5)
+        found = Classifier.load(with_int8(weights=weights), "cpu", 1, precision="int8")
+        assert found.precision == "int8"
+
+    def test_logits_that_differ(self, with_int8):
+        folder = with_int8(by=0.5)
+        values = json.loads((folder / GOLDEN).read_bytes())["variants"]["int8"]
+        tolerance = REDUCED_TOLERANCE * np.abs(values).max()
+        assert refusal(folder, precision="int8") == (
+            f"{folder}: golden message 2 gets logits that differ from those of int8 at export "
+            f"by 0.5, more than {tolerance:.2g}"
+        )
+        assert Classifier.load(folder, "cpu", 1, precision="fp32").precision == "fp32"
+
+    def test_a_last_bit_may_become_a_step(self, with_int8):
+        folder = with_int8(by=REDUCED_TOLERANCE)
+        assert Classifier.load(folder, "cpu", 1, precision="int8").precision == "int8"
+
+    def test_without_golden_logits(self, with_int8):
+        folder = with_int8(golden={})
+        assert refusal(folder, precision="int8") == (
+            f"{folder}: golden.json has logits of shape (0,), the model gives (4, 2)"
+        )
+
+
+class TestChoosePrecision:
+    def test_the_fastest(self, with_int8):
+        assert Classifier.load(with_int8(), "cpu", 1).precision == "int8"
+        assert Classifier.load(with_int8(rows_per_second=9.0), "cpu", 1).precision == "fp32"
+
+    @pytest.mark.parametrize(("speed", "chosen"), [(10.9, "fp32"), (11.0, "int8")])
+    def test_a_tie_does_not_decide(self, with_int8, speed, chosen):
+        assert Classifier.load(with_int8(rows_per_second=speed), "cpu", 1).precision == chosen
+
+    def test_the_batches_that_were_fastest(self, with_int8):
+        folder = with_int8(batch_tokens=1024)
+        assert Classifier.load(folder, "cpu", 1).batch_tokens == 1024
+        assert Classifier.load(folder, "cpu", 1, precision="fp32").batch_tokens == 256
+        for report in ({"batch_tokens": -1}, {"batch_tokens": "9"}):
+            assert Classifier.load(with_int8(**report), "cpu", 1).batch_tokens == 256
+        elsewhere = with_int8(batch_tokens=1024, device="cuda")
+        assert Classifier.load(elsewhere, "cpu", 1, precision="int8").batch_tokens == 256
+
+    @pytest.mark.parametrize("passed", [False, None, "yes", 1])
+    def test_never_one_that_did_not_pass(self, with_int8, passed):
+        folder = with_int8(passed=passed)
+        assert Classifier.load(folder, "cpu", 1).precision == "fp32"
+        assert refusal(folder, precision="int8") == f"{folder}: int8 was not verified; {HINT}"
+        loaded = Classifier.load(folder, "cpu", 1, precision="int8", allow_unverified=True)
+        assert loaded.precision == "int8"
+
+    def test_never_one_that_was_removed(self, with_int8):
+        folder = with_int8()
+        values = json.loads((folder / MANIFEST).read_bytes()) | {"variants": {"fp32": "model.onnx"}}
+        (folder / MANIFEST).write_text(json.dumps(values), encoding="utf-8")
+        assert Classifier.load(folder, "cpu", 1).precision == "fp32"
+        assert refusal(folder, precision="int8") == f"{folder}: no precision int8; it has: fp32"
+
+    def test_its_speed_is_of_this_device(self, with_int8):
+        bundle = open_bundle(with_int8(device="cuda"))
+        assert choose_precision(bundle, "cpu") == "fp32"
+        assert choose_precision(bundle, "cuda") == "int8"
+
+    def test_without_a_verification(self, make_bundle):
+        bundle = open_bundle(make_bundle(files={VERIFY: None}))
+        assert choose_precision(bundle, "cpu") == "fp32"
+
+
+def test_a_verification_of_other_tensors(make_bundle):
+    """The graph of a model above 2 GB stays the same when its weights change."""
+    tensors = "model.onnx" + EXTERNAL_SUFFIX
+    plain = file_entries(make_bundle(files={tensors: b"weights"}))
+    hashes = {
+        "sha256": plain["model.onnx"].sha256,
+        "external_sha256": plain[tensors].sha256,
+    }
+    report = {"variants": {"fp32": {"passed": True, **hashes}}}
+    files = {tensors: b"weights", VERIFY: json.dumps(report).encode()}
+    assert check_verified(open_bundle(make_bundle(files=files)), "fp32") is None
+
+    folder = make_bundle(files=files | {tensors: b"others"})
+    with pytest.raises(BundleError) as error:
+        check_verified(open_bundle(folder), "fp32")
+    assert str(error.value) == f"{folder}: verify.json is of another {tensors}; {HINT}"

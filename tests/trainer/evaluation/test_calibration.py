@@ -1,0 +1,158 @@
+"""Temperature, shares and thresholds, on sets whose answer can be worked out."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch.errors import InputError, InternalError, UsageError
+from trainer.evaluation.calibration import choose_threshold, fit_temperature, is_separated, negative_log_likelihood, parse_share
+
+
+def logits_of(margin: float, right: int, wrong: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every message leans to class 0 by ``margin``; ``wrong`` of them are of class 1."""
+    logits = np.tile([margin, 0.0], (right + wrong, 1))
+    return logits, np.array([0] * right + [1] * wrong)
+
+
+class TestTemperature:
+    @pytest.mark.parametrize(("margin", "right", "wrong"), [(6.0, 9, 1), (0.5, 99, 1), (3, 7, 3)])
+    def test_by_hand(self, margin: float, right: int, wrong: int) -> None:
+        # The best probability is the share itself, so margin / T is its log odds.
+        found = fit_temperature(*logits_of(margin, right, wrong))
+        assert found == pytest.approx(margin / math.log(right / wrong), rel=1e-4)
+
+    def test_recovers_what_the_labels_were_drawn_with(self) -> None:
+        random = np.random.RandomState(0)
+        logits = random.normal(scale=3, size=(20_000, 3))
+        shifted = np.exp(logits / 2.5)
+        edges = (shifted / shifted.sum(axis=1, keepdims=True)).cumsum(axis=1)
+        labels = (random.rand(20_000, 1) > edges).sum(axis=1).clip(max=2)
+        assert fit_temperature(logits, labels) == pytest.approx(2.5, rel=0.03)
+
+    def test_bounds(self) -> None:
+        assert fit_temperature(*logits_of(1.0, 1, 9)) == pytest.approx(20, rel=1e-3)
+        # The wrong one says almost nothing against the 99 that are right.
+        logits, labels = logits_of(0.1, 99, 1)
+        logits[-1] = [1e-9, 0]
+        assert fit_temperature(logits, labels) == pytest.approx(0.05, rel=1e-3)
+
+    def test_a_separated_set_teaches_nothing(self) -> None:
+        logits, labels = logits_of(4.0, 50, 0)
+        assert is_separated(logits, labels)
+        assert fit_temperature(logits, labels) == 1.0
+        assert fit_temperature(1000 * logits, labels) == 1.0
+        tie = np.zeros((3, 2))
+        assert not is_separated(tie, np.array([0, 1, 0]))
+        assert fit_temperature(tie, np.array([0, 1, 0])) == 1.0
+
+    @given(
+        st.lists(
+            st.tuples(st.lists(st.floats(-60, 60), min_size=3, max_size=3), st.integers(0, 2)),
+            min_size=1,
+        )
+    )
+    def test_is_never_worse_than_none(self, rows) -> None:
+        logits, labels = np.array([row for row, _ in rows]), np.array([label for _, label in rows])
+        found = fit_temperature(logits, labels)
+        assert 0.05 <= found <= 20
+        before = negative_log_likelihood(logits, labels)
+        assert negative_log_likelihood(logits, labels, found) <= before
+
+    def test_refusals(self) -> None:
+        with pytest.raises(ValueError) as caught:
+            fit_temperature(np.empty((0, 2)), np.array([], dtype=int))
+        assert str(caught.value) == "no messages to fit the temperature on"
+        with pytest.raises(InternalError) as caught:
+            fit_temperature(np.array([[0, 1], [np.inf, 0]]), np.array([0, 1]))
+        assert str(caught.value) == "a logit of validation message 2 is not a number"
+
+
+class TestShare:
+    @pytest.mark.parametrize(
+        ("text", "share"),
+        [
+            ("0.2%", 0.002), ("0.002", 0.002), ("0.7%", 0.007), (" 5 % ", 0.05), ("0", 0.0),
+            ("100%", 1.0), ("1", 1.0), ("2e-3", 0.002),
+        ],
+    )  # fmt: skip
+    def test_forms(self, text: str, share: float) -> None:
+        assert parse_share(text) == share
+
+    @pytest.mark.parametrize(
+        "text", ["", "%", "few", "-1%", "101%", "2", "nan", "inf", "0.2%%", "0,2%", "1e999999999%"]
+    )
+    def test_refused(self, text: str) -> None:
+        with pytest.raises(UsageError) as caught:
+            parse_share(text)
+        assert str(caught.value) == (
+            f"{text!r} is no share from 0 to 1; write it as 0.2% or as 0.002"
+        )
+
+
+HAM, SPAM = False, True
+
+
+class TestThreshold:
+    def choose(self, share: float, *pairs: tuple[float, bool]) -> float:
+        scores, is_positive = zip(*pairs, strict=True)
+        return choose_threshold(np.array(scores), np.array(is_positive), share)
+
+    def test_by_hand(self) -> None:
+        pairs = (0.1, HAM), (0.2, HAM), (0.4, HAM), (0.6, SPAM), (0.8, HAM), (0.9, SPAM)
+        assert self.choose(0.0, *pairs) == pytest.approx(0.85)
+        assert self.choose(0.24, *pairs) == pytest.approx(0.85)  # of 4 hams, none
+        assert self.choose(0.25, *pairs) == pytest.approx(0.5)
+        assert self.choose(0.5, *pairs) == pytest.approx(0.3)
+        assert self.choose(1.0, *pairs) == 0.0
+
+    def test_ties_fall_on_one_side(self) -> None:
+        pairs = (0.3, HAM), (0.7, HAM), (0.7, HAM), (0.7, SPAM), (0.9, SPAM)
+        assert self.choose(1 / 3, *pairs) == pytest.approx(0.8)  # one may, but not one of two
+        assert self.choose(2 / 3, *pairs) == pytest.approx(0.5)
+
+    def test_above_every_score(self) -> None:
+        assert self.choose(0.0, (0.1, SPAM), (0.6, HAM)) == pytest.approx(0.8)
+        last = math.nextafter(1.0, 0.0)
+        assert self.choose(0.0, (0.1, SPAM), (last, HAM)) == 1.0
+
+    def test_shares_are_not_lost_to_rounding(self) -> None:
+        scores = np.arange(100) / 100
+        threshold = choose_threshold(scores, np.zeros(100, dtype=bool), 0.29)
+        assert (scores >= threshold).sum() == 29  # 0.29 * 100 is 28.999999999999996
+
+    def test_refusals(self) -> None:
+        with pytest.raises(InputError) as caught:
+            self.choose(0.002, (0.9, SPAM))
+        assert str(caught.value) == (
+            "no threshold can be chosen: every validation message is of the positive class"
+        )
+        with pytest.raises(InputError) as caught:
+            self.choose(0.002, (1.0, HAM), (1.0, HAM), (0.3, HAM), (1.0, SPAM))
+        assert str(caught.value) == (
+            "no threshold blocks at most 0.2% of the validation messages of other classes: "
+            "2 of 3 score 1; allow more"
+        )
+        with pytest.raises(ValueError) as caught:
+            self.choose(1.5, (0.9, SPAM))
+        assert str(caught.value) == "1.5 is no share from 0 to 1"
+
+    @given(
+        st.lists(st.tuples(st.integers(0, 99), st.booleans()), min_size=1),
+        st.floats(0, 1),
+    )
+    def test_keeps_the_budget_and_wastes_nothing(self, pairs, share: float) -> None:
+        scores = np.array([number / 100 for number, _ in pairs])
+        is_positive = np.array([flag for _, flag in pairs])
+        negatives = scores[~is_positive]
+        if not len(negatives):
+            return
+        threshold = choose_threshold(scores, is_positive, share)
+        budget = share * len(negatives) + 1e-9
+        assert 0 <= threshold <= 1
+        assert (negatives >= threshold).sum() <= budget
+        lower = scores[scores < threshold]
+        if len(lower):  # the next lower cut would take in more than is allowed
+            assert (negatives >= lower.max()).sum() > budget

@@ -1,0 +1,151 @@
+"""A killed run goes on to the same weights; early stopping; the best epoch."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from trainer.model.build import build_model
+from trainer.training.checkpoint import read_checkpoint, write_checkpoint
+from trainer.cli import main
+from trainer.training.fit import fit
+from trainer.model.gpt2 import model_config
+from trainer.recipe import RECIPES
+
+CONFIG = model_config("starter", layers=2, context_length=16, drop_rate=0.1)
+RECIPE = replace(
+    RECIPES["default"], trainable="all", epochs=4, eval_freq=3, eval_iter=2, drop_rate=0.1,
+    token_drop_rate=0.1, average_decay=0.9, schedule="cosine", learning_rate=1e-2,
+)  # fmt: skip
+
+
+class Killed(Exception):
+    """Stands for a kill in the middle of an epoch."""
+
+
+def state_after(sets, recipe, checkpoint=None, identity="a") -> dict[str, torch.Tensor]:
+    model = build_model(CONFIG, recipe, None)
+    history, _ = fit(model, sets, recipe, False, None, {}, checkpoint, identity)
+    return {**model.state_dict(), "losses": torch.tensor(history.train_losses)}
+
+
+@pytest.mark.parametrize("step", [1, 7, 12])
+def test_the_same_weights_bit_for_bit(sets, tmp_path: Path, monkeypatch, step: int) -> None:
+    theirs = state_after(sets, RECIPE)
+    path = tmp_path / "checkpoint.pt"
+    original, count = torch.optim.AdamW.step, 0
+
+    def kill_at(self, *args, **options):
+        nonlocal count
+        count += 1
+        if count == step:
+            raise Killed
+        return original(self, *args, **options)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", kill_at)
+    with pytest.raises(Killed):
+        state_after(sets, RECIPE, path)
+    monkeypatch.setattr(torch.optim.AdamW, "step", original)
+    torch.manual_seed(99)  # another process has another random state
+    ours = state_after(sets, RECIPE, path)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_checkpoint_of_another_run_or_a_damaged_one_is_left_aside(
+    sets, tmp_path: Path, caplog
+) -> None:
+    path = tmp_path / "checkpoint.pt"
+    write_checkpoint(path, "another", {"step": 3})
+    assert read_checkpoint(path, "a") is None
+    assert caplog.messages == [f"The checkpoint {path} is of another run; starting over."]
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    assert read_checkpoint(path, "another") is None
+    assert caplog.messages[1:] == [
+        f"The checkpoint {path} cannot be read (RuntimeError); starting over."
+    ]
+    assert read_checkpoint(tmp_path / "none", "a") is None
+
+
+def test_the_best_epoch_is_kept_and_patience_ends_the_run(sets) -> None:
+    # A rate this high makes validation worse at once.
+    recipe = replace(
+        RECIPE, learning_rate=0.3, schedule="constant", average_decay=None, keep="best",
+        patience=2, epochs=10,
+    )  # fmt: skip
+    model = build_model(CONFIG, recipe, None)
+    history, _ = fit(model, sets, recipe, False)
+    assert history.epochs < 10
+    assert history.best_epoch == history.epochs - 2
+    shorter = replace(recipe, epochs=history.best_epoch, keep="last", patience=None)
+    theirs = build_model(CONFIG, shorter, None)
+    fit(theirs, sets, shorter, False)
+    ours, theirs = model.state_dict(), theirs.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("step", [3, 8])
+def test_an_interrupted_run_says_what_it_kept(
+    invoke, tmp_path: Path, messages_csv, bpe_file, monkeypatch, step: int
+) -> None:
+    """An epoch has 5 steps."""
+    steps = iter(range(1, step + 1))
+    original = torch.optim.AdamW.step
+
+    def stop_at(self, *args, **options):
+        if next(steps) == step:
+            raise KeyboardInterrupt
+        return original(self, *args, **options)
+
+    out = tmp_path / "run"
+    command = [
+        "fit", "--data", messages_csv, "--bpe", bpe_file, "--weights", "random", "--epochs", 2,
+        "--out", out,
+    ]  # fmt: skip
+    monkeypatch.setattr(torch.optim.AdamW, "step", stop_at)
+    result = invoke(main, *command, "--quiet")
+    kept = "Kept up to the last whole epoch; the same command goes on from there.\n"
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr == (kept if step > 5 else "") + "\nspam-train: error: interrupted\n"
+    monkeypatch.setattr(torch.optim.AdamW, "step", original)
+    result = invoke(main, *command)
+    assert result.exit_code == 0
+    going_on = "Going on after epoch 1 of 2."
+    assert (going_on in result.stderr.splitlines()) == (step > 5)
+    assert result.stdout.splitlines()[-1] == f"run folder: {out}"
+
+
+@pytest.mark.slow
+def test_a_killed_process_goes_on(tmp_path: Path, messages_csv, bpe_file) -> None:
+    """SIGKILL once the first checkpoint is there; the same command again ends the run."""
+
+    def command(out: Path) -> list[str]:
+        return [
+            sys.executable, "-m", "trainer", "fit", "--data", str(messages_csv), "--bpe",
+            str(bpe_file), "--weights", "random", "--epochs", "12", "--out", str(out),
+        ]  # fmt: skip
+
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    subprocess.run(command(whole), capture_output=True, check=True, timeout=120)
+    process = subprocess.Popen(command(cut), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (cut / "checkpoint.pt").exists():
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (cut / "config.json").exists()
+    result = subprocess.run(command(cut), capture_output=True, check=True, timeout=120, text=True)
+    assert "Going on after epoch" in result.stderr
+    assert not (cut / "checkpoint.pt").exists()
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (cut, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

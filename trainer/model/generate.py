@@ -1,0 +1,49 @@
+"""Greedy text from the trunk alone: the check that weights were loaded well.
+
+Badly loaded weights still yield numbers, but no English.
+"""
+
+import torch
+from torch import Tensor
+
+from batch.errors import UsageError
+from trainer.model.gpt2 import GPT2Trunk
+
+
+def lm_logits(trunk: GPT2Trunk, ids: Tensor) -> Tensor:
+    """Logits of the next token at every position: ``(B, T)`` int64 -> ``(B, T, V)``.
+
+    GPT-2's language-model head is its token embedding (Radford et al. 2018,
+    section 3.1: ``P(u) = softmax(h W_e^T)``).
+    """
+    return trunk(ids) @ trunk.wte.weight.T
+
+
+@torch.no_grad()
+def generate_greedy(trunk: GPT2Trunk, ids: Tensor, new_tokens: int) -> Tensor:
+    """``ids`` followed by ``new_tokens`` more, each the likeliest: ``(B, T)`` -> ``(B, T + N)``.
+
+    ``ids`` is int64 without padding; the result lies on the device of the trunk.
+    Each token is chosen from the last context_length before it, dropout is off,
+    and ``<|endoftext|>`` does not stop it.
+
+    Raises:
+        UsageError: there is no token to go on from, or ``new_tokens`` is negative.
+    """
+    if ids.dim() != 2 or not ids.shape[1]:
+        raise UsageError(f"the prompt has shape {tuple(ids.shape)}, expected at least one token")
+    if new_tokens < 0:
+        raise UsageError(f"{new_tokens} new tokens were asked for, expected 0 or more")
+    context_length = trunk.wpe.num_embeddings
+    ids = ids.to(trunk.wte.weight.device)
+    was_training = trunk.training
+    trunk.eval()
+    try:
+        for _ in range(new_tokens):
+            window = ids[:, -context_length:]
+            last = torch.full((len(ids),), window.shape[1] - 1, device=ids.device)
+            logits = trunk.forward_pooled(window, last) @ trunk.wte.weight.T  # (B, V)
+            ids = torch.cat([ids, logits.argmax(dim=-1, keepdim=True)], dim=1)
+    finally:
+        trunk.train(was_training)
+    return ids

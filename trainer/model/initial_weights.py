@@ -1,0 +1,75 @@
+"""Where a trunk starts: published weights, or random ones and a sentence that says so."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from batch.errors import UnavailableError, UsageError
+from trainer.model.gpt2 import SIZES, ModelConfig
+from trainer.model.openai_checkpoint import read_openai_checkpoint
+from trainer.fetch.weight_files import fetch_weights
+from trainer.model.load_weights import read_safetensors
+
+log = logging.getLogger("trainer")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where a trunk starts: published tensors, or None for random ones."""
+
+    size: str
+    kind: str  # openai, huggingface, random
+    origin: str
+    statement: str  # one sentence for logs, config.json, bundle.json and summaries
+    sha256: dict[str, str]
+    tensors: dict[str, Tensor] | None
+    shape: ModelConfig | None = None  # another one than the size's
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.shape or SIZES[self.size]
+
+    def describe(self) -> dict:
+        return {key: getattr(self, key) for key in ("kind", "origin", "sha256", "statement")}
+
+
+def resolve_weights(spec: str, size: str | None, cache: Path) -> Weights:
+    """Turn ``--weights`` and ``--model`` into tensors or the decision for random ones.
+
+    ``spec`` is ``auto`` (GPT-2 small if it can be had, else the starter), ``gpt2``
+    (any published source), ``openai``, ``huggingface``, ``random``, or a path.
+
+    Raises:
+        UnavailableError: the source cannot be had, and ``spec`` is not ``auto``.
+        UsageError: the starter was asked for with published weights.
+    """
+    if spec == "random" or (size == "starter" and spec == "auto"):
+        return _random_weights(size or "starter")
+    if size == "starter":
+        raise UsageError("no weights are published for the starter; use --weights random")
+    if spec == "auto" and size is None:
+        try:
+            return _published_weights("gpt2-small", None, None, cache)
+        except UnavailableError as error:
+            log.info("%s", error.in_short())
+            weights = _random_weights("starter")
+            log.warning("WARNING: GPT-2's weights cannot be had here. %s", weights.statement)
+            return weights
+    kind = spec if spec in ("openai", "huggingface") else None
+    source = None if kind or spec in ("auto", "gpt2") else Path(spec)
+    return _published_weights(size or "gpt2-small", kind, source, cache)
+
+
+def _random_weights(size: str) -> Weights:
+    name = "The starter, a small model of GPT-2's architecture" if size == "starter" else size
+    statement = f"{name}, trained from random weights on this data alone; not pretrained GPT-2."
+    return Weights(size, "random", "random", statement, {}, None)
+
+
+def _published_weights(size: str, kind: str | None, source: Path | None, cache: Path) -> Weights:
+    files = fetch_weights(cache, size, kind, source)
+    read = read_openai_checkpoint if files.kind == "openai" else read_safetensors
+    statement = f"{size}, pretrained by OpenAI ({files.origin}), finetuned on this data."
+    return Weights(size, files.kind, files.origin, statement, files.sha256, read(files.path))

@@ -1,0 +1,221 @@
+"""OpenAI's TensorFlow checkpoint of GPT-2, as a dict with Hugging Face's names.
+
+The folder holds ``checkpoint``, ``hparams.json`` and ``model.ckpt.*``. Its tensors
+are called ``model/wte``, ``model/h0/attn/c_attn/w``, ``model/h0/ln_1/g``; the
+convolution weights are ``(1, in, out)``. Names and shapes are those of
+https://github.com/openai/gpt-2 (``src/model.py``).
+
+This is the only module that imports tensorflow, and only to read.
+"""
+
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from batch.errors import InputError, MissingInputError, UnavailableError
+from trainer.model.gpt2 import GPT2Trunk, ModelConfig
+from trainer.model.load_weights import Shape, architecture, check_names, check_shapes, count_layers, is_conv1d, published_shapes
+
+HPARAMS = {  # OpenAI's name to ours
+    "n_vocab": "vocab_size",
+    "n_ctx": "context_length",
+    "n_embd": "emb_dim",
+    "n_head": "heads",
+    "n_layer": "layers",
+}
+
+
+def read_openai_checkpoint(folder: str | Path) -> dict[str, Tensor]:
+    """Every weight of the checkpoint in ``folder``, named and shaped as Hugging Face's.
+
+    The tensors are float32 and ready for ``trainer.model.load_weights.load_trunk``, which
+    checks their values.
+
+    Raises:
+        MissingInputError: a file of the folder is missing or cannot be read.
+        UnavailableError: tensorflow cannot be imported.
+        InputError: a file is damaged, ``hparams.json`` does not say what the
+            tensors say, or a tensor is missing, surplus or of a wrong shape.
+    """
+    folder = Path(folder)
+    config = read_openai_config(folder)
+    prefix = find_checkpoint(folder)
+    tf = _import_tensorflow()
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        shapes = {name: tuple(s) for name, s in reader.get_variable_to_shape_map().items()}
+        dtypes = reader.get_variable_to_dtype_map()
+        check_hparams(config, shapes, str(folder))
+
+        with torch.device("meta"):
+            published = published_shapes(GPT2Trunk(config))
+        expected = {
+            openai_name(name): (1, *shape) if is_conv1d(name) else shape
+            for name, shape in published.items()
+        }
+        check_names(expected, shapes, str(prefix))
+        check_shapes(expected, shapes, str(prefix))
+
+        weights = {}
+        for name, shape in published.items():
+            theirs = openai_name(name)
+            if not dtypes[theirs].is_floating:
+                raise InputError(
+                    f"{prefix} is damaged: {theirs} has dtype {dtypes[theirs].name},"
+                    " expected floats"
+                )
+            array = reader.get_tensor(theirs).reshape(shape).astype("float32", copy=False)
+            weights[name] = torch.from_numpy(array)
+        return weights
+    # Which of these comes depends on the byte that is wrong: cut data is an IndexError.
+    except (tf.errors.OpError, RuntimeError, LookupError, ValueError) as error:
+        raise InputError(
+            f"{prefix} is damaged: tensorflow cannot read it; fetch it again"
+        ) from error
+
+
+def read_openai_config(folder: str | Path) -> ModelConfig:
+    """The architecture that ``hparams.json`` tells; needs no tensorflow.
+
+    Raises:
+        MissingInputError: there is no ``hparams.json``.
+        InputError: it is not JSON, or a count is missing or not a positive integer.
+    """
+    path = Path(folder) / "hparams.json"
+    try:
+        hparams = json.loads(_read_text(path))
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from error
+    counts = {}
+    for theirs, ours in HPARAMS.items():
+        value = hparams.get(theirs) if isinstance(hparams, dict) else None
+        if type(value) is not int or value < 1:  # a bool is an int, but no count
+            raise InputError(f"{path} has {theirs} {value!r}, expected a positive integer")
+        counts[ours] = value
+    return architecture(source=str(path), **counts)
+
+
+def find_checkpoint(folder: Path) -> Path:
+    """The prefix that ``checkpoint`` names, such as ``folder/model.ckpt``.
+
+    Only the last part of that name counts: tensorflow writes the absolute path of
+    the machine that saved, and what lies there now is not what we were given.
+
+    Raises:
+        MissingInputError: ``checkpoint``, the index or the data is missing.
+        InputError: ``checkpoint`` names nothing, or the path has a character
+            that tensorflow takes for a pattern.
+    """
+    path = folder / "checkpoint"
+    match = re.search(r'^model_checkpoint_path:\s*"([^"]*)"', _read_text(path), re.MULTILINE)
+    name = re.split(r"[\\/]", match[1])[-1] if match else ""
+    # tensorflow takes the path for a pattern, and then finds no file, or another's.
+    if re.search(r"[*?[\\]", (folder / name).as_posix()):
+        raise InputError(
+            f"{folder} cannot be opened by tensorflow, expected a path without * ? [ \\;"
+            " move the folder"
+        )
+    if name in ("", ".", ".."):
+        raise InputError(f'{path} names no checkpoint, expected model_checkpoint_path: "..."')
+    files = {file.name for file in folder.iterdir() if file.is_file()}
+    if f"{name}.index" not in files:
+        raise _missing(folder / f"{name}.index")
+    if not any(file.startswith(f"{name}.data-") for file in files):
+        raise _missing(folder / f"{name}.data-00000-of-00001")
+    return folder / name
+
+
+def openai_name(name: str) -> str:
+    """OpenAI's name of a published tensor.
+
+    >>> openai_name("h.0.attn.c_attn.weight"), openai_name("ln_f.weight")
+    ('model/h0/attn/c_attn/w', 'model/ln_f/g')
+    """
+    *path, kind = re.sub(r"^h\.(\d+)", r"h\1", name).split(".")
+    if path in (["wte"], ["wpe"]):
+        return f"model/{path[0]}"
+    letter = "b" if kind == "bias" else "g" if path[-1].startswith("ln_") else "w"
+    return "/".join(["model", *path, letter])
+
+
+def check_hparams(config: ModelConfig, shapes: dict[str, Shape], source: str) -> None:
+    """Raises ``InputError`` with the first count that the tensors contradict.
+
+    The heads leave no trace in the shapes. A tensor that is missing, or not a
+    matrix, is left to the checks of names and shapes.
+    """
+    found = {"n_layer": count_layers(shapes, r"model/h(\d+)/")}
+    for name, axes in (("model/wte", ("n_vocab", "n_embd")), ("model/wpe", ("n_ctx", "n_embd"))):
+        if len(shapes.get(name, ())) == 2:
+            found |= zip(axes, shapes[name], strict=True)
+    for theirs, count in found.items():
+        says = getattr(config, HPARAMS[theirs])
+        if says != count:
+            raise InputError(
+                f"{source} contradicts itself: hparams.json says {theirs} {says},"
+                f" the tensors say {count}"
+            )
+
+
+def _import_tensorflow() -> ModuleType:
+    # Read by tensorflow's C++ when it is imported; 3 leaves only what is fatal.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        with _quiet_stderr():
+            import tensorflow
+    except ImportError as error:
+        raise UnavailableError(
+            f"OpenAI's checkpoint can be read only with tensorflow ({error});"
+            " type: pip install 'spam-batch[openai]'"
+        ) from error
+    return tensorflow
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Keep what is written to descriptor 2, from C++ too, and show it only on an error.
+
+    tensorflow 2.21 logs before its logger is set up, when no level counts yet:
+    https://github.com/tensorflow/tensorflow/pull/102212
+    """
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(stderr, kept.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise _missing(path) from error
+    except OSError as error:
+        raise MissingInputError(f"{path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is damaged: it is not text") from error
+
+
+def _missing(path: Path) -> MissingInputError:
+    return MissingInputError(
+        f"{path} is missing; OpenAI's checkpoint is a folder of checkpoint, hparams.json and"
+        " model.ckpt.*"
+    )

@@ -1,0 +1,62 @@
+"""Logits, accuracy and loss over the batches of a loader, as the notebook takes them."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from trainer.training.trunk_cache import TrunkCache
+from trainer.data.tensors import EncodedSet, trim
+from trainer.model.gpt2 import GPT2Classifier
+
+
+def set_logits(
+    model: GPT2Classifier, data: EncodedSet, rows: Tensor, cache: TrunkCache | None = None
+) -> Tensor:
+    """Logits ``(B, K)`` of the messages with these row numbers ``(B,)``."""
+    rows = rows.to(data.ids.device)
+    if cache is not None:
+        return cache.logits(model, rows.to(cache.flat.device))
+    return model(trim(data.ids[rows], data.lengths[rows], model.config))
+
+
+@torch.no_grad()
+def accuracy_over(
+    model: GPT2Classifier,
+    data: EncodedSet,
+    loader: DataLoader,
+    batches: int | None = None,
+    cache: TrunkCache | None = None,
+) -> float:
+    """Fraction of messages labelled right in the first ``batches`` batches, all if None."""
+    model.eval()
+    right = torch.zeros((), dtype=torch.int64, device=data.ids.device)
+    seen = 0
+    for number, rows in enumerate(loader):
+        if batches is not None and number >= batches:
+            break
+        predicted = set_logits(model, data, rows, cache).argmax(dim=-1)
+        right += (predicted == data.labels[rows.to(predicted.device)]).sum()
+        seen += len(rows)
+    return right.item() / seen if seen else math.nan
+
+
+@torch.no_grad()
+def loss_over(
+    model: GPT2Classifier,
+    data: EncodedSet,
+    loader: DataLoader,
+    batches: int | None = None,
+    cache: TrunkCache | None = None,
+) -> float:
+    """Mean cross-entropy of the first ``batches`` batches, each batch weighing the same."""
+    model.eval()
+    losses = []
+    for number, rows in enumerate(loader):
+        if batches is not None and number >= batches:
+            break
+        target = data.labels[rows.to(data.labels.device)]
+        losses.append(F.cross_entropy(set_logits(model, data, rows, cache), target))
+    return torch.stack(losses).mean().item() if losses else math.nan

@@ -1,0 +1,310 @@
+"""The training loop: the notebook's, step for step, and what a recipe adds to it."""
+
+import copy
+import logging
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel
+from tqdm import tqdm
+
+from batch.errors import InputError
+from trainer.training.accuracy import accuracy_over, loss_over, set_logits
+from trainer.training.trunk_cache import TrunkCache
+from trainer.training.checkpoint import read_checkpoint, write_checkpoint
+from trainer.data.tensors import EncodedSet, drop_tokens, make_loader, trim
+from trainer.model.gpt2 import GPT2Classifier
+from trainer.recipe import Recipe
+
+log = logging.getLogger("trainer")
+
+
+@dataclass
+class History:
+    """What the loop saw. Losses are taken every ``eval_freq`` steps, accuracies every epoch."""
+
+    steps: list[int] = field(default_factory=list)
+    train_losses: list[float] = field(default_factory=list)
+    validation_losses: list[float] = field(default_factory=list)
+    train_accuracies: list[float] = field(default_factory=list)
+    validation_accuracies: list[float] = field(default_factory=list)
+    examples_seen: int = 0
+    seconds: float = 0.0
+    best_epoch: int | None = None  # of the weights kept, where the recipe keeps the best
+    epochs: int = 0  # that were run
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+def learning_rate_factor(step: int, total: int, recipe: Recipe) -> float:
+    """What the learning rate is multiplied by at ``step`` of ``total``, both counted from 0."""
+    warmup = int(total * recipe.warmup_fraction)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    if recipe.schedule == "constant":
+        return 1.0
+    progress = (step - warmup) / max(1, total - warmup)
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def fit(
+    model: GPT2Classifier,
+    sets: dict[str, EncodedSet],
+    recipe: Recipe,
+    progress: bool = True,
+    stand_ins: Tensor | None = None,
+    caches: dict[str, TrunkCache] | None = None,
+    checkpoint: Path | None = None,
+    identity: str = "",
+) -> tuple[History, dict[str, float]]:
+    """Train in place. Returns the history and the accuracies over the full sets.
+
+    ``sets`` has ``train``, ``validation`` and ``test`` on the model's device.
+    Every draw from torch's generator happens where the notebook makes it, so
+    with pretrained weights on the same device the figures are the notebook's.
+    ``stand_ins`` are those of the starter's :class:`~trainer.model.vocabulary.Vocabulary`,
+    ``caches`` those of :func:`~trainer.training.trunk_cache.build_caches`. After each epoch
+    ``checkpoint`` is written; one that is there, of a run of the same
+    ``identity``, is gone on from.
+
+    Raises:
+        InputError: fewer training messages than one batch, or a loss that is not a number.
+    """
+    if len(sets["train"]) < recipe.batch_size:
+        raise InputError(
+            f"{len(sets['train'])} training messages do not fill one batch of {recipe.batch_size}"
+        )
+    return _Loop(model, sets, recipe, stand_ins, caches or {}, checkpoint, identity).run(progress)
+
+
+class _Loop:
+    """The state of one training run."""
+
+    def __init__(self, model, sets, recipe: Recipe, stand_ins, caches, checkpoint, identity):
+        self.model, self.sets, self.recipe = model, sets, recipe
+        self.stand_ins, self.caches = stand_ins, caches
+        self.checkpoint, self.identity = checkpoint, identity
+        self.loaders = {
+            name: make_loader(
+                len(data),
+                recipe.batch_size,
+                train=name == "train",
+                lengths=data.lengths if recipe.group_by_length else None,
+            )
+            for name, data in sets.items()
+        }
+        device = model.score.weight.device
+        self.trainable = [p for p in model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            self.trainable,
+            lr=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            fused=device.type in ("cuda", "cpu"),
+        )
+        self.per_epoch = math.ceil(len(self.loaders["train"]) / recipe.accumulate)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer,
+            lambda step: learning_rate_factor(step, recipe.epochs * self.per_epoch, recipe),
+        )
+        self.average = None
+        if recipe.average_decay is not None:
+            self.average = AveragedModel(model, avg_fn=self._average)
+        self.autocast = torch.autocast(
+            device.type, torch.bfloat16, enabled=recipe.bf16 and device.type == "cuda"
+        )
+        self.history = History()
+        self.step = -1
+        self.best: tuple[float, dict] | None = None  # validation loss, weights
+
+    def run(self, progress: bool) -> tuple[History, dict[str, float]]:
+        names = " / ".join(f"{len(loader)} {name}" for name, loader in self.loaders.items())
+        log.info("%s batches", names)
+        if not self._resume():
+            self._report_initial()
+            torch.manual_seed(self.recipe.seed)
+        start = time.monotonic() - self.history.seconds
+        total = self.recipe.epochs * len(self.loaders["train"])
+        with tqdm(
+            total=total, initial=self.step + 1, unit="step", disable=None if progress else True
+        ) as bar:
+            while self.history.epochs < self.recipe.epochs and not self._is_over():
+                self._run_epoch(bar)
+                self.history.seconds = time.monotonic() - start
+                if self.checkpoint is not None:
+                    write_checkpoint(self.checkpoint, self.identity, self._state())
+        if self.average is not None:
+            self.model.load_state_dict(self.average.module.state_dict())
+        if self.best is not None and self.recipe.keep == "best":
+            self.model.load_state_dict(self.best[1])
+        log.info("Training completed in %.2f minutes.", self.history.seconds / 60)
+        final = {name: self._accuracy(name) for name in self.sets}
+        for name, value in final.items():
+            log.info("%s accuracy: %.2f%%", _title(name), 100 * value)
+        return self.history, final
+
+    def _run_epoch(self, bar: tqdm) -> None:
+        loader, recipe, history = self.loaders["train"], self.recipe, self.history
+        loss = torch.zeros(())
+        for number, rows in enumerate(loader, 1):
+            self.step += 1
+            is_update = number % recipe.accumulate == 0 or number == len(loader)
+            loss = self._train_step(rows, is_update)
+            history.examples_seen += len(rows)
+            bar.update()
+            if self.step % recipe.eval_freq == 0:
+                self._check_loss(loss)
+                self._evaluate_loss(history.epochs + 1, bar)
+        self._check_loss(loss)
+        history.epochs += 1
+        self._evaluate_accuracy()
+        if recipe.keep == "best" or recipe.patience is not None:
+            self._keep_best()
+
+    def _train_step(self, rows: Tensor, is_update: bool) -> Tensor:
+        model, recipe, data = self.model, self.recipe, self.sets["train"]
+        model.train()
+        rows = rows.to(data.ids.device)
+        target = data.labels[rows]
+        with self.autocast:
+            logits = self._train_logits(rows)
+            loss = F.cross_entropy(logits.float(), target, ignore_index=recipe.ignore_index)
+        (loss / recipe.accumulate).backward()
+        if is_update:
+            if recipe.clip_norm is not None:
+                nn.utils.clip_grad_norm_(self.trainable, recipe.clip_norm)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            self.schedule.step()
+            if self.average is not None:
+                self.average.update_parameters(model)
+        return loss.detach()
+
+    def _average(self, average: Tensor, weight: Tensor, count: Tensor) -> Tensor:
+        """One step of the moving average, which forgets faster at first.
+
+        Else the weights of the first steps would still be most of it after a short run.
+        """
+        decay = torch.minimum((1 + count) / (10 + count), torch.tensor(self.recipe.average_decay))
+        return torch.lerp(weight, average, decay.to(weight.dtype).to(weight.device))
+
+    def _train_logits(self, rows: Tensor) -> Tensor:
+        recipe, data = self.recipe, self.sets["train"]
+        if "train" in self.caches:
+            return set_logits(self.model, data, rows, self.caches["train"])
+        ids, lengths = data.ids[rows], data.lengths[rows]
+        if self.stand_ins is not None and recipe.stand_in_rate:
+            is_replaced = torch.rand(ids.shape, device=ids.device) < recipe.stand_in_rate
+            ids = torch.where(is_replaced, self.stand_ins[ids], ids)
+        if recipe.token_drop_rate:
+            ids, lengths = drop_tokens(ids, lengths, recipe.token_drop_rate)
+        return self.model(trim(ids, lengths, self.model.config))
+
+    def _accuracy(self, name: str, batches: int | None = None) -> float:
+        with self.autocast:
+            return accuracy_over(
+                self.model, self.sets[name], self.loaders[name], batches, self.caches.get(name)
+            )
+
+    def _loss(self, name: str, batches: int | None = None) -> float:
+        with self.autocast:
+            return loss_over(
+                self.model, self.sets[name], self.loaders[name], batches, self.caches.get(name)
+            )
+
+    def _check_loss(self, loss: Tensor) -> None:
+        if not math.isfinite(loss.item()):
+            raise InputError(
+                f"the loss is {loss.item()} at step {self.step}; try a lower "
+                f"--learning-rate than {self.recipe.learning_rate:g}"
+            )
+
+    def _report_initial(self) -> None:
+        """The notebook's look at the untrained classifier, with its seeds."""
+        torch.manual_seed(self.recipe.seed)
+        for name in self.sets:
+            log.info(
+                "Before training: %s accuracy: %.2f%%", _title(name), 100 * self._accuracy(name, 10)
+            )
+        for name in self.sets:
+            log.info(
+                "Before training: %s loss: %.3f",
+                _title(name),
+                self._loss(name, self.recipe.eval_iter),
+            )
+
+    def _evaluate_loss(self, epoch: int, bar: tqdm) -> None:
+        train, validation = (
+            self._loss(name, self.recipe.eval_iter) for name in ("train", "validation")
+        )
+        self.history.steps.append(self.step)
+        self.history.train_losses.append(train)
+        self.history.validation_losses.append(validation)
+        bar.set_postfix(loss=f"{train:.3f}")
+        log.info(
+            "Ep %d (Step %06d): Train loss %.3f, Val loss %.3f", epoch, self.step, train, validation
+        )
+
+    def _evaluate_accuracy(self) -> None:
+        train, validation = (
+            self._accuracy(name, self.recipe.eval_iter) for name in ("train", "validation")
+        )
+        self.history.train_accuracies.append(train)
+        self.history.validation_accuracies.append(validation)
+        log.info(
+            "Training accuracy: %.2f%% | Validation accuracy: %.2f%%",
+            100 * train, 100 * validation,
+        )  # fmt: skip
+
+    def _keep_best(self) -> None:
+        """Remember the weights if the whole validation set's loss is the least so far."""
+        with torch.random.fork_rng(devices=[]):  # looking must not change the order of training
+            loss = self._loss("validation")
+        if self.best is None or loss < self.best[0]:
+            self.best = (loss, copy.deepcopy(self.model.state_dict()))
+            self.history.best_epoch = self.history.epochs
+        log.info(
+            "Validation loss %.4f; the best is %.4f, of epoch %d",
+            loss, self.best[0], self.history.best_epoch,
+        )  # fmt: skip
+
+    def _is_over(self) -> bool:
+        """Whether ``patience`` epochs have brought nothing better."""
+        if self.recipe.patience is None or self.history.best_epoch is None:
+            return False
+        return self.history.epochs - self.history.best_epoch >= self.recipe.patience
+
+    def _state(self) -> dict:
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "average": self.average.state_dict() if self.average is not None else None,
+            "best": self.best,
+            "history": self.history.to_dict(),
+            "step": self.step,
+        }
+
+    def _resume(self) -> bool:
+        state = read_checkpoint(self.checkpoint, self.identity) if self.checkpoint else None
+        if state is None:
+            return False
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.best = tuple(state["best"]) if state["best"] else None
+        self.history = History(**state["history"])
+        self.step = state["step"]
+        log.info("Going on after epoch %d of %d.", self.history.epochs, self.recipe.epochs)
+        return True
+
+
+def _title(name: str) -> str:
+    return name.replace("train", "training").capitalize()

@@ -1,0 +1,173 @@
+"""The frozen trunk's output, computed once for each distinct message.
+
+While the first blocks are frozen and no dropout is drawn, what they give for a
+message never changes. :class:`TrunkCache` holds what enters the first trained
+block, or, where only the head is trained, the vector that the head reads.
+"""
+
+import logging
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from batch.errors import StorageError
+from trainer.data.tensors import EncodedSet, trim
+from trainer.model.gpt2 import GPT2Classifier
+from trainer.recipe import Recipe
+
+log = logging.getLogger("trainer")
+
+BATCH_TOKENS = 4096  # tokens that go through the trunk at once
+
+
+@dataclass(frozen=True)
+class TrunkCache:
+    """Trunk outputs of N messages, D of them distinct, S positions in all.
+
+    Attributes:
+        start: first block that still has to run; the number of blocks if only the head has.
+        flat: ``(S, C)`` float32, the distinct messages' positions one after the other.
+        offsets: ``(D,)`` int64, where in ``flat`` each begins.
+        lengths: ``(D,)`` int64, its positions.
+        row_of: ``(N,)`` int64, which distinct message each message is.
+        position: ``(D,)`` int64, the position that classifies.
+    """
+
+    start: int
+    flat: Tensor
+    offsets: Tensor
+    lengths: Tensor
+    row_of: Tensor
+    position: Tensor
+
+    def logits(self, model: GPT2Classifier, rows: Tensor) -> Tensor:
+        """Logits ``(B, K)`` of messages by number ``(B,)``; only the trained part runs."""
+        distinct = self.row_of[rows]
+        lengths = self.lengths[distinct]
+        steps = torch.arange(int(lengths.max()), device=self.flat.device)
+        # Beyond a message's end its last position stands again: finite, and never seen.
+        index = self.offsets[distinct][:, None] + torch.minimum(
+            steps[None, :], lengths[:, None] - 1
+        )
+        x = self.flat[index].to(model.score.weight.device)
+        if self.start == len(model.transformer.h):
+            return model.score(x[:, 0])
+        return model.score(model.pool_from(x, self.start, self.position[distinct]))
+
+
+def first_trained_block(model: GPT2Classifier) -> int:
+    """The first block that has to run in every step; the number of blocks if none has."""
+    trunk = model.transformer
+    if trunk.wte.weight.requires_grad or trunk.wpe.weight.requires_grad:
+        return 0
+    for number, block in enumerate(trunk.h):
+        if any(p.requires_grad for p in block.parameters()):
+            return number
+    # A trained final norm reads what the last block gives.
+    return len(trunk.h) - any(p.requires_grad for p in trunk.ln_f.parameters())
+
+
+def build_caches(
+    model: GPT2Classifier,
+    sets: dict[str, EncodedSet],
+    recipe: Recipe,
+    memory_limit: int,
+    folder: Path | None = None,
+) -> dict[str, TrunkCache]:
+    """Run the frozen blocks over every distinct message of all sets.
+
+    Above ``memory_limit`` bytes the outputs lie in an unnamed file in ``folder``,
+    mapped into memory. Returns nothing where nothing can be saved: the first
+    block is trained, or training draws dropout.
+
+    Raises:
+        StorageError: the file does not fit on the disk.
+    """
+    start = first_trained_block(model)
+    blocks = len(model.transformer.h)
+    if start == 0 or recipe.drop_rate or recipe.token_drop_rate or recipe.stand_in_rate:
+        return {}
+    inputs: dict[bytes, tuple[Tensor, int]] = {}
+    row_of: dict[str, list[int]] = {name: [] for name in sets}
+    numbers: dict[bytes, int] = {}
+    for name, data in sets.items():
+        for ids, length in zip(data.ids.cpu(), data.lengths.tolist(), strict=True):
+            kept = trim(ids[None], torch.tensor([length]), model.config)[0]
+            key = kept.numpy().tobytes()
+            row_of[name].append(numbers.setdefault(key, len(numbers)))
+            inputs.setdefault(key, (kept, max(1, length)))
+    kept_ids = [ids for ids, _ in inputs.values()]
+    pooled = start == blocks
+    lengths = torch.tensor([1 if pooled else len(ids) for ids in kept_ids])
+    offsets = torch.cumsum(lengths, 0) - lengths
+    flat = _allocate(int(lengths.sum()), model.config.emb_dim, memory_limit, folder)
+    position = _fill(model, start, kept_ids, offsets, flat)
+    device = model.score.weight.device
+    if flat.numel() * 4 <= memory_limit:
+        flat = flat.to(device)
+    log.info(
+        "Trunk output of %d distinct messages kept: %.0f MB",
+        len(kept_ids), flat.numel() * 4 / 1e6,
+    )  # fmt: skip
+    shared = [tensor.to(flat.device) for tensor in (offsets, lengths)]
+    return {
+        name: TrunkCache(
+            start, flat, *shared, torch.tensor(rows, device=flat.device), position.to(device)
+        )
+        for name, rows in row_of.items()
+    }
+
+
+def _allocate(positions: int, channels: int, memory_limit: int, folder: Path | None) -> Tensor:
+    if positions * channels * 4 <= memory_limit:
+        return torch.empty(positions, channels)
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            # Room is taken now: a write into a mapped hole of a full disk is a crash.
+            os.posix_fallocate(file.fileno(), 0, positions * channels * 4)
+            return torch.from_numpy(
+                np.memmap(file, dtype=np.float32, mode="r+", shape=(positions, channels))
+            )
+    except OSError as error:
+        raise StorageError(
+            f"the trunk's output needs {positions * channels * 4 / 1e9:.1f} GB on disk: "
+            f"{error.strerror}; give --no-trunk-cache to compute it anew in every step"
+        ) from None
+
+
+@torch.no_grad()
+def _fill(
+    model: GPT2Classifier, start: int, kept_ids: list[Tensor], offsets: Tensor, flat: Tensor
+) -> Tensor:
+    """Compute ``flat`` in batches of equal work; returns the classifying position of each."""
+    model.eval()
+    device = model.score.weight.device
+    trunk = model.transformer
+    position = torch.zeros(len(kept_ids), dtype=torch.int64)
+    order = sorted(range(len(kept_ids)), key=lambda row: len(kept_ids[row]))
+    while order:
+        # The longest first: what comes after is never wider.
+        width = len(kept_ids[order[-1]])
+        count = max(1, BATCH_TOKENS // width)
+        rows, order = order[-count:], order[:-count]
+        ids = torch.full((len(rows), width), model.config.pad_id)
+        for place, row in enumerate(rows):
+            ids[place, : len(kept_ids[row])] = kept_ids[row]
+        ids = ids.to(device)
+        where = model.pooled_position(ids)
+        position[torch.tensor(rows)] = where.cpu()
+        x = trunk.embed(ids)
+        if start == len(trunk.h):
+            x = model.pool_from(x, 0, where)[:, None, :]
+        else:
+            x = trunk.run_blocks(x, 0, start)
+        x = x.cpu()
+        for place, row in enumerate(rows):
+            length = 1 if start == len(trunk.h) else len(kept_ids[row])
+            flat[offsets[row] : offsets[row] + length] = x[place, :length]
+    return position

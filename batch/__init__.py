@@ -8,7 +8,8 @@ pandas, and opens no socket.
 ['spam']
 """
 
-__version__ = "0.1.0"
+from batch.version import __version__ as __version__
+
 __all__ = ["Classifier", "Predictions"]
 
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import click
 
 from batch.errors import SpamBatchError, UnavailableError
+from batch.messages import escape_controls
 
 # What pyproject.toml's extras bring, by the name that is imported.
 EXTRA_MODULES = {
@@ -200,14 +201,6 @@ def _mute_stderr() -> None:
     """Nobody can hear us; and Python's last flush of what is left would change the status."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-
-
-def escape_controls(text: str) -> str:
-    """``text`` with what is not printable, of file and column names say, as ``\\x1b`` and so on."""
-    if text.isprintable():
-        return text
-    escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return "".join(escaped)
 
 
 def _to_json(record: logging.LogRecord) -> str:

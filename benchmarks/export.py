@@ -27,8 +27,8 @@ from exporter.graph import trace
 from exporter.machine import describe_machine
 from exporter.quantize import linear_layers, module_of, reduce_precision
 from exporter.variants import save_model
-from trainer.model.gpt2 import model_config
 from trainer.data.splits import read_lines
+from trainer.model.gpt2 import model_config
 
 MAX_LENGTH = 120  # tokens, the notebook's
 

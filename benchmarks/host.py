@@ -19,17 +19,17 @@ from pathlib import Path
 import numpy as np
 from messages import read_texts
 
-from batch.model.batching import BATCH_TOKENS
-from batch.model.bundle_files import TOKENIZER
-from batch.model.bundle import Bundle, open_bundle
-from batch.model.classifier import Classifier
-from batch.run.job import Job
-from batch.run.classify import classify_file
-from batch.reading.dialect import Dialect
 from batch.checks.estimate import estimate
-from batch.formats.open_table import open_table
-from batch.reading.opening import open_source
+from batch.formats.input import Input
+from batch.model.batching import BATCH_TOKENS
+from batch.model.bundle import Bundle, open_bundle
+from batch.model.bundle_files import TOKENIZER
+from batch.model.classifier import Classifier
+from batch.model.lazy_classifier import LazyClassifier
 from batch.model.tokenizer import Tokenizer
+from batch.reading.opening import open_source
+from batch.run.classify import classify_file
+from batch.run.job import Job
 from batch.run.windows import Window, encode_windows, read_windows
 
 STAGE_ROWS = 100_000
@@ -58,7 +58,7 @@ def write_table(path: Path, rows: int, texts: list[str]) -> None:
 
 
 def make_job(folder: Path) -> Job:
-    return Job(str(folder / "in.csv"), str(folder / "out.csv"), Dialect(), progress=False)
+    return Job(Input(str(folder / "in.csv")), str(folder / "out.csv"), progress=False)
 
 
 def free_classifier(opened: Bundle) -> Classifier:
@@ -80,10 +80,8 @@ def measure_stages(folder: Path, opened: Bundle, texts: list[str]) -> dict[str, 
         seconds[stage] += time.perf_counter() - start
         return result
 
-    with open_source(job.source) as source, open(job.out, "wb") as file:
-        table = open_table(
-            source, job.out, job.dialect, None, job.columns, opened.manifest.labels, job.layout
-        )
+    with open_source(job.input.name) as source, open(job.out, "wb") as file:
+        table = job.open_table(source, opened.manifest)
         windows = read_windows(table, 0)
         while window := timed("reading", partial(next, windows, None)):
             encode = partial(next, encode_windows([window], classifier))
@@ -101,7 +99,9 @@ def measure_sizes(folder: Path, opened: Bundle, rows: int, texts: list[str]) -> 
         write_table(folder / "in.csv", count, texts)
         classifier = free_classifier(opened)
         start = time.perf_counter()
-        summary = classify_file(make_job(folder), opened, lambda found=classifier: found)
+        summary = classify_file(
+            make_job(folder), LazyClassifier(opened, lambda found=classifier: found)
+        )
         seconds = time.perf_counter() - start
         if summary.progress.rows != count:
             raise SystemExit(f"{summary.progress.rows:,} rows came out of {count:,}")
@@ -113,9 +113,9 @@ def measure_model(folder: Path, opened: Bundle, rows: int, texts: list[str]) -> 
     """The bundle's own model: what ``estimate`` says, and what a run takes."""
     write_table(folder / "in.csv", rows, texts)
     load = partial(Classifier.load, opened.folder, "cpu")
-    expected = estimate([make_job(folder)], opened, load).seconds
+    expected = estimate([make_job(folder).input], LazyClassifier(opened, load)).seconds
     start = time.perf_counter()
-    classify_file(make_job(folder), opened, load)
+    classify_file(make_job(folder), LazyClassifier(opened, load))
     seconds = time.perf_counter() - start
     return {
         "model": opened.manifest.model, "rows": rows, "estimated_seconds": expected,

@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 
 from trainer.data.labelled_file import Columns
+from trainer.data.splits import read_messages
 from trainer.protocols import ScoreOptions, format_protocols, score_protocols
 from trainer.recipe import get_recipe
-from trainer.data.splits import read_messages
 
 
 def main() -> None:

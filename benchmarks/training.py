@@ -23,13 +23,13 @@ import torch
 from torch import nn
 
 from batch.model.tokenizer import Tokenizer
-from trainer.model.build import build_model
-from trainer.training.trunk_cache import build_caches
 from trainer.data.labelled_file import balance, read_labelled, split
 from trainer.data.tensors import encode_frame, trim
-from trainer.training.fit import fit
+from trainer.model.build import build_model
 from trainer.model.gpt2 import GPT2Classifier, model_config
 from trainer.recipe import get_recipe
+from trainer.training.fit import fit
+from trainer.training.trunk_cache import build_caches
 
 
 class PlainLayerNorm(nn.Module):

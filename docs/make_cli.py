@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from batch.version import __version__
 from batch import errors
 from batch.cli.commands import main
+from batch.version import __version__
 from exporter.cli import main as export_main
 from trainer.cli import main as train_main
 

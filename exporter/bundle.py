@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from batch.model.bundle_files import GOLDEN, MANIFEST, FileEntry, file_entries
-from batch.model.bundle import Manifest
 from batch.errors import OutputError
+from batch.model.bundle import Manifest
+from batch.model.bundle_files import GOLDEN, MANIFEST, FileEntry, file_entries
 from exporter.reference import make_reference
 from exporter.rows import NASTY_TEXTS
 from exporter.trained_run import Source

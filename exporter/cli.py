@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from batch.version import __version__
 from batch.command import Cli, show_log
+from batch.version import __version__
 
 PRECISIONS = ("fp32", "int8", "fp16", "bf16")
 
@@ -97,10 +97,10 @@ def verify(folder: Path, run: Path, device: str, quiet: bool) -> None:
       spam-export verify models/spam --run runs/spam
     """
     show_log("exporter", quiet)
-    from exporter.verify import VerificationError
     from exporter.machine import describe_machine
     from exporter.recheck import recheck
     from exporter.report import machine_lines, variant_lines
+    from exporter.verify import VerificationError
 
     results = recheck(folder, run, device, progress=not quiet)
     for result in results:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from batch.model.decision import Decision
 from batch.messages import count
+from batch.model.decision import Decision
 
 log = logging.getLogger("exporter")
 

@@ -1,6 +1,5 @@
 """The messages that every export is checked on, and what PyTorch says of them."""
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from batch.model.tokenizer import Tokenizer
 from exporter.verify import Rows, torch_logits
 from trainer.data.labelled_file import read_split
 from trainer.model.gpt2 import GPT2Classifier
-from trainer.run_folder import METRICS, RunConfig, read_config, read_model, read_tokenizer
+from trainer.run_folder import RunConfig
 
 log = logging.getLogger("exporter")
 
@@ -64,33 +63,3 @@ def read_rows(
         fixed_length=model.config.is_fixed_length,
     )
     return rows, Labelled(np.arange(len(classes)), np.array(classes, dtype=np.int64))
-
-
-@dataclass(frozen=True)
-class Source:
-    """All that an export takes from a run folder."""
-
-    run: Path
-    config: RunConfig
-    model: GPT2Classifier
-    tokenizer: Tokenizer
-    metrics: dict
-    decision: Decision
-    rows: Rows
-    labelled: Labelled
-
-    @classmethod
-    def read(cls, run: Path) -> "Source":
-        """Read the run and run its validation and test messages through PyTorch."""
-        config = read_config(run)
-        model, tokenizer = read_model(run, config), read_tokenizer(run)
-        metrics = json.loads((run / METRICS).read_text(encoding="utf-8"))
-        decision = Decision(
-            config.labels, config.positive_label, metrics["threshold"]["value"],
-            metrics["calibration"]["temperature"],
-        )  # fmt: skip
-        log.info("Weights: %s", config.weights["statement"])
-        log.info("PyTorch, fp32, every validation and test message padded to %d tokens",
-                 config.max_length)  # fmt: skip
-        rows, labelled = read_rows(run, model, tokenizer, config, decision)
-        return cls(run, config, model, tokenizer, metrics, decision, rows, labelled)

@@ -11,14 +11,22 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from batch.model.batching import TRIED_BATCH_TOKENS, Shapes, cut_batches, pad_batch, round_up
+from batch.errors import SpamBatchError
+from batch.model.batching import (
+    TRIED_BATCH_TOKENS,
+    Shapes,
+    cut_batches,
+    pad_batch,
+    round_up,
+)
 from batch.model.decision import Decision
 from batch.model.inference import InferenceSession
 from trainer.model.gpt2 import GPT2Classifier
 
 # Largest difference of a logit from PyTorch's, by precision and provider; of reduced
 # precisions as a share of the largest logit of all, if that is above 1. fp32 on a CPU differs
-# by the order of sums alone (`make export` prints it). CUDA's has TF32 off (batch/model/inference.py).
+# by the order of sums alone (`make export` prints it). CUDA's has TF32 off
+# (batch/model/inference.py).
 TOLERANCES = {
     ("fp32", "cpu"): 1e-4,
     ("fp32", "cuda"): 1e-3,
@@ -233,3 +241,9 @@ def _compare_decisions(rows: Rows, ours: list[np.ndarray]) -> tuple[list[dict], 
 
 def _rounded(values: list[float]) -> list[float]:
     return np.round(values, 6).tolist()
+
+
+class VerificationError(SpamBatchError):
+    """ONNX Runtime does not say what PyTorch says."""
+
+    exit_code = 78

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from batch.version import __version__
 from batch.command import Cli, show_log
+from batch.version import __version__
 from trainer.options import checked_changes, recipe_options
 
 log = logging.getLogger("trainer")
@@ -123,8 +123,8 @@ def fit(
     """
     show_log("trainer", quiet)
     from batch.model.rules import parse_band
-    from trainer.evaluation.calibration import parse_share
     from trainer.data.labelled_file import Columns
+    from trainer.evaluation.calibration import parse_share
     from trainer.run import RunOptions, options_of_config, train
     from trainer.run_folder import read_config, read_model, save_state_dict
 
@@ -219,8 +219,8 @@ def table(rows, shape, seeds, data, bpe, cache, device, json_out, quiet) -> None
       spam-train table --rows 1,16 --seeds 5
     """
     show_log("trainer", quiet)
-    from trainer.run_folder import write_json
     from trainer.published_table import format_table, parse_rows, run_table
+    from trainer.run_folder import write_json
 
     result = run_table(parse_rows(rows), shape, seeds, data, bpe, cache, device, not quiet)
     if json_out is not None:
@@ -291,8 +291,8 @@ def classify(text: str, run: Path) -> None:
 
     from trainer.data.tensors import pad_messages
     from trainer.evaluation.evaluate import read_decision
-    from trainer.run_folder import read_config, read_model, read_tokenizer
     from trainer.evaluation.scores import predict
+    from trainer.run_folder import read_config, read_model, read_tokenizer
 
     config = read_config(run)
     temperature, threshold = read_decision(run)
@@ -327,8 +327,8 @@ def sample(prompt: str, new_tokens: int, weights: str, size: str | None, cache: 
     from batch.model.tokenizer import Tokenizer
     from trainer.fetch.assets import fetch_bpe
     from trainer.model.generate import generate_greedy
-    from trainer.model.initial_weights import resolve_weights
     from trainer.model.gpt2 import GPT2Trunk, init_weights, model_config
+    from trainer.model.initial_weights import resolve_weights
     from trainer.model.load_weights import load_trunk
 
     show_log("trainer")

@@ -14,15 +14,15 @@ from pathlib import Path
 
 from batch.errors import UsageError
 from batch.model.tokenizer import Tokenizer
+from trainer.data.labelled_file import Columns, default_positive_label
+from trainer.data.splits import make_split, read_messages
+from trainer.evaluation.outcome import judge
+from trainer.evaluation.scores import format_scores
 from trainer.fetch.assets import fetch_bpe, fetch_data
 from trainer.model.build import select_device
-from trainer.data.labelled_file import Columns, default_positive_label
 from trainer.model.initial_weights import resolve_weights
-from trainer.evaluation.outcome import judge
 from trainer.recipe import Recipe, get_recipe
 from trainer.run import train_model
-from trainer.evaluation.scores import format_scores
-from trainer.data.splits import make_split, read_messages
 
 log = logging.getLogger("trainer")
 

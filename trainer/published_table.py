@@ -13,15 +13,15 @@ from pathlib import Path
 
 from batch.errors import UsageError
 from batch.model.tokenizer import Tokenizer
+from trainer.data.labelled_file import read_labelled
+from trainer.data.splits import make_split
+from trainer.evaluation.scores import wilson
 from trainer.fetch.assets import fetch_bpe, fetch_data
 from trainer.model.build import select_device
-from trainer.data.labelled_file import read_labelled
-from trainer.model.initial_weights import Weights, resolve_weights
 from trainer.model.gpt2 import model_config
+from trainer.model.initial_weights import Weights, resolve_weights
 from trainer.recipe import get_recipe
 from trainer.run import train_model
-from trainer.evaluation.scores import wilson
-from trainer.data.splits import make_split
 
 log = logging.getLogger("trainer")
 

@@ -13,17 +13,17 @@ import torch
 
 from batch.errors import InputError, OutputError, UsageError
 from batch.model.tokenizer import Tokenizer
+from trainer.data.labelled_file import Columns, default_positive_label, write_split
+from trainer.data.splits import make_split, read_messages
+from trainer.data.tensors import EncodedSet, encode_frame
+from trainer.evaluation.outcome import check_band, judge
 from trainer.fetch.assets import fetch_bpe, fetch_data
 from trainer.model.build import build_model, merge_updates, select_device, share_rows
-from trainer.training.trunk_cache import build_caches
-from trainer.data.labelled_file import Columns, default_positive_label, write_split
-from trainer.data.tensors import EncodedSet, encode_frame
-from trainer.training.fit import History, fit
-from trainer.model.initial_weights import Weights, resolve_weights
 from trainer.model.gpt2 import GPT2Classifier, ModelConfig, count_parameters
-from trainer.evaluation.outcome import check_band, judge
-from trainer.report.notebook_plots import write_plots
+from trainer.model.initial_weights import Weights, resolve_weights
+from trainer.model.vocabulary import Vocabulary, build_vocabulary
 from trainer.recipe import Recipe, get_recipe
+from trainer.report.notebook_plots import write_plots
 from trainer.report.page import write_report
 from trainer.run_folder import (
     CHECKPOINT,
@@ -35,8 +35,8 @@ from trainer.run_folder import (
     read_config,
     write_run,
 )
-from trainer.data.splits import make_split, read_messages
-from trainer.model.vocabulary import Vocabulary, build_vocabulary
+from trainer.training.fit import History, fit
+from trainer.training.trunk_cache import build_caches
 
 log = logging.getLogger("trainer")
 

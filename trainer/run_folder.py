@@ -12,10 +12,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from batch.version import __version__
-from batch.model.bundle_files import TOKENIZER
 from batch.errors import InputError, MissingInputError, OutputError
+from batch.model.bundle_files import TOKENIZER
 from batch.model.tokenizer import Tokenizer
+from batch.version import __version__
 from trainer.model.gpt2 import GPT2Classifier, ModelConfig
 
 CONFIG = "config.json"

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from batch.checks.audit_rows import AuditedFile, find_other_parquet
+from batch.drift.histograms import count_scores
+from batch.errors import BundleError, MissingInputError, SpamBatchError
+from batch.formats.open_table import PARQUET
+from batch.messages import count
 from batch.model.bundle import open_bundle
 from batch.model.classifier import Classifier
-from batch.errors import BundleError, MissingInputError, SpamBatchError
-from batch.reading.fingerprint import Fingerprint
-from batch.formats.open_table import PARQUET
 from batch.model.rules import Rules
+from batch.reading.fingerprint import Fingerprint
+from batch.reading.opening import open_source, take_fingerprint
 from batch.run.run_manifest import RunManifest, read_manifest
-from batch.reading.opening import open_source
-from batch.messages import count
-from batch.drift.histograms import count_scores
 
 OK, UNCHECKED, FAILED = "ok", "unchecked", "failed"
 # By how much a score may differ on another processor or device; of reduced precisions a last
@@ -71,7 +71,7 @@ def _check_file(check: str, path: Path | str | None, wanted: Fingerprint) -> Fin
     if path is None:
         return Finding(check, UNCHECKED, "it came through a pipe")
     try:
-        found = Fingerprint.of(path)
+        found = take_fingerprint(path)
     except FileNotFoundError:
         return Finding(check, UNCHECKED, f"{path} is gone")
     except OSError as error:
@@ -193,7 +193,7 @@ class _Pairs:
         theirs = next(self._given, None)
         if theirs is None:
             self._problem = f"line {record.line} has no record in the input"
-        elif own != self._file.kept(theirs):
+        elif own != self._file.table.own_bytes(theirs):
             self._problem = (
                 f"line {record.line} does not begin with line {theirs.line} of the input"
             )

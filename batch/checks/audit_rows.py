@@ -5,16 +5,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain, islice, zip_longest
 
-from batch.reading.dialect import Dialect
-from batch.reading.encoding import parse_encoding
 from batch.errors import InputError
-from batch.formats.open_table import JSONL, PARQUET, open_table
+from batch.formats.input import Input
 from batch.formats.jsonlines import drop_members
+from batch.formats.layout import JSONL, PARQUET
+from batch.formats.open_table import open_table
 from batch.reading.records import Record
-from batch.run.run_manifest import RunManifest
 from batch.reading.source import Source
-from batch.run.job import Span
-from batch.formats.layout import Layout
+from batch.run.run_manifest import RunManifest
+from batch.writing.output import STANDARD_OUTPUT
 
 WINDOW = 1024  # records read at once
 OURS_BYTES = 1 << 16  # that our columns may add to a record
@@ -34,32 +33,29 @@ class AuditedFile:
         """
         self._manifest, self._is_output = manifest, is_output
         self.format, self.columns = manifest.table["format"], tuple(manifest.table["columns"])
-        self._dialect, layout = read_options(manifest.options)
-        layout = replace(layout, format=self.format)
-        wanted, columns = manifest.options["--text-column"] or None, self.columns
+        given = Input.of_settings(source.name, manifest.options)
+        columns, layout = self.columns, replace(given.layout, format=self.format)
+        given = replace(given, layout=layout)
         if is_output:
-            wanted, columns = manifest.table["text_column"], ()
             longest = layout.max_record_bytes + OURS_BYTES
-            layout = replace(layout, overwrite=False, max_record_bytes=longest)
-        self._layout, self._source = layout, source
-        self.table = open_table(source, "-", self._dialect, wanted, columns, [], layout)
+            given = replace(
+                given,
+                layout=replace(layout, overwrite=False, max_record_bytes=longest),
+                text_column=manifest.table["text_column"],
+                span=None,
+            )
+            columns = ()
+        self._dialect, self._layout, self._source = given.dialect, given.layout, source
+        self.table = open_table(source, given, STANDARD_OUTPUT, columns, [])
         self._count = None  # of the records to read; None: all
-        if not is_output and "part" in manifest.options:
-            span = Span.parse(manifest.options["part"])
-            self.table.go_to(span.offset, span.line)
-            self._count = span.records
+        if given.span:
+            self.table.go_to(given.span.offset, given.span.line)
+            self._count = given.span.records
 
     def read(self) -> Iterator[Record]:
         """Every record, good or bad; of the input of one part of a file, that part's."""
         windows = iter(lambda: self.table.read(WINDOW), [])
         return islice(chain.from_iterable(windows), self._count)
-
-    def kept(self, record: Record) -> bytes:
-        """Of the input: the bytes that its row begins with, or holds."""
-        if self.format == JSONL:
-            is_cut = self._layout.overwrite
-            return drop_members(record.raw, self.columns) if is_cut else record.raw
-        return record.raw if self.format == PARQUET else self.table._drop([record])[0]
 
     def rows(self) -> Iterator[tuple[Record, bytes, dict[str, str]]]:
         """Of the output: each record, its bytes without ours, and the values of our columns.
@@ -91,21 +87,6 @@ class AuditedFile:
         for batch in file.iter_batches(WINDOW, columns=list(self.columns)):
             for row in batch.to_pylist():
                 yield {name: str(value) for name, value in row.items()}
-
-
-def read_options(options: dict[str, str]) -> tuple[Dialect, Layout]:
-    """The dialect and layout that ``describe_options`` described."""
-    delimiter, quote, escape = (
-        options[name].encode("latin-1") or None for name in ("--delimiter", "--quote", "--escape")
-    )
-    layout = Layout(
-        options["--format"] or None,
-        parse_encoding(options["--encoding"]),
-        options["--no-header"] != "True",
-        options["--overwrite-columns"] == "True",
-        int(options["--max-record-bytes"]),
-    )
-    return Dialect(delimiter, quote, escape, options.get("--trust-quotes") == "True"), layout
 
 
 def find_other_parquet(given: AuditedFile, output: AuditedFile) -> int | None:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from batch.version import __version__
-from batch.model import cuda
 from batch.errors import BundleError, SpamBatchError
+from batch.model import cuda
+from batch.version import __version__
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 PACKAGES = {  # imported name -> distribution

@@ -4,19 +4,20 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from batch.model.bundle import Bundle
-from batch.model.classifier import Classifier
-from batch.run.job import Job
 from batch.errors import InputError, SpamBatchError
-from batch.formats.open_table import open_table
-from batch.reading.records import Record
 from batch.formats.csv_table import CsvTable
-from batch.formats.text_table import TextTable
-from batch.reading.opening import open_source
+from batch.formats.input import Input
+from batch.formats.open_table import open_table
+from batch.formats.table import Table
 from batch.messages import count
+from batch.model.classifier import Classifier
+from batch.model.lazy_classifier import LazyClassifier
+from batch.reading.opening import open_source
+from batch.reading.records import Record
+from batch.writing.output import STANDARD_OUTPUT
 
 log = logging.getLogger("batch")
 
@@ -67,10 +68,10 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def estimate(jobs: Sequence[Job], bundle: Bundle, load: Callable[[], Classifier]) -> Estimate:
-    """Read a sample of each job's source, label some of it, and count up.
+def estimate(inputs: Sequence[Input], lazy: LazyClassifier) -> Estimate:
+    """Read a sample of each input, label some of it, and extrapolate to all records.
 
-    Of several files one that cannot be read is said and left out.
+    Of several inputs, one that cannot be read is left out, and a warning is logged.
 
     Raises:
         SpamBatchError: what ``classify`` would say of an input or the bundle.
@@ -78,11 +79,11 @@ def estimate(jobs: Sequence[Job], bundle: Bundle, load: Callable[[], Classifier]
     records: list[Record] = []
     total, read, is_exact = 0, 0, True
     start = time.monotonic()
-    for job in jobs:
+    for input_ in inputs:
         try:
-            found, in_file, is_counted = _sample_file(job, SAMPLE_RECORDS // len(jobs))
+            found, in_file, is_counted = _sample_file(input_, SAMPLE_RECORDS // len(inputs))
         except SpamBatchError as error:
-            if len(jobs) == 1:
+            if len(inputs) == 1:
                 raise
             log.warning("left out: %s", error)
             continue
@@ -93,10 +94,10 @@ def estimate(jobs: Sequence[Job], bundle: Bundle, load: Callable[[], Classifier]
     read_seconds = (time.monotonic() - start) / max(1, read)
     texts = [record.text.decode("utf-8", "replace") for record in records if not record.problem]
     if not texts:
-        names = ", ".join(job.source for job in jobs)
+        names = ", ".join(input_.name for input_ in inputs)
         raise InputError(f"{names}: no record that could be labelled, so nothing to measure")
     start = time.monotonic()
-    classifier = load()
+    classifier = lazy.get()
     load_seconds = time.monotonic() - start
     per_new, per_row = _time_texts(classifier, texts)
     new = _count_new(texts, total)
@@ -112,20 +113,19 @@ def estimate(jobs: Sequence[Job], bundle: Bundle, load: Callable[[], Classifier]
         seconds=load_seconds + work,
         rows_per_second=total / work,
         peak_bytes=_peak_bytes(),
-        engine=f"{bundle.manifest.model} in {classifier.precision} on {session.device} "
+        engine=f"{lazy.bundle.manifest.model} in {classifier.precision} on {session.device} "
         f"({count(session.threads, 'thread')})",
     )
 
 
-def _sample_file(job: Job, most: int) -> tuple[list[Record], int, bool]:
+def _sample_file(input_: Input, most: int) -> tuple[list[Record], int, bool]:
     """Up to ``most`` records, how many the file has, and whether they were counted."""
-    with open_source(job.source) as source:
-        # Without columns of ours: which there are makes no difference here.
-        table = open_table(source, job.out, job.dialect, job.text_column, (), [], job.layout)
-        return _sample(table, most)
+    with open_source(input_.name) as source:
+        # Our columns make no difference here.
+        return _sample(open_table(source, input_, STANDARD_OUTPUT, (), []), most)
 
 
-def _sample(table: TextTable, most: int) -> tuple[list[Record], int, bool]:
+def _sample(table: Table, most: int) -> tuple[list[Record], int, bool]:
     """The same of an open table: records from several places."""
     at_once = max(2, most // SPOTS)  # two: of the later places the first is left out
     records, start = _read(table, at_once), table.offset
@@ -158,7 +158,7 @@ def _drop_torn(records: list[Record]) -> list[Record]:
     return records[max(bad, default=0) + 1 :]
 
 
-def _read(table: TextTable, number: int) -> list[Record]:
+def _read(table: Table, number: int) -> list[Record]:
     records: list[Record] = []
     while len(records) < number and (more := table.read(min(256, number - len(records)))):
         records += more

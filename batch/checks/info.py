@@ -3,10 +3,10 @@
 import json
 from dataclasses import asdict
 
-from batch.model.bundle_files import MANIFEST, VERIFY
-from batch.model.bundle import Bundle
-from batch.model.decision import UNSURE
 from batch.errors import BundleError
+from batch.model.bundle import Bundle
+from batch.model.bundle_files import MANIFEST, VERIFY
+from batch.model.decision import UNSURE
 from batch.model.selftest import check_verified
 
 POOLINGS = {

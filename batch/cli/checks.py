@@ -2,8 +2,8 @@
 
 import click
 
-from batch.messages import escape_controls
 from batch.cli.options import csv_options, make_dialect
+from batch.messages import escape_controls
 
 
 @click.command()
@@ -49,8 +49,8 @@ def info(bundle, as_json) -> None:
       spam-batch info models/spam
       spam-batch info models/spam --json
     """
-    from batch.model.bundle import open_bundle
     from batch.checks.info import collect, to_json, to_lines
+    from batch.model.bundle import open_bundle
 
     values = collect(open_bundle(bundle))
     if as_json:

@@ -7,11 +7,20 @@ from functools import partial
 
 import click
 
-from batch.version import __version__
 from batch.cli import checks as cli_tools
+from batch.cli.options import (
+    layout_options,
+    long_option,
+    make_input,
+    make_layout,
+    make_rules,
+    metrics_option,
+    ray_options,
+    rule_options,
+)
 from batch.command import Cli, show_log
 from batch.errors import REJECTED
-from batch.cli.options import layout_options, long_option, make_dialect, make_layout, make_rules, metrics_option, ray_options, rule_options
+from batch.version import __version__
 
 log = logging.getLogger("batch")
 
@@ -92,26 +101,24 @@ def classify(
       ssh mail cat dump.csv | spam-batch classify - --out - > labeled.csv
     """
     show_log("batch", quiet, log_format)
+    from batch.formats.columns import parse_columns
     from batch.model.bundle import open_bundle
     from batch.model.classifier import Classifier, resolve_precision
-    from batch.run.job import Job
+    from batch.model.inference import wanted_device
+    from batch.model.lazy_classifier import LazyClassifier
     from batch.run.classify import classify_file
     from batch.run.folder import label_files
-    from batch.model.inference import wanted_device
-    from batch.writing.rejects import Allowance
+    from batch.run.job import Job
     from batch.run.summary import level_of
-    from batch.formats.columns import parse_columns
+    from batch.writing.rejects import Allowance
 
     on_ray = engine == "ray"
     if on_ray and out_dir is None:
         out, out_dir = None, out
     inputs, outs = _pair(inputs, out, out_dir, force)
     progress = not quiet and log_format == "text"
-    ours, allowance, form = (
-        parse_columns(columns),
-        Allowance.parse(max_rejects),
-        make_layout(**layout),
-    )
+    ours, allowance = parse_columns(columns), Allowance.parse(max_rejects)
+    make_layout(**layout)  # refused before the bundle is read
     opened = open_bundle(bundle, expect_digest)
     rules = make_rules(**layout)
     rules.decision(opened.manifest)  # refused here, not once a file
@@ -122,10 +129,11 @@ def classify(
     load = partial(
         Classifier.load, bundle, device, threads, precision, allow_unverified, **asdict(rules)
     )
+    lazy = LazyClassifier(opened, load)
     jobs = [
         Job(
-            name, target, make_dialect(name, **layout), layout["text_column"], ours, allowance,
-            restart, progress, form, runs_in, rules=rules,
+            make_input(name, **layout), target, ours, allowance, rules, runs_in, restart=restart,
+            progress=progress,
         )
         for name, target in zip(inputs, outs, strict=True)
     ]  # fmt: skip
@@ -137,10 +145,8 @@ def classify(
         )
         click.get_current_context().exit(label_on_ray(jobs, opened, request))
     if out_dir is not None:
-        click.get_current_context().exit(
-            label_files(jobs, out_dir, opened, load, force, seen.add_file)
-        )
-    summary = classify_file(jobs[0], opened, load)
+        click.get_current_context().exit(label_files(jobs, out_dir, lazy, force, seen.add_file))
+    summary = classify_file(jobs[0], lazy)
     seen.add(summary)
     for number, line in enumerate(summary.lines()):
         counts = {} if number else {"counts": summary.counts()}
@@ -172,25 +178,21 @@ def estimate(
       spam-batch estimate dumps/
     """
     show_log("batch")
+    from batch.checks.estimate import estimate as estimate_files
     from batch.model.bundle import open_bundle
     from batch.model.classifier import Classifier, resolve_precision
-    from batch.run.job import Job
-    from batch.checks.estimate import estimate as estimate_files
+    from batch.model.lazy_classifier import LazyClassifier
     from batch.run.inputs import find_inputs
 
     opened = open_bundle(bundle, expect_digest)
     precision = resolve_precision(opened, device, precision)
-    names, form = find_inputs(inputs), make_layout(**layout)
-    jobs = [
-        Job(name, "-", make_dialect(name, **layout), layout["text_column"], layout=form)
-        for name in names
-    ]
+    found = [make_input(name, **layout) for name in find_inputs(inputs)]
     load = partial(
         Classifier.load, bundle, device, threads, precision, allow_unverified,
         long=layout["long"],
     )  # fmt: skip
-    said = names[0] if len(names) == 1 else f"{len(names):,} files"
-    for line in estimate_files(jobs, opened, load).lines(said):
+    name = found[0].name if len(found) == 1 else f"{len(found):,} files"
+    for line in estimate_files(found, LazyClassifier(opened, load)).lines(name):
         click.echo(line)
 
 

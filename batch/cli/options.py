@@ -113,14 +113,26 @@ def make_rules(long, threshold=None, unsure_band=None, **_):
     return Rules(threshold, band, long)
 
 
+def make_input(name: str, text_column, **layout):
+    """The input ``name`` with the options of :func:`layout_options`.
+
+    Raises:
+        UsageError: no such encoding.
+        click.UsageError: options that do not go together.
+    """
+    from batch.formats.input import Input
+
+    return Input(name, make_dialect(name, **layout), make_layout(**layout), text_column)
+
+
 def make_dialect(name: str, delimiter, quote, no_quote, escape, trust_quotes, encoding, **_):
     """The dialect of the input ``name``.
 
     Raises:
         click.UsageError: a character that is none, or that does two things.
     """
-    from batch.reading.dialect import Dialect
     from batch.formats.open_table import inner_ending
+    from batch.reading.dialect import Dialect
 
     if no_quote and quote != '"':
         raise click.UsageError("--no-quote: --quote is given too; choose one")
@@ -161,8 +173,8 @@ def make_layout(format_, encoding, no_header, overwrite_columns, max_record_byte
         UsageError: no such encoding.
         click.UsageError: options that do not go together.
     """
-    from batch.reading.encoding import parse_encoding
     from batch.formats.layout import Layout
+    from batch.reading.encoding import parse_encoding
 
     if no_header and overwrite_columns:
         raise click.UsageError("--overwrite-columns: without a header no column has a name")

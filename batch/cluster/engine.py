@@ -1,4 +1,4 @@
-"""Label files on many machines: Ray Data spreads the parts over workers and replaces dead ones."""
+"""Label files on many machines: Ray Data spreads the shards over workers and replaces dead ones."""
 
 import contextlib
 import json
@@ -14,9 +14,8 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from batch.model.bundle import Bundle
-from batch.model.classifier import Classifier
-from batch.run.job import Job
+from batch.cluster.shards import NAME, plan_shards, write_manifest
+from batch.cluster.worker import Outcome, Setup, Worker
 from batch.errors import (
     REJECTED,
     BundleError,
@@ -25,18 +24,20 @@ from batch.errors import (
     StorageError,
     UsageError,
 )
-from batch.run.folder import WORST_FIRST, say_skipped
+from batch.model.bundle import Bundle
+from batch.model.classifier import Classifier
 from batch.model.inference import usable_cpus
-from batch.run.inputs import check_no_clash
-from batch.writing.lock import hold_lock
-from batch.writing.output import resolve_target
-from batch.cluster.shards import NAME, Part, plan_parts, write_manifest
-from batch.cluster.worker import Outcome, Setup, Worker
-from batch.reading.remote import is_uri
-from batch.writing.names import manifest_path
 from batch.model.selftest import choose_precision
+from batch.reading.remote import is_uri
+from batch.run.folder import WORST_FIRST, say_skipped
+from batch.run.inputs import check_no_clash
+from batch.run.job import Job
+from batch.run.run_manifest import find_done
+from batch.writing.lock import hold_lock
+from batch.writing.names import manifest_path
+from batch.writing.target import resolve_path
 
-PART_BYTES = 256 << 20
+SHARD_BYTES = 256 << 20
 STORE_BYTES = 100 << 20  # of a cluster of our own; what goes through it is numbers
 
 log = logging.getLogger("batch")
@@ -51,7 +52,7 @@ class Request:
     precision: str = "auto"
     threads: int = 1  # of a worker
     workers: int | None = None  # None: as many as there is room for
-    part_bytes: int | None = None
+    shard_bytes: int | None = None
     allow_unverified: bool = False
     force: bool = False
 
@@ -66,18 +67,18 @@ def label_on_ray(jobs: Sequence[Job], bundle: Bundle, request: Request) -> int:
     _import_ray()  # before anything is read, so that a missing one is said at once
     manifest = Path(os.path.abspath(request.folder), NAME)
     with hold_lock(manifest.parent):
-        parts, statuses = _plan(jobs, bundle, request)
-        done = [None if request.force else part.find_done(bundle) for part in parts]
+        shards, statuses = _plan(jobs, bundle, request)
+        done = [None if request.force else find_done(job, bundle) for job in shards]
         todo = [number for number, found in enumerate(done) if not found]
-        what = Counter(skipped=len(parts) - len(todo))
-        for number in sorted(set(range(len(parts))) - set(todo)):
-            say_skipped(parts[number].job.out, done[number])
+        what = Counter(skipped=len(shards) - len(todo))
+        for number in sorted(set(range(len(shards))) - set(todo)):
+            say_skipped(shards[number].out, done[number])
         if todo or statuses:
             manifest.unlink(missing_ok=True)  # it would prove what is no longer so
-        for part in parts if request.force else ():  # or a worker would find that it is done
-            manifest_path(resolve_target(part.job.out)).unlink(missing_ok=True)
-        for outcome in _label(parts, todo, bundle, request) if todo else ():
-            part = parts[outcome.number]
+        for job in shards if request.force else ():  # or a worker would find that it is done
+            manifest_path(resolve_path(job.out)).unlink(missing_ok=True)
+        for outcome in _label(shards, todo, bundle, request) if todo else ():
+            job = shards[outcome.number]
             for level, line, counts in outcome.said:
                 log.log(level, "%s", line, extra={"counts": counts} if counts else {})
             if outcome.is_final:
@@ -86,10 +87,10 @@ def label_on_ray(jobs: Sequence[Job], bundle: Bundle, request: Request) -> int:
                 log.error("error: %s", outcome.error)
                 statuses.append(outcome.exit_code)
                 continue
-            done[outcome.number] = found = part.find_done(bundle)
+            done[outcome.number] = found = find_done(job, bundle)
             if not found:
                 raise StorageError(
-                    f"{part.job.out}: a worker wrote it, and it is not here; {request.folder} must "
+                    f"{job.out}: a worker wrote it, and it is not here; {request.folder} must "
                     "be a folder that all machines share"
                 )
             what["labelled"] += 1
@@ -97,29 +98,34 @@ def label_on_ray(jobs: Sequence[Job], bundle: Bundle, request: Request) -> int:
         if what["labelled"]:
             log.info("weights: %s", bundle.manifest.weights)
         counts = ", ".join(f"{what[key]:,} {key}" for key in ("labelled", "skipped", "failed"))
-        log.info("%s: %s", f"{len(parts):,} part{'s' * (len(parts) != 1)}", counts)
+        log.info("%s: %s", f"{len(shards):,} part{'s' * (len(shards) != 1)}", counts)
         if not statuses:
-            log.info("written: %s", write_manifest(request.folder, bundle, parts, done))
+            log.info("written: %s", write_manifest(request.folder, bundle, shards, done))
     statuses += [REJECTED if found and found.counts["rejects"] else 0 for found in done]
     return min(statuses, key=WORST_FIRST.index)
 
 
-def _plan(jobs: Sequence[Job], bundle: Bundle, request: Request) -> tuple[list[Part], list[int]]:
+def _plan(jobs: Sequence[Job], bundle: Bundle, request: Request) -> tuple[list[Job], list[int]]:
     """The parts of all files, and an exit status of each file that has none."""
-    parts: list[Part] = []
+    shards: list[Job] = []
     statuses: list[int] = []
-    part_bytes = request.part_bytes or PART_BYTES
+    shard_bytes = request.shard_bytes or SHARD_BYTES
     for job in jobs:
         # A worker has another working folder.
-        source = job.source if is_uri(job.source) else os.path.abspath(job.source)
-        job = replace(job, source=source, out=os.path.abspath(job.out), progress=False)
+        name = job.input.name if is_uri(job.input.name) else os.path.abspath(job.input.name)
+        job = replace(
+            job,
+            input=replace(job.input, name=name),
+            out=os.path.abspath(job.out),
+            progress=False,
+        )
         try:
-            parts += plan_parts(job, bundle.manifest, part_bytes)
+            shards += plan_shards(job, bundle.manifest, shard_bytes)
         except SpamBatchError as error:
             log.error("error: %s", error)
             statuses.append(error.exit_code)
-    check_no_clash((part.job.source, part.job.out) for part in parts)
-    return parts, statuses
+    check_no_clash((job.input.name, job.out) for job in shards)
+    return shards, statuses
 
 
 def _as_error(outcome: Outcome) -> SpamBatchError:
@@ -129,7 +135,7 @@ def _as_error(outcome: Outcome) -> SpamBatchError:
 
 
 def _label(
-    parts: Sequence[Part], todo: Sequence[int], bundle: Bundle, request: Request
+    shards: Sequence[Job], todo: Sequence[int], bundle: Bundle, request: Request
 ) -> Iterator[Outcome]:
     """What became of each part, in the order in which they end."""
     ray = _import_ray()
@@ -139,21 +145,18 @@ def _label(
         precision = request.precision
         if precision == "auto":
             precision = choose_precision(bundle, device)
-        parts = [
-            replace(part, job=replace(part.job, precision=f"{precision} on {device}"))
-            for part in parts
-        ]
+        shards = [replace(job, precision=f"{precision} on {device}") for job in shards]
         folder = os.path.abspath(bundle.folder)
-        rules = parts[todo[0]].job.rules  # the same of all
+        rules = shards[todo[0]].rules  # the same of all
         options = {"allow_unverified": request.allow_unverified, **asdict(rules)}
         load = partial(Classifier.load, folder, device, request.threads, precision, **options)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
-        # In blocks of one, or a worker would hold many parts while others have none.
+        # In blocks of one, or a worker would hold many shards while others have none.
         dataset = ray.data.from_items(list(todo), override_num_blocks=len(todo)).map_batches(
             Worker,
             batch_size=1,
-            fn_constructor_args=(Setup(folder, bundle.digest, load), parts),
+            fn_constructor_args=(Setup(folder, bundle.digest, load), shards),
             compute=ray.data.ActorPoolStrategy(
                 size=min(room, len(todo)), max_tasks_in_flight_per_actor=1
             ),

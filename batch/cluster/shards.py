@@ -1,4 +1,4 @@
-"""The parts of a run on many machines, and the manifest that proves that they are all there.
+"""The shards of a run on many machines, and the manifest that proves that all are there.
 
 docs/many-machines.md describes the manifest.
 """
@@ -6,18 +6,17 @@ docs/many-machines.md describes the manifest.
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from batch.version import __version__
-from batch.model.bundle import Bundle, Manifest
-from batch.writing.atomic import replace_file
-from batch.run.job import Job
-from batch.writing.atomic import storage_errors
-from batch.writing.rejects import Allowance
-from batch.run.run_manifest import RunManifest, describe_options, read_manifest_if_good
 from batch.cluster.spans import plan_spans
+from batch.model.bundle import Bundle, Manifest
 from batch.reading.compression import compression_of_name
+from batch.run.job import Job
+from batch.run.run_manifest import RunManifest
+from batch.version import __version__
+from batch.writing.atomic import replace_file, storage_errors
+from batch.writing.rejects import Allowance
 
 FORMAT = "spam-batch parts"
 FORMAT_VERSION = 1
@@ -25,30 +24,26 @@ NAME = "_manifest.json"
 COUNTS = ("records", "rows", "rejects")
 
 
-@dataclass(frozen=True)
-class Part:
-    """One output file, which one worker makes."""
-
-    job: Job
-
-    def find_done(self, bundle: Bundle) -> RunManifest | None:
-        """The run manifest beside its output, if that is what would be written now."""
-        done = read_manifest_if_good(self.job.out)
-        return done if done and done.is_of(self.job, bundle) else None
-
-
-def plan_parts(job: Job, manifest: Manifest, part_bytes: int) -> list[Part]:
-    """One part, or several of a large file: ``dump.00001.csv``, ... for ``dump.csv``.
+def plan_shards(job: Job, manifest: Manifest, shard_bytes: int) -> list[Job]:
+    """The job itself, or for a large file one job a shard: ``dump.00001.csv``, ... for
+    ``dump.csv``. One worker does each.
 
     Raises:
         SpamBatchError: the input cannot be read, or has too many bad records.
     """
-    spans, contents = plan_spans(job, manifest, part_bytes)
+    spans, contents = plan_spans(job, manifest, shard_bytes)
     if not spans:
-        return [Part(job)]
-    # Judged by now, over the whole file.
-    job = replace(job, allowance=Allowance(None, 100.0, job.allowance.typed), contents=contents)
-    return [Part(replace(job, out=_number(job.out, span.number), span=span)) for span in spans]
+        return [job]
+    # plan_spans has counted the rejects of the whole file; a shard allows all of its own.
+    job = replace(job, allowance=Allowance(None, 100.0, job.allowance.typed))
+    return [
+        replace(
+            job,
+            input=replace(job.input, span=span, contents=contents),
+            out=_number(job.out, span.number),
+        )
+        for span in spans
+    ]
 
 
 def _number(out: str, number: int) -> str:
@@ -60,7 +55,7 @@ def _number(out: str, number: int) -> str:
 
 
 def write_manifest(
-    folder: str, bundle: Bundle, parts: Sequence[Part], done: Sequence[RunManifest]
+    folder: str, bundle: Bundle, shards: Sequence[Job], done: Sequence[RunManifest]
 ) -> Path:
     """Write what proves a complete run; only a complete one has it.
 
@@ -68,7 +63,7 @@ def write_manifest(
         StorageError: it cannot be written.
     """
     path = Path(folder, NAME)
-    options = [set(describe_options(part.job, bundle.manifest).items()) for part in parts]
+    options = [set(job.settings(bundle.manifest).items()) for job in shards]
     labels: Counter[str] = Counter()
     for each in done:
         labels.update(each.counts["labels"])
@@ -82,8 +77,8 @@ def write_manifest(
         **{key: sum(each.counts[key] for each in done) for key in COUNTS},
         "labels": labels,
         "parts": [
-            _describe(number, part, each)
-            for number, (part, each) in enumerate(zip(parts, done, strict=True), start=1)
+            _describe(number, job, each)
+            for number, (job, each) in enumerate(zip(shards, done, strict=True), start=1)
         ],
     }
     text = json.dumps(body, indent=1, ensure_ascii=False) + "\n"
@@ -92,16 +87,16 @@ def write_manifest(
     return path
 
 
-def _describe(number: int, part: Part, done: RunManifest) -> dict:
-    span = part.job.span
+def _describe(number: int, job: Job, done: RunManifest) -> dict:
+    span = job.input.span
     return {
         "number": number,
-        "input": part.job.source,
+        "input": job.input.name,
         "input_size": done.input.size,
         "input_sha256": done.input.sha256,
         "line": span.line if span else 1,
         "byte_offset": span.offset if span else 0,
-        "output": Path(part.job.out).name,
+        "output": Path(job.out).name,
         "output_size": done.output.size,
         "output_sha256": done.output.sha256,
         **{key: done.counts[key] for key in (*COUNTS, "labels")},

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
-from batch.version import __version__
+from batch.errors import REJECTED, BundleError, LockedError, SpamBatchError
 from batch.model.bundle import open_bundle
 from batch.model.classifier import Classifier
-from batch.errors import REJECTED, BundleError, LockedError, SpamBatchError
-from batch.run.folder import LoadOnce, label_file
-from batch.cluster.shards import Part
+from batch.model.lazy_classifier import LazyClassifier
+from batch.run.folder import label_file
+from batch.run.job import Job
+from batch.run.run_manifest import find_done
+from batch.version import __version__
 
 ORPHAN_SECONDS = 60.0  # in which the workers of a driver that was killed have ended, too
 
@@ -43,9 +45,9 @@ class Outcome:
 class Worker:
     """Ray makes one in each of its processes, and another one for each that was killed."""
 
-    def __init__(self, setup: Setup, parts: Sequence[Part]):
-        self._setup, self._parts = setup, parts
-        self._load = LoadOnce(setup.load)
+    def __init__(self, setup: Setup, shards: Sequence[Job]):
+        self._setup, self._shards = setup, shards
+        self._lazy: LazyClassifier | None = None
 
     def __call__(self, batch: dict) -> dict:
         """Label the parts whose numbers are ``item``: as a rule one."""
@@ -54,13 +56,13 @@ class Worker:
 
     def label(self, number: int) -> Outcome:
         """Label one part; no error of ours or of Python's leaves this process as such."""
-        part, said = self._parts[number], []
+        job, said = self._shards[number], []
         try:
             with _listening(said):
-                exit_code = self._label(part)
+                exit_code = self._label(job)
             return Outcome(number, exit_code, said=said)
         except SpamBatchError as error:
-            is_final = bool(self._load.error) or isinstance(error, BundleError)
+            is_final = bool(self._lazy and self._lazy.error) or isinstance(error, BundleError)
             return Outcome(number, error.exit_code, str(error), is_final, said)
         except MemoryError:
             problem, exit_code = "out of memory", 70
@@ -68,9 +70,9 @@ class Worker:
             problem, exit_code = error.strerror or str(error), 74
         except Exception as error:
             problem, exit_code = f"a fault of ours: {type(error).__name__}: {error}", 70
-        return Outcome(number, exit_code, f"{part.job.source}: {problem}", False, said)
+        return Outcome(number, exit_code, f"{job.input.name}: {problem}", False, said)
 
-    def _label(self, part: Part) -> int:
+    def _label(self, job: Job) -> int:
         setup = self._setup
         if setup.version != __version__:
             raise BundleError(
@@ -83,12 +85,13 @@ class Worker:
                 f"{setup.bundle}: its digest is {bundle.digest} on a worker, and {setup.digest} "
                 "here; give all machines the same bundle"
             )
-        if done := part.find_done(bundle):  # by a worker that was killed before it said so
+        if done := find_done(job, bundle):  # by a worker that was killed before it said so
             return REJECTED if done.counts["rejects"] else 0
+        self._lazy = self._lazy or LazyClassifier(bundle, setup.load)
         started = time.monotonic()
         while True:
             try:
-                summary = label_file(part.job, bundle, self._load)
+                summary = label_file(job, self._lazy)
                 return REJECTED if summary.progress.rejects else 0
             except LockedError:
                 if time.monotonic() - started > ORPHAN_SECONDS:

@@ -46,19 +46,6 @@ class Shift:
         )
 
 
-def check_reference(values: dict) -> bool:
-    """True if ``reference`` of a bundle's manifest is empty, or can be used."""
-    try:
-        rates = [*values["labels"].values(), *values["scores"], *values["tokens"]] if values else []
-        return not values or (
-            values["effective_messages"] > 0
-            and len(values["token_edges"]) == len(values["tokens"])
-            and all(0 <= rate <= 1 for rate in rates)
-        )
-    except (AttributeError, KeyError, TypeError):
-        return False
-
-
 def find_drift(manifest, labels: dict[str, int], tally: Tally) -> list[Shift] | None:
     """Each label's rate and both histograms; None if the bundle says nothing of its data.
 

@@ -1,46 +1,16 @@
 """The table in a CSV stream: its header, its text column, the columns that we append."""
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
-from batch.model.decision import Predictions
-from batch.model.decision import REASONS
-from batch.reading.dialect import Dialect
-from batch.reading.encoding import UTF_8, Encoding
 from batch.errors import InputError, UsageError
-from batch.reading.records import Record, RecordReader
+from batch.messages import list_columns, show
+from batch.model.decision import REASONS, Predictions
+from batch.reading.dialect import Dialect
 
 # Tried in this order, whatever their case, when no --text-column is given.
 TEXT_NAMES = ("text", "message", "sms", "body", "content", "msg", "v2")
 COLUMNS = ("label", "score", "probability", "tokens", "truncated", "reason")
 CLASS_COLUMN = "probability_"  # and the class's name; no other column of ours begins so
-
-
-MAX_RECORD_BYTES = 64 << 20
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How an input is read and its rows are written, its dialect apart."""
-
-    format: str | None = None  # csv, jsonl or parquet; None: by the input's name
-    encoding: Encoding = UTF_8
-    has_header: bool = True
-    overwrite: bool = False  # take out columns that are called as ours
-    max_record_bytes: int = MAX_RECORD_BYTES  # a longer record is bad
-
-
-DEFAULT_LAYOUT = Layout()
-
-
-@dataclass(frozen=True)
-class Header:
-    """The first record and what it says of the others; without a header it is one of them."""
-
-    record: Record
-    names: list[str]
-    text_column: int  # 0-based
-    dropped: tuple[int, ...] = ()  # columns that ours replace, 0-based
 
 
 def parse_columns(value: str) -> tuple[str, ...]:
@@ -84,58 +54,7 @@ def encode_texts(
     return {text: encode(text) for text in texts}
 
 
-def read_header(
-    name: str,
-    reader: RecordReader,
-    wanted: str | None,
-    columns: tuple[str, ...],
-    layout: Layout = DEFAULT_LAYOUT,
-) -> Header:
-    """Read the first record and find the text column; the reader then expects its width.
-
-    Raises:
-        InputError: no header, no or more than one such column, or one of ours is there.
-    """
-    records = reader.read_records(1)
-    if not records:
-        hint = "; its first line must name the columns" if layout.has_header else ""
-        raise InputError(f"{name}: the file is empty{hint}")
-    record = records[0]
-    if record.raw.startswith((b'{"', b"{ ")):
-        raise InputError(f"{name}: looks like JSON Lines; type: --format jsonl")
-    if record.problem:
-        what = "header" if layout.has_header else "first record"
-        raise InputError(f"{name}: line {record.line}: the {what}: {record.problem}")
-    names = [layout.encoding.decode(field) for field in record.fields]
-    if layout.has_header:
-        column = find_text_column(name, names, wanted, reader.dialect)
-        check_ours(name, names, names[column], columns, layout.overwrite)
-        dropped = tuple(index for index, field in enumerate(names) if field in columns)
-    else:
-        column, dropped = find_numbered_column(name, len(names), wanted), ()
-        names = [f"column {number}" for number in range(1, len(names) + 1)]
-    reader.expect(len(names), column)
-    return Header(record, names, column, dropped)
-
-
-def find_numbered_column(name: str, width: int, wanted: str | None) -> int:
-    """Index of the text column of a table without a header: ``wanted`` is a number from 1.
-
-    Raises:
-        InputError: it is none, or there are not so many columns.
-    """
-    if wanted is None and width == 1:
-        return 0
-    if wanted is not None and wanted.isdecimal() and 1 <= int(wanted) <= width:
-        return int(wanted) - 1
-    given = "" if wanted is None else f", not {show(wanted)}"
-    raise InputError(
-        f"{name}: without a header the text column is a number from 1 to {width}{given}; "
-        "type for example: --no-header --text-column 1"
-    )
-
-
-def check_ours(
+def check_column_names(
     name: str, names: list[str], text_name: str, columns: tuple[str, ...], overwrite: bool = False
 ) -> None:
     """Look for columns that are called as those of ours that were asked for.
@@ -199,17 +118,6 @@ def find_text_column(
     )
 
 
-def show(value: str) -> str:
-    """A name from the input for a message: quoted, control characters escaped, at most 60 long."""
-    return repr(value if len(value) <= 60 else value[:57] + "...")
-
-
-def list_columns(names: list[str]) -> str:
-    """Column names for a message. A long one is not shown: it may be a message itself."""
-    shown = [show(name) if len(name) <= 40 else f"({len(name)} characters)" for name in names[:30]]
-    return ", ".join([*shown, f"and {len(names) - 30} more"] if names[30:] else shown)
-
-
 def format_columns(
     columns: tuple[str, ...],
     predictions: Predictions,
@@ -230,35 +138,3 @@ def format_columns(
     }
     of_class = iter(predictions.probabilities.T)  # their columns have the classes' order
     return [make[kind_of(name)]() for name in columns]
-
-
-def drop_fields(raw: bytes, dialect: Dialect, dropped: Collection[int]) -> bytes:
-    """A good record less some of its fields; the others byte for byte.
-
-    >>> drop_fields(b'1,"a, b",ham', Dialect(), [2])
-    b'1,"a, b"'
-    """
-    fields = dialect.split_raw(raw)
-    return dialect.delimiter.join(
-        [field for index, field in enumerate(fields) if index not in dropped]
-    )
-
-
-def encode_field(value: str, dialect: Dialect, encoding: Encoding = UTF_8) -> bytes:
-    """One of our values as a field of ``dialect``, quoted where it must be.
-
-    Raises:
-        UsageError: it cannot be written in the encoding, or needs quotes and there are none.
-    """
-    data = encoding.encode(value)
-    special = dialect.delimiter + (dialect.quote or b"") + (dialect.escape or b"") + b"\r\n"
-    if not any(byte in special for byte in data):
-        return data
-    if dialect.quote is None:
-        raise UsageError(f"{value!r} cannot be written without a quote character")
-    if dialect.escape:
-        for byte in (dialect.escape, dialect.quote):
-            data = data.replace(byte, dialect.escape + byte)
-    else:
-        data = data.replace(dialect.quote, dialect.quote * 2)
-    return dialect.quote + data + dialect.quote

@@ -12,15 +12,16 @@ from itertools import accumulate
 from json.decoder import scanstring
 from typing import BinaryIO
 
+from batch.errors import InputError, UsageError
+from batch.formats.columns import check_column_names, encode_texts, find_text_column, format_columns
+from batch.formats.input import Input
+from batch.formats.layout import JSONL
+from batch.formats.text_table import TextTable
+from batch.messages import show
 from batch.model.decision import Predictions
 from batch.reading.dialect import Dialect
-from batch.errors import InputError, UsageError
 from batch.reading.records import Record, RecordReader
-from batch.formats.text_table import TextTable
 from batch.reading.source import Source, reading
-from batch.formats.layout import Layout
-from batch.formats.columns import check_ours, encode_texts, find_text_column, format_columns
-from batch.messages import show
 
 # Python's parser gives up at a depth that depends on who called it; ours is always the same.
 MAX_DEPTH = 200
@@ -240,13 +241,14 @@ class JsonRowWriter:
 class JsonTable(TextTable):
     """Writes each object's own bytes, with our members before its closing brace."""
 
+    format = JSONL
+
     def __init__(
         self,
         source: Source,
-        text_column: str | None,
+        input_: Input,
         columns: tuple[str, ...],
         labels: list[str],
-        layout: Layout,
         compress: Callable[[bytes], bytes] | None = None,
     ):
         """
@@ -254,6 +256,7 @@ class JsonTable(TextTable):
             InputError: the first line shows no key of the messages.
             UsageError: an option that is for CSV.
         """
+        layout, text_column = input_.layout, input_.text_column
         encoding = layout.encoding
         if encoding.codec != "utf-8":
             raise UsageError(
@@ -262,18 +265,17 @@ class JsonTable(TextTable):
         if not layout.has_header:
             raise UsageError("--no-header: JSON Lines has no header; leave it out")
         super().__init__(source, layout, compress)
-        self._taken = () if layout.overwrite else columns
+        self._columns, self._taken = columns, () if layout.overwrite else columns
         self.text_name = text_column
         self._reader = self._make_reader()
         with reading(source.name):
             self._bom = self._reader.bom
             self.text_name = find_text_key(source.name, self._reader, text_column)
             first = self._reader.look_ahead()
-        check_ours(source.name, [], self.text_name, columns)
+        check_column_names(source.name, [], self.text_name, columns)
         line_end = (first and first.line_end) or b"\n"
         self._writer = JsonRowWriter(columns, labels, line_end, layout.overwrite)
         self.text_in_output = self.text_name
-        self.settings |= {"--text-column": self.text_name, "--columns": ",".join(columns)}
 
     def _make_reader(self, **options) -> JsonLinesReader:
         longest = self._layout.max_record_bytes
@@ -283,6 +285,10 @@ class JsonTable(TextTable):
 
     def header(self) -> bytes:
         return self._pack(self._bom)
+
+    def own_bytes(self, record: Record) -> bytes:
+        """See :meth:`Table.own_bytes`."""
+        return drop_members(record.raw, self._columns) if self._layout.overwrite else record.raw
 
     def rows(self, records: Sequence[Record], predictions: Predictions) -> bytes:
         """The output lines of good records."""

@@ -2,15 +2,15 @@
 
 from pathlib import PurePath
 
-from batch.reading.dialect import Dialect
 from batch.errors import InputError, UsageError
-from batch.writing.output import is_stream
 from batch.formats.csv_table import CsvTable
-from batch.reading.source import STANDARD_INPUT, Source
+from batch.formats.input import Input
+from batch.formats.layout import CSV, JSONL, PARQUET, Layout
+from batch.formats.table import Table
 from batch.reading.compression import compression_of_name, find_compression
-from batch.formats.layout import Layout
+from batch.reading.source import STANDARD_INPUT, Source
+from batch.writing.output import is_stream
 
-CSV, JSONL, PARQUET = ("csv", "jsonl", "parquet")
 ENDINGS = {
     ".csv": CSV,
     ".tsv": CSV,
@@ -38,13 +38,13 @@ def find_format(name: str, layout: Layout) -> str:
     return layout.format or ENDINGS.get(inner_ending(name), CSV)
 
 
-def check_output(source: str, out: str, layout: Layout) -> None:
+def check_output(input_: Input, out: str) -> None:
     """Refuse an output whose name promises what it would not be.
 
     Raises:
         UsageError: another format than the input's, or Parquet on a pipe or compressed again.
     """
-    format_ = find_format(source, layout)
+    source, format_ = input_.name, find_format(input_.name, input_.layout)
     promised = ENDINGS.get(inner_ending(out), format_)
     if promised != format_:
         raise UsageError(
@@ -63,35 +63,31 @@ def check_output(source: str, out: str, layout: Layout) -> None:
 
 
 def open_table(
-    source: Source,
-    out: str,
-    dialect: Dialect,
-    text_column: str | None,
-    columns: tuple[str, ...],
-    labels: list[str],
-    layout: Layout,
-):
-    """The table in ``source``, which writes what ``out`` is to be.
+    source: Source, input_: Input, out: str, columns: tuple[str, ...], labels: list[str]
+) -> Table:
+    """The table in ``source``, which is the opened ``input_``.
+
+    Args:
+        out: the output's name, which says how rows are compressed.
+        columns: names of the columns that we add.
+        labels: those that may stand in them.
 
     Raises:
-        InputError: it cannot be read as what it should be.
+        InputError: it cannot be read as the format that it should have.
         UsageError: its options do not go together.
     """
-    format_ = find_format(source.name, layout)
+    format_ = find_format(source.name, input_.layout)
     compression = compression_of_name(out)
     compress = compression.compress if compression else None
     if format_ == CSV:
-        table = CsvTable(source, dialect, text_column, columns, labels, layout, compress)
-    elif format_ == JSONL:
+        return CsvTable(source, input_, columns, labels, compress)
+    if format_ == JSONL:
         from batch.formats.jsonlines import JsonTable
 
-        table = JsonTable(source, text_column, columns, labels, layout, compress)
-    else:
-        from batch.formats.parquet import ParquetTable
+        return JsonTable(source, input_, columns, labels, compress)
+    from batch.formats.parquet import ParquetTable
 
-        file = source.open_seekable()
-        if found := find_compression(source.head()):
-            raise InputError(f"{source.name}: is {found.name} data; decompress it first")
-        table = ParquetTable(source.name, file, text_column, columns, labels, layout.overwrite)
-    table.settings["--format"] = format_
-    return table
+    file = source.open_seekable()
+    if found := find_compression(source.head()):
+        raise InputError(f"{source.name}: is {found.name} data; decompress it first")
+    return ParquetTable(file, input_, columns, labels)

@@ -13,13 +13,21 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
+from batch.errors import BrokenInputError, InputError
+from batch.formats.columns import (
+    check_column_names,
+    encode_texts,
+    find_text_column,
+    format_columns,
+    kind_of,
+)
+from batch.formats.input import Input
+from batch.formats.layout import PARQUET
+from batch.messages import show
 from batch.model.decision import Predictions
 from batch.reading.dialect import Dialect
-from batch.errors import BrokenInputError, InputError
-from batch.writing.atomic import create_file
 from batch.reading.records import Record
-from batch.formats.columns import check_ours, encode_texts, find_text_column, format_columns, kind_of
-from batch.messages import show
+from batch.writing.atomic import create_file
 
 SLICE_ROWS = 1 << 16  # of a row group that we write, at most
 SLICE_BYTES = 32 << 20  # the same, by what the input's metadata says of its rows
@@ -30,26 +38,26 @@ CODECS = ("NONE", "SNAPPY", "GZIP", "BROTLI", "LZ4", "ZSTD")
 class ParquetTable:
     """The rows of a Parquet file; a record's ``line`` is its row's number, from 1.
 
-    Its ``raw`` is the text alone, and ``offset`` counts rows: ``CsvTable`` has the rest.
+    Its ``raw`` is the text alone, and ``offset`` counts rows. :class:`Table` has the rest.
 
     Args:
         file: open for reading, and seekable.
-        overwrite: leave out columns that are called as ours.
     """
+
+    format = PARQUET
 
     def __init__(
         self,
-        name: str,
         file: BinaryIO,
-        text_column: str | None,
+        input_: Input,
         columns: tuple[str, ...],
         labels: Sequence[str],
-        overwrite: bool = False,
     ):
         """
         Raises:
             InputError: not Parquet, or no text column, or ours are there.
         """
+        name, text_column, overwrite = input_.name, input_.text_column, input_.layout.overwrite
         self._name, self._columns = name, columns
         numbers = count()
         self._numbers = encode_texts(columns, labels, lambda _: b"%d" % next(numbers))
@@ -63,14 +71,9 @@ class ParquetTable:
         self.text_in_output = self.text_name
         if names.count(self.text_name) > 1:
             raise InputError(f"{name}: more than one column is called {show(self.text_name)}")
-        check_ours(name, names, self.text_name, columns, overwrite)
+        check_column_names(name, names, self.text_name, columns, overwrite)
         self._check_type()
         self.size = self._file.metadata.num_rows
-        self.settings = {
-            "--text-column": self.text_name,
-            "--columns": ",".join(columns),
-            "--overwrite-columns": str(overwrite),
-        }
         self.go_to(0, 1)
 
     @property
@@ -137,6 +140,10 @@ class ParquetTable:
 
     def header(self) -> bytes:
         return b""
+
+    def own_bytes(self, record: Record) -> bytes:
+        """The text: the other columns are not read while messages are labelled."""
+        return record.raw
 
     def rows(self, records: Sequence[Record], predictions: Predictions) -> bytes:
         """Our values of good records, for the part file: row, then label's number, score, ..."""

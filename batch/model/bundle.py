@@ -4,37 +4,32 @@
 hash, the *digest*, stands for the whole.
 """
 
-import errno
 import hashlib
 import json
 import os
-import stat
-import weakref
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import BinaryIO
 
-from batch.model.decision import Decision
-from batch.model.bundle import check_reference
 from batch.errors import BundleError
+from batch.model.bundle_files import (
+    EXTERNAL_SUFFIX,
+    MANIFEST,
+    RUN_CONFIG,
+    TOKENIZER,
+    FileEntry,
+    WatchedFile,
+    _check_hash,
+    _check_size,
+    _open_file,
+    _read_file,
+)
+from batch.model.decision import Decision
 from batch.model.external_data import external_files
 
 FORMAT = "spam-batch bundle"
 FORMAT_VERSION = 1
-MANIFEST = "bundle.json"
-TOKENIZER = "gpt2.tiktoken"
-GOLDEN = "golden.json"
-VERIFY = "verify.json"
 MAX_MANIFEST = 16 * 1024 * 1024  # bytes; ours have some thousand
-EXTERNAL_SUFFIX = ".data"  # of the file that holds the tensors of a large model
-RUN_CONFIG = "config.json"  # what a run folder has instead of a manifest
-
-
-@dataclass(frozen=True)
-class FileEntry:
-    sha256: str
-    size: int  # bytes
 
 
 @dataclass(frozen=True)
@@ -57,6 +52,15 @@ class Manifest:
     made_by: dict = field(default_factory=dict)  # versions, data and weight hashes
     unsure_band: list | None = None  # two probabilities; scores between get the label unsure
     reference: dict = field(default_factory=dict)  # what the data gave, for drift
+
+    @property
+    def decision(self) -> Decision:
+        """How logits become a label, by the bundle's own threshold, temperature and band."""
+        band = self.unsure_band
+        return Decision(
+            self.labels, self.positive_label, self.threshold, self.temperature,
+            None if band is None else tuple(band),
+        )  # fmt: skip
 
     def to_json(self) -> str:
         values = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
@@ -118,60 +122,6 @@ class Bundle:
             raise BundleError(f"{self.folder / name}: not JSON") from None
 
 
-@dataclass(frozen=True)
-class WatchedFile:
-    """A file whose bytes are hashed and mapped, not copied; did they stay what they were?
-
-    Writing to a file changes its times, which the system keeps to the nanosecond.
-    """
-
-    path: Path
-    descriptor: int  # kept open, so that it stays this file whatever becomes of its name
-    status: os.stat_result
-    entry: FileEntry
-
-    def __post_init__(self) -> None:
-        weakref.finalize(self, os.close, self.descriptor)
-
-    def check_hash(self) -> None:
-        """
-        Raises:
-            BundleError: its bytes are not what the manifest says, or cannot be read.
-        """
-        try:
-            with open(self.descriptor, "rb", closefd=False) as file:
-                found = hashlib.file_digest(file, "sha256")
-        except OSError as error:
-            raise BundleError(f"{self.path}: cannot be read: {error.strerror}") from None
-        _check_hash(self.path, found, self.entry)
-
-    def check_in_place(self) -> None:
-        """It had its name, and nobody wrote to it, while it was mapped.
-
-        Raises:
-            BundleError: it had not, or somebody did.
-        """
-        try:
-            found = os.stat(self.path, follow_symlinks=False)
-        except OSError:
-            found = None
-        keys = ("st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
-        if any(getattr(found, key, None) != getattr(self.status, key) for key in keys):
-            raise BundleError(f"{self.path}: was replaced while it was loaded; run again")
-
-    def check_unchanged(self) -> None:
-        """
-        Raises:
-            BundleError: somebody wrote to it.
-        """
-        found = os.fstat(self.descriptor)
-        if (found.st_size, found.st_mtime_ns) != (self.status.st_size, self.status.st_mtime_ns):
-            raise BundleError(
-                f"{self.path}: was written to while it was in use, so the labels cannot be "
-                "trusted; replace a bundle as a whole, and run again with --restart"
-            )
-
-
 def open_bundle(folder: Path | str, expect_digest: str | None = None) -> Bundle:
     """Read and check ``bundle.json``; no other file is opened yet.
 
@@ -218,53 +168,6 @@ def open_bundle(folder: Path | str, expect_digest: str | None = None) -> Bundle:
         raise BundleError(f"{path}: {error}") from None
     _check_unlisted(folder, manifest)
     return Bundle(folder, manifest, digest)
-
-
-def _read_file(path: Path, limit: int) -> bytes:
-    """The first ``limit + 1`` bytes of a file that is nothing but a file of this folder.
-
-    Raises:
-        FileNotFoundError: it is not there.
-        BundleError: it is a link, a device or the like, or cannot be read.
-    """
-    with _open_file(path) as file:
-        try:
-            return file.read(limit + 1)
-        except OSError as error:
-            raise BundleError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def _open_file(path: Path) -> BinaryIO:
-    """As :func:`_read_file`, before anything is read."""
-    try:
-        # Neither through a link, nor waiting for the writer of a pipe.
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        descriptor = os.open(path, flags)
-        try:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                raise BundleError(f"{path}: is not a regular file")
-            if found.st_nlink > 1:
-                raise BundleError(f"{path}: has another name elsewhere (a hard link); copy it")
-            return open(descriptor, "rb")
-        except BaseException:
-            os.close(descriptor)
-            raise
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        reason = "is a link" if error.errno == errno.ELOOP else f"cannot be read: {error.strerror}"
-        raise BundleError(f"{path}: {reason}") from None
-
-
-def _check_size(path: Path, size: int, entry: FileEntry) -> None:
-    if size != entry.size:
-        raise BundleError(f"{path}: has {size:,} bytes, {MANIFEST} says {entry.size:,}")
-
-
-def _check_hash(path: Path, found, entry: FileEntry) -> None:
-    if found.hexdigest() != entry.sha256:
-        raise BundleError(f"{path}: SHA-256 is {found.hexdigest()}, {MANIFEST} says {entry.sha256}")
 
 
 def _check_model(path: Path, data: bytes, listed: Mapping[str, FileEntry]) -> None:
@@ -336,15 +239,17 @@ def _is_band(manifest: Manifest) -> bool:
     if band is None:
         return True
     is_pair = len(band) == 2 and all(type(value) in (int, float) for value in band)
-    return is_pair and Decision.of(manifest).find_problem() is None
+    return is_pair and manifest.decision.find_problem() is None
 
 
-def file_entries(folder: Path) -> Mapping[str, FileEntry]:
-    """Hash and size of every file of a folder but the manifest, by name."""
-    entries = {}
-    for path in sorted(folder.iterdir()):
-        if path.name != MANIFEST:
-            with open(path, "rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-                entries[path.name] = FileEntry(found, os.fstat(file.fileno()).st_size)
-    return entries
+def check_reference(values: dict) -> bool:
+    """True if ``reference`` of a bundle's manifest is empty, or can be used."""
+    try:
+        rates = [*values["labels"].values(), *values["scores"], *values["tokens"]] if values else []
+        return not values or (
+            values["effective_messages"] > 0
+            and len(values["token_edges"]) == len(values["tokens"])
+            and all(0 <= rate <= 1 for rate in rates)
+        )
+    except (AttributeError, KeyError, TypeError):
+        return False

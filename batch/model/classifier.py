@@ -8,33 +8,25 @@ from pathlib import Path
 
 import numpy as np
 
-from batch.model.batching import BATCH_TOKENS, Shapes, cut_batches
-from batch.model.bundle_files import EXTERNAL_SUFFIX, TOKENIZER, WatchedFile
-from batch.model.bundle import Bundle, open_bundle
-from batch.model.decision import Band
 from batch.errors import BundleError, UsageError
+from batch.model.batching import BATCH_TOKENS, Shapes, cut_batches
+from batch.model.bundle import Bundle, open_bundle
+from batch.model.bundle_files import EXTERNAL_SUFFIX, TOKENIZER, WatchedFile
+from batch.model.decision import Band, Predictions
 from batch.model.inference import InferenceSession, usable_cpus, wanted_device
-from batch.model.truncation import WINDOWS, encode_long, window_logits
-from batch.model.text_cache import Memory
 from batch.model.rules import BUNDLES_RULES, OF_BUNDLE, Rules
-from batch.model.selftest import check_verified, choose_precision, measured_batch_tokens, replay_golden
+from batch.model.selftest import (
+    check_verified,
+    choose_precision,
+    measured_batch_tokens,
+    replay_golden,
+)
+from batch.model.text_cache import Memory
 from batch.model.tokenizer import TokenBatch, Tokenizer, read_ranks
+from batch.model.truncation import WINDOWS, encode_long, window_logits
 
 GPU_ENCODERS = 4  # threads that encode; a CPU needs no more than one
 PADDED_AT_ONCE = 64  # batches
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """N messages, K classes, in the order given."""
-
-    labels: list[str]  # N; ``unsure`` where the score is within the band, if there is one
-    scores: np.ndarray  # (N,) float64: probability of the positive label (of the label if none is)
-    probabilities: np.ndarray  # (N, K) float64
-    tokens: np.ndarray  # (N,) int64: those that were read
-    truncated: np.ndarray  # (N,) bool: the message has more of them
-    repeated: int = 0  # messages whose text had been seen before, here or in an earlier call
-    reasons: Sequence[str] = ()  # N; why a message has its label, see docs/formats.md
 
 
 @dataclass(frozen=True)
@@ -128,7 +120,7 @@ class Classifier:
         session = InferenceSession(graph, device, threads, folder_of, shapes)
         tokens = tokens if session.device == wanted else None
         classifier = cls(bundle, session, tokenizer, chosen, rules, tokens)
-        replay_golden(classifier)
+        replay_golden(bundle, chosen, tokenizer, classifier.logits)
         if mapped:
             mapped.check_in_place()
         classifier._mapped = mapped

@@ -1,12 +1,9 @@
 """From logits to labels and scores: the one rule of training, verification and serving."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from batch.model.bundle import Manifest
 
 UNSURE = "unsure"  # the label of scores within the band
 Band = tuple[float, float]  # from the first on, to below the second
@@ -24,14 +21,6 @@ class Decision:
     threshold: float  # probability from which two classes give the positive one
     temperature: float
     unsure_band: Band | None = None  # scores in it give neither of two classes
-
-    @classmethod
-    def of(cls, manifest: "Manifest") -> "Decision":
-        band = manifest.unsure_band
-        return cls(
-            manifest.labels, manifest.positive_label, manifest.threshold, manifest.temperature,
-            None if band is None else tuple(band),
-        )  # fmt: skip
 
     @property
     def given(self) -> list[str]:
@@ -122,3 +111,16 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Rows of ``(N, K)`` to probabilities."""
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """N messages, K classes, in the order given."""
+
+    labels: list[str]  # N; ``unsure`` where the score is within the band, if there is one
+    scores: np.ndarray  # (N,) float64: probability of the positive label (of the label if none is)
+    probabilities: np.ndarray  # (N, K) float64
+    tokens: np.ndarray  # (N,) int64: those that were read
+    truncated: np.ndarray  # (N,) bool: the message has more of them
+    repeated: int = 0  # messages whose text had been seen before, here or in an earlier call
+    reasons: Sequence[str] = ()  # N; why a message has its label, see docs/formats.md

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from batch.errors import BundleError, InternalError, UsageError
 from batch.model.batching import Shapes
 from batch.model.cuda import explain_no_provider, explain_not_loaded
-from batch.errors import BundleError, InternalError, UsageError
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 # TF32 rounds the inputs of a product to 10 bits; off, so that CUDA's fp32 is fp32.

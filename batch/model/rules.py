@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, replace
 
+from batch.errors import UsageError
 from batch.model.bundle import Manifest
 from batch.model.decision import Band, Decision
-from batch.errors import UsageError
 from batch.model.truncation import HEAD, MODES
 
 OF_BUNDLE = "bundle"
@@ -25,7 +25,7 @@ class Rules:
         """
         if self.long not in MODES:
             raise UsageError(f"long is {self.long!r}; choose from {', '.join(MODES)}")
-        found = Decision.of(manifest)
+        found = manifest.decision
         if self.threshold is not None:
             if not found.has_threshold:
                 raise UsageError(f"a threshold {found.needs_threshold()}")

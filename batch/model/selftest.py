@@ -1,15 +1,13 @@
 """Before a bundle labels anything: was it verified, and does it still say the same here?"""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
 
-from batch.model.bundle_files import EXTERNAL_SUFFIX, GOLDEN, VERIFY
-from batch.model.bundle import Bundle
 from batch.errors import BundleError
-
-if TYPE_CHECKING:
-    from batch.model.classifier import Classifier
+from batch.model.bundle import Bundle
+from batch.model.bundle_files import EXTERNAL_SUFFIX, GOLDEN, VERIFY
+from batch.model.tokenizer import TokenBatch, Tokenizer
 
 # What the logits of golden.json may move by, which catches a wrong tokenizer, pooling or
 # weight and lets another CPU's or GPU's rounding pass. Where activations are rounded to
@@ -68,26 +66,32 @@ def check_verified(bundle: Bundle, precision: str) -> None:
             raise BundleError(f"{bundle.folder}: {VERIFY} is of another {file}; {hint}")
 
 
-def replay_golden(classifier: "Classifier") -> None:
+def replay_golden(
+    bundle: Bundle,
+    precision: str,
+    tokenizer: Tokenizer,
+    run: Callable[[TokenBatch], np.ndarray],
+) -> None:
     """Compare labels, ids and logits with those at export: PyTorch's for fp32, else its own.
+
+    Args:
+        run: token ids of N messages -> their logits ``(N, K)``.
 
     Raises:
         BundleError: they differ, with the message's number.
     """
-    bundle, precision = classifier.bundle, classifier.precision
     values = bundle.read_json(GOLDEN)
     golden, labels = values.get("messages"), values.get("labels")
     if not golden:
         raise BundleError(f"{bundle.folder}: {GOLDEN} has no messages to check with")
     if labels is None:
         raise BundleError(f"{bundle.folder}: {GOLDEN} has no labels to check with")
-    if labels != classifier.manifest.labels:
+    if labels != bundle.manifest.labels:
         raise BundleError(
-            f"{bundle.folder}: the labels are {classifier.manifest.labels}, "
-            f"but {labels} were exported"
+            f"{bundle.folder}: the labels are {bundle.manifest.labels}, but {labels} were exported"
         )
-    limit = classifier.manifest.max_length
-    tokens = classifier.tokenizer.encode_batch([message["text"] for message in golden], limit)
+    limit = bundle.manifest.max_length
+    tokens = tokenizer.encode_batch([message["text"] for message in golden], limit)
     for number, message in enumerate(golden):
         if tokens.row(number).tolist() != message["ids"]:
             raise BundleError(
@@ -102,11 +106,11 @@ def replay_golden(classifier: "Classifier") -> None:
         tolerance = REDUCED_TOLERANCE * max(1.0, float(np.abs(expected).max(initial=0.0)))
     if expected.shape[:1] == (len(golden),):
         short = np.flatnonzero(tokens.lengths <= SHORT_GOLDEN)
-        run = np.union1d(short, tokens.lengths.argmax())  # the longest stands for the other long
-        tokens, expected = tokens.take(run), expected[run]
+        replayed = np.union1d(short, tokens.lengths.argmax())  # one of the long ones is enough
+        tokens, expected = tokens.take(replayed), expected[replayed]
     else:
-        run = np.arange(len(golden))
-    logits = classifier.logits(tokens)
+        replayed = np.arange(len(golden))
+    logits = run(tokens)
     if expected.shape != logits.shape:
         raise BundleError(
             f"{bundle.folder}: {GOLDEN} has logits of shape {expected.shape}, "
@@ -116,6 +120,6 @@ def replay_golden(classifier: "Classifier") -> None:
     worst = int(difference.argmax())
     if not difference[worst] <= tolerance:
         raise BundleError(
-            f"{bundle.folder}: golden message {run[worst]} gets logits that differ from "
+            f"{bundle.folder}: golden message {replayed[worst]} gets logits that differ from "
             f"{whose} by {difference[worst]:.2g}, more than {tolerance:.2g}"
         )

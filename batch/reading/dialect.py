@@ -108,6 +108,9 @@ class Dialect:
             start = end = end + 1
 
 
+DEFAULT_DIALECT = Dialect()
+
+
 def byte_class(members: bytes) -> bytes:
     """A pattern of one of these bytes."""
     return b"[" + re.escape(members) + b"]"

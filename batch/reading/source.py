@@ -6,12 +6,11 @@ import io
 import os
 import select
 import stat
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from batch.errors import ChangedInputError, InputError, MissingInputError, StorageError
+from batch.errors import ChangedInputError, InputError, StorageError
 from batch.reading.fingerprint import Fingerprint
 
 STANDARD_INPUT = "-"
@@ -199,32 +198,3 @@ def reading(name: str) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise StorageError(f"{name}: reading stopped: {reason}") from None
-
-
-@contextlib.contextmanager
-def open_source(name: str) -> Iterator[Source]:
-    """Open a file, or standard input for ``-``.
-
-    Raises:
-        MissingInputError: it is missing, a folder, or cannot be read.
-    """
-    if name == STANDARD_INPUT:
-        if sys.stdin is None:
-            raise MissingInputError("standard input is closed")
-        # Raw: a buffer would wait until it is full.
-        yield Source(name, getattr(sys.stdin.buffer, "raw", sys.stdin.buffer))
-        return
-    from batch.reading.remote import RemoteSource, is_uri, open_remote  # which needs this module
-
-    if is_uri(name):
-        with open_remote(name) as file:
-            yield RemoteSource(name, file)
-        return
-    if os.path.isdir(name):
-        raise MissingInputError(f"{name} is a folder; give the name of a file")
-    try:
-        file = open(name, "rb", buffering=0)  # noqa: SIM115
-    except OSError as error:
-        raise MissingInputError(f"cannot read {name}: {error.strerror}") from None
-    with file:
-        yield Source(name, file)

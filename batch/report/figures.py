@@ -5,8 +5,8 @@ import math
 import re
 from collections.abc import Sequence
 
-from batch.report.findings import BINS, Findings
 from batch.messages import count
+from batch.report.findings import BINS, Findings
 from batch.report.timeline import Bucket
 
 WIDTH, LEFT, RIGHT = 960, 68, 12  # of a figure, and its margins

@@ -1,37 +1,23 @@
 """Read a labelled file once and keep what the report shows of it, in bounded memory."""
 
-import hashlib
-import heapq
-import os
-import re
-import unicodedata
-from collections import Counter
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
-import numpy as np
-
+from batch.errors import InputError, UsageError
+from batch.formats.csv_table import read_header
+from batch.formats.layout import DEFAULT_LAYOUT
+from batch.formats.open_table import CSV, SHOWN, find_format
+from batch.messages import list_columns, show
 from batch.reading.dialect import Dialect
 from batch.reading.encoding import UTF_8, Encoding
-from batch.errors import InputError, UsageError
-from batch.formats.open_table import CSV, SHOWN, find_format
-from batch.writing.output import check_not_input, check_ours, is_stream, open_stream, resolve_target
-from batch.writing.atomic import create_file, storage_errors, sync_folder, write_all
+from batch.reading.input_stream import InputStream
+from batch.reading.opening import open_source
 from batch.reading.records import RecordReader
 from batch.reading.source import Source, reading
-from batch.reading.opening import open_source
-from batch.reading.input_stream import InputStream
-from batch.formats.layout import DEFAULT_LAYOUT
-from batch.messages import list_columns, show
-from batch.formats.csv_table import read_header
-from batch.report.timeline import Timeline, parse_time
+from batch.report.findings import Findings
+from batch.report.timeline import parse_time
 
 WINDOW = 1024  # records read at once
-BINS = 40  # of the scores' histogram, of equal width
 MOST_LABELS = 1000
-LEAST_SURE = 20  # rows shown
-SAMPLE = 500  # characters of a message that are kept to be shown
-_NO_LETTERS = re.compile(r"[\W\d_]+")
 
 
 @dataclass(frozen=True)
@@ -46,121 +32,6 @@ class Request:
     date_column: str | None = None
     positive_label: str | None = None  # None: spam
     show_text: bool = False
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row that the report points at."""
-
-    line: int
-    label: str
-    score: float
-    text: str | None  # its beginning, if it may be shown
-
-
-@dataclass
-class Campaign:
-    rows: int
-    first: int  # line
-    last: int
-    low: float  # score
-    high: float
-    text: str | None
-
-
-class Campaigns:
-    """Counts of messages that are the same but for case, digits and punctuation.
-
-    At most ``most`` of them are held. Where there are more, the rarest half is forgotten, so a
-    count may be too low, but never by more than ``missed``.
-    """
-
-    def __init__(self, most: int = 50_000):
-        self.most, self.missed = most, 0
-        self._held: dict[bytes, Campaign] = {}
-
-    def add(self, text: str, line: int, score: float, sample: str | None) -> None:
-        key = hashlib.blake2b(normalize(text).encode("utf-8", "replace"), digest_size=16).digest()
-        if found := self._held.get(key):
-            found.rows, found.last = found.rows + 1, line
-            found.low, found.high = min(found.low, score), max(found.high, score)
-            return
-        if len(self._held) >= self.most:
-            self._forget()
-        self._held[key] = Campaign(1, line, line, score, score, sample)
-
-    def _forget(self) -> None:
-        counts = sorted(entry.rows for entry in self._held.values())
-        bound = counts[len(counts) // 2]
-        self._held = {key: entry for key, entry in self._held.items() if entry.rows > bound}
-        self.missed += bound
-
-    def found(self) -> list[Campaign]:
-        """Those of two rows and more, the largest first."""
-        several = [entry for entry in self._held.values() if entry.rows > 1]
-        return sorted(several, key=lambda entry: (-entry.rows, entry.first))
-
-
-@dataclass
-class Findings:
-    """What was seen. The positive label's rows apart from the others where there are two."""
-
-    name: str
-    positive: str
-    has_scores: bool
-    date_column: str | None
-    shows_text: bool
-    rows: int = 0
-    labels: Counter = field(default_factory=Counter)
-    bad: int = 0
-    first_bad: str = ""
-    undated: int = 0
-    timeline: Timeline = field(default_factory=Timeline)
-    histogram: np.ndarray = field(default_factory=lambda: np.zeros((2, BINS), np.int64))
-    campaigns: Campaigns = field(default_factory=Campaigns)
-    _near: tuple[list, list] = field(default_factory=lambda: ([], []))  # others, positive
-
-    def add(self, label: str, score: float | None, text: str, line: int) -> None:
-        self.rows += 1
-        self.labels[label] += 1
-        is_positive = label == self.positive
-        sample = text[:SAMPLE] if self.shows_text else None
-        if is_positive:
-            self.campaigns.add(text, line, score or 0.0, sample)
-        if score is None:
-            return
-        self.histogram[int(is_positive), min(int(score * BINS), BINS - 1)] += 1
-        entry = (-score if is_positive else score, -line, Row(line, label, score, sample))
-        push = heapq.heappush if len(self._near[is_positive]) < LEAST_SURE else heapq.heappushpop
-        push(self._near[is_positive], entry)
-
-    @property
-    def knows_positive(self) -> bool:
-        """False where the score may be that of the label given, which says nothing of others."""
-        return self.positive in self.labels or len(self.labels) <= 1
-
-    @property
-    def boundary(self) -> float | None:
-        """Where the positive label begins, as far as the rows tell."""
-        highest = max((score for score, _, _ in self._near[0]), default=None)
-        lowest = min((-score for score, _, _ in self._near[1]), default=None)
-        if highest is None or lowest is None:
-            return None
-        return (highest + lowest) / 2
-
-    def least_sure(self) -> list[Row]:
-        boundary = 0.5 if self.boundary is None else self.boundary
-        rows = [row for near in self._near for _, _, row in near]
-        return sorted(rows, key=lambda row: (abs(row.score - boundary), row.line))[:LEAST_SURE]
-
-
-def normalize(text: str) -> str:
-    """The letters of a message, their case and width apart.
-
-    >>> normalize("WIN £1000 now!!") == normalize("win 250 Now")
-    True
-    """
-    return _NO_LETTERS.sub("", unicodedata.normalize("NFKC", text).casefold())
 
 
 def read_labelled(request: Request) -> Findings:
@@ -236,38 +107,3 @@ def _read_score(name: str, line: int, value: bytes) -> float:
     if not 0 <= score <= 1:  # nor is "nan"
         raise InputError(f"{name}: line {line}: the score is not a number from 0 to 1")
     return score
-
-
-def write_report(request: Request) -> Findings:
-    """Write the page to ``request.out``, which appears when it is whole.
-
-    Raises:
-        SpamBatchError: it cannot be read, or not be written.
-    """
-    from batch.report.page import START, draw_page
-
-    if is_stream(request.out):
-        found = read_labelled(request)
-        with open_stream(request.out) as file:
-            write_all(file, draw_page(found).encode("utf-8"))
-        return found
-    target = resolve_target(request.out)
-    check_not_input(request.out, [request.source])
-    check_ours(target, START.encode(), "is not a report of spam-batch; give another --out")
-    found = read_labelled(request)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    with storage_errors(request.out):
-        _write_file(part, target, draw_page(found).encode("utf-8"))
-    return found
-
-
-def _write_file(part: Path, target: Path, data: bytes) -> None:
-    with create_file(part, 0o666) as file:
-        try:
-            write_all(file, data)
-            os.fsync(file.fileno())
-            os.replace(part, target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-    sync_folder(target.parent)

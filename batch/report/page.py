@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from batch.version import __version__
-from batch.report.findings import Findings, Row
-from batch.report.figures import escape, plot_scores, plot_time
-from batch.reading.source import STANDARD_INPUT
 from batch.messages import count
+from batch.reading.source import STANDARD_INPUT
+from batch.report.figures import escape, plot_scores, plot_time
+from batch.report.findings import Findings, Row
+from batch.version import __version__
 
 START = "<!DOCTYPE html>\n<!-- spam-batch report -->"  # by which a page is known as ours
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

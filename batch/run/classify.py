@@ -4,115 +4,78 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
 
-from batch.run.prefetch import read_ahead
-from batch.model.bundle import Bundle, Manifest
-from batch.writing.progress import Course, Progress
-from batch.writing.checkpoint import Origin
-from batch.model.classifier import Classifier
-from batch.reading.dialect import Dialect
 from batch.errors import (
     BrokenInputError,
-    BundleError,
     ChangedInputError,
     InternalError,
     UsageError,
 )
-from batch.reading.fingerprint import Fingerprint
-from batch.formats.open_table import check_output, open_table
+from batch.formats.open_table import check_output
+from batch.formats.table import Table
+from batch.messages import count
+from batch.model.classifier import Classifier
+from batch.model.lazy_classifier import LazyClassifier
+from batch.reading.opening import open_source
+from batch.reading.source import Source
+from batch.run.job import Job
+from batch.run.prefetch import read_ahead
+from batch.run.run_manifest import describe_run, utc_now
+from batch.run.summary import Summary
+from batch.run.windows import classify_window, encode_windows, read_windows
+from batch.writing.atomic import write_all
+from batch.writing.checkpoint import Origin
 from batch.writing.journal import Journal
 from batch.writing.lock import hold_lock
-from batch.writing.output import STANDARD_OUTPUT, check_not_input, is_stream, open_stream, resolve_target
-from batch.writing.atomic import write_all
-from batch.writing.rejects import NO_REJECTS, Allowance, check_rejects_path, encode_rejects
 from batch.writing.names import rejects_path
-from batch.formats.text_table import TextTable
-from batch.model.rules import BUNDLES_RULES, Rules
-from batch.run.run_manifest import check_manifest_path, describe_run, utc_now
-from batch.writing.names import manifest_path
-from batch.reading.source import Source
-from batch.reading.opening import open_source
-from batch.run.job import Span
-from batch.run.summary import Summary
-from batch.messages import count
-from batch.formats.layout import DEFAULT_LAYOUT, Layout
-from batch.formats.columns import expand_columns
-from batch.run.windows import classify_window, encode_windows, read_windows
+from batch.writing.output import (
+    STANDARD_OUTPUT,
+    is_stream,
+    open_stream,
+)
+from batch.writing.progress import Course, Progress
+from batch.writing.rejects import encode_rejects
+from batch.writing.target import resolve_target
 
 COMMIT_SECONDS = 5.0  # between two commit points, or as long as a window takes
 
 log = logging.getLogger("batch")
 
 
-@dataclass(frozen=True)
-class Job:
-    """What to label, and how."""
+def classify_file(job: Job, lazy: LazyClassifier) -> Summary:
+    """Label the input of ``job`` into ``job.out``.
 
-    source: str  # a path, or - for standard input
-    out: str  # a path, or - for standard output
-    dialect: Dialect
-    text_column: str | None = None  # None: the first obvious name
-    columns: tuple[str, ...] = ("label", "score")
-    allowance: Allowance = NO_REJECTS
-    restart: bool = False  # forget an interrupted run
-    progress: bool = True  # show a bar, on a terminal
-    layout: Layout = DEFAULT_LAYOUT
-    precision: str = "fp32 on cpu"  # what the labels are computed in
-    drops_stale: bool = False  # forget an interrupted run of another input, bundle or options
-    rules: Rules = BUNDLES_RULES  # by which they are given
-    span: Span | None = None  # of the source; None: all of it
-    contents: Fingerprint | None = None  # the source's, if somebody has taken them already
-
-    def open_table(self, source: Source, manifest: Manifest) -> TextTable:
-        """
-        Raises:
-            SpamBatchError: the source cannot be read as what it should be.
-        """
-        labels = self.rules.decision(manifest).given
-        columns = expand_columns(self.columns, manifest.labels)
-        return open_table(
-            source, self.out, self.dialect, self.text_column, columns, labels, self.layout
-        )
-
-
-def classify_file(job: Job, bundle: Bundle, load: Callable[[], Classifier]) -> Summary:
-    """Label ``job.source`` into ``job.out``.
-
-    ``load`` is called once input and output are known to be good, so that a wrong column
-    costs no model load, and not at all where an interrupted run had labelled everything.
+    The classifier is loaded once input and output are known to be good, and not at all where
+    an interrupted run had labelled everything.
 
     Raises:
         SpamBatchError: with one sentence on what is wrong; nothing is published then.
     """
-    check_output(job.source, job.out, job.layout)
+    check_output(job.input, job.out)
     if is_stream(job.out):
-        return _label_to_stream(job, bundle, load)
-    target = resolve_target(job.out)
-    check_not_input(job.out, [job.source])
-    for path in (rejects_path(target), manifest_path(target)):
-        check_not_input(str(path), [job.source])
-    check_rejects_path(target)
-    check_manifest_path(target)
-    with hold_lock(target), open_source(job.source) as source:
-        return _label_to_file(job, source, target, bundle, load)
+        return _label_to_stream(job, lazy)
+    target = resolve_target(job.out, job.input.name)
+    with hold_lock(target), open_source(job.input.name) as source:
+        return _label_to_file(job, source, target, lazy)
 
 
-def _label_to_stream(job: Job, bundle: Bundle, load) -> Summary:
+def _label_to_stream(job: Job, lazy: LazyClassifier) -> Summary:
+    bundle = lazy.bundle
     if not job.allowance.is_none:
         raise UsageError(
             "--max-rejects: rejects go into a file beside the output, which this output has "
             "no place for; give a file as --out"
         )
-    with open_source(job.source) as source:
+    with open_source(job.input.name) as source:
         table = job.open_table(source, bundle.manifest)
         name = "standard output" if job.out == STANDARD_OUTPUT else job.out
         summary = Summary(bundle, table.text_name, name, "", rules=job.rules)
-        classifier = _load(load, bundle, summary)
+        classifier = _load(lazy, summary)
         with open_stream(job.out) as file:
             write_all(file, table.header())
             for rows, _, progress in _label_windows(job, table, classifier, summary):
@@ -122,17 +85,20 @@ def _label_to_stream(job: Job, bundle: Bundle, load) -> Summary:
     return summary
 
 
-def _label_to_file(job: Job, source: Source, target: Path, bundle: Bundle, load) -> Summary:
-    if job.contents:
-        source.trust(job.contents)
+def _label_to_file(job: Job, source: Source, target: Path, lazy: LazyClassifier) -> Summary:
+    bundle, span = lazy.bundle, job.input.span
+    if job.input.contents:
+        source.trust(job.input.contents)
     table = job.open_table(source, bundle.manifest)
+    if span:
+        table.go_to(span.offset, span.line)
     settings = {
-        **table.settings, "--columns": ",".join(job.columns), "--precision": job.precision,
-        **job.rules.settings(bundle.manifest),
-    }  # fmt: skip
-    if job.span:
-        settings["part"] = str(job.span)
-        table.go_to(job.span.offset, job.span.line)
+        **job.settings(bundle.manifest),
+        # Not as typed: what the options and the input's first record come to.
+        "--format": table.format,
+        "--text-column": table.text_in_output,
+        "--precision": job.precision,
+    }
     origin = source.identity and Origin(source.identity, settings, bundle.digest)
     summary = Summary(bundle, table.text_name, job.out, str(rejects_path(target)), rules=job.rules)
     started = utc_now()
@@ -149,12 +115,12 @@ def _label_to_file(job: Job, source: Source, target: Path, bundle: Bundle, load)
                     if job.allowance.percent is None:
                         _check_allowed(job, summary.progress)
                     table.go_to(summary.progress.offset, summary.progress.line)
-                classifier = _load(load, bundle, summary)
+                classifier = _load(lazy, summary)
                 if not journal.was_resumed:
                     begun = Progress(table.offset, table.line, course=Course(started))
                     journal.start(table.header(), begun)
                     summary.progress = journal.progress
-                _label_rest(job, source, table, classifier, summary, journal)
+                _label_rest(job, table, classifier, summary, journal)
             _check_end(job, source, summary)
             given = source.fingerprint()
             journal.publish(
@@ -167,7 +133,9 @@ def _label_to_file(job: Job, source: Source, target: Path, bundle: Bundle, load)
     return summary
 
 
-def _label_rest(job, source, table, classifier, summary: Summary, journal: Journal) -> None:
+def _label_rest(
+    job: Job, table: Table, classifier: Classifier, summary: Summary, journal: Journal
+) -> None:
     last_commit = time.monotonic()
     windows = _label_windows(job, table, classifier, summary)
     for rows, rejects, progress in windows:
@@ -179,7 +147,7 @@ def _label_rest(job, source, table, classifier, summary: Summary, journal: Journ
 
 
 def _label_windows(
-    job: Job, table: TextTable, classifier: Classifier, summary: Summary
+    job: Job, table: Table, classifier: Classifier, summary: Summary
 ) -> Iterator[tuple[bytes, bytes, Progress]]:
     """Rows, rejects and what is done with them, for each window, and once more at the end."""
     start, before = time.monotonic(), summary.progress
@@ -188,7 +156,7 @@ def _label_windows(
         before.course, device=session.device, threads=session.threads, onnxruntime=session.version
     )
     done = before
-    last = job.span.records if job.span else None
+    last = job.input.span.records if job.input.span else None
     # Three threads: one reads, one encodes, this one asks the model and writes.
     windows = encode_windows(read_ahead(read_windows(table, before.records, last)), classifier)
     with tqdm(
@@ -197,8 +165,8 @@ def _label_windows(
     ) as bar, contextlib.closing(read_ahead(windows)) as windows:  # fmt: skip
         for window in windows:
             bad = [record for record in window.records if record.problem]
-            job.allowance.check_window(job.source, done.rejects, bad)
-            predictions = classify_window(job.source, classifier, window)
+            job.allowance.check_window(job.input.name, done.rejects, bad)
+            predictions = classify_window(job.input.name, classifier, window)
             bar.update(window.offset - done.offset)
             done = replace(
                 done,
@@ -230,20 +198,19 @@ def _label_windows(
     yield b"", b"", replace(done, blank_lines=blank_lines, is_complete=True, **place)
 
 
-def _load(load: Callable[[], Classifier], bundle: Bundle, summary: Summary) -> Classifier:
-    classifier = load()
-    if classifier.bundle.digest != bundle.digest:
-        raise BundleError(f"{bundle.folder}: was replaced while it was loaded; run again")
+def _load(lazy: LazyClassifier, summary: Summary) -> Classifier:
+    classifier = lazy.get()
     summary.session, summary.precision = classifier.session, classifier.precision
     return classifier
 
 
 def _say_resumed(job: Job, done: Progress) -> None:
+    name = job.input.name
     if done.is_complete:
-        log.info("an interrupted run had labelled all of %s; nothing is left to label", job.source)
+        log.info("an interrupted run had labelled all of %s; nothing is left to label", name)
     else:
         records = count(done.records, "record")
-        log.info("going on at line %d of %s, behind %s", done.line, job.source, records)
+        log.info("going on at line %d of %s, behind %s", done.line, name, records)
 
 
 def _check_end(job: Job, source: Source, summary: Summary) -> None:
@@ -253,4 +220,4 @@ def _check_end(job: Job, source: Source, summary: Summary) -> None:
 
 
 def _check_allowed(job: Job, done: Progress) -> None:
-    job.allowance.check_total(job.source, done.rejects, done.records)
+    job.allowance.check_total(job.input.name, done.rejects, done.records)

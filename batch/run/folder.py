@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from batch.model.bundle import Bundle
-from batch.model.classifier import Classifier
-from batch.run.job import Job
-from batch.run.classify import classify_file
 from batch.errors import REJECTED, SpamBatchError
-from batch.writing.lock import hold_lock
-from batch.run.run_manifest import RunManifest, read_manifest_if_good
-from batch.run.summary import Summary, level_of
 from batch.messages import count
+from batch.model.lazy_classifier import LazyClassifier
+from batch.run.classify import classify_file
+from batch.run.job import Job
+from batch.run.run_manifest import RunManifest, find_done
+from batch.run.summary import Summary, level_of
+from batch.writing.lock import hold_lock
 
 log = logging.getLogger("batch")
 
@@ -22,29 +21,10 @@ log = logging.getLogger("batch")
 WORST_FIRST = (70, 74, 73, 78, 2, 75, 66, 65, REJECTED, 0)
 
 
-class LoadOnce:
-    """Loads the classifier when it is first asked for; ``error`` is why that failed."""
-
-    def __init__(self, load: Callable[[], Classifier]):
-        self._load = load
-        self._classifier: Classifier | None = None
-        self.error: Exception | None = None
-
-    def __call__(self) -> Classifier:
-        if self._classifier is None:
-            try:
-                self._classifier = self._load()
-            except Exception as error:
-                self.error = error
-                raise
-        return self._classifier
-
-
 def label_files(
     jobs: Iterable[Job],
     folder: str,
-    bundle: Bundle,
-    load: Callable[[], Classifier],
+    lazy: LazyClassifier,
     force: bool = False,
     seen: Callable[..., None] = lambda what, summary=None: None,
 ) -> int:
@@ -59,34 +39,32 @@ def label_files(
         SpamBatchError: another run labels into ``folder``, or the bundle is not usable.
     """
     with hold_lock(Path(folder)):
-        return _label_all(jobs, bundle, load, force, seen)
+        return _label_all(jobs, lazy, force, seen)
 
 
 def _label_all(
     jobs: Iterable[Job],
-    bundle: Bundle,
-    load: Callable[[], Classifier],
+    lazy: LazyClassifier,
     force: bool,
     seen: Callable[..., None],
 ) -> int:
-    load_once = LoadOnce(load)
+    bundle = lazy.bundle
     statuses: list[int] = []
     what: Counter[str] = Counter()
     for job in jobs:
-        done = None if force else read_manifest_if_good(job.out)
-        if done and done.is_of(job, bundle):
-            say_skipped(job.source, done)
+        if not force and (done := find_done(job, bundle)):
+            say_skipped(job.input.name, done)
             statuses.append(REJECTED if done.counts["rejects"] else 0)
             what["skipped"] += 1
             seen("skipped")
             continue
         try:
-            summary = label_file(job, bundle, load_once)
+            summary = label_file(job, lazy)
             seen("labelled", summary)
             statuses.append(REJECTED if summary.progress.rejects else 0)
             what["labelled"] += 1
         except SpamBatchError as error:
-            if load_once.error:
+            if lazy.error:
                 raise
             log.error("error: %s", error)
             statuses.append(error.exit_code)
@@ -109,13 +87,13 @@ def say_skipped(name: str, done: RunManifest) -> None:
     log.log(level, "%s: was labelled already%s", name, said)
 
 
-def label_file(job: Job, bundle: Bundle, load: Callable[[], Classifier]) -> Summary:
+def label_file(job: Job, lazy: LazyClassifier) -> Summary:
     """Label one of a folder's files, and say how that went."""
     # What an interrupted run kept of another input or bundle is worth nothing to a folder's run.
-    summary = classify_file(replace(job, drops_stale=True), bundle, load)
+    summary = classify_file(replace(job, drops_stale=True), lazy)
     first, *rest = summary.lines()
-    log.info("%s: %s", job.source, first, extra={"counts": summary.counts()})
+    log.info("%s: %s", job.input.name, first, extra={"counts": summary.counts()})
     for line in rest:
         if line.startswith(("WARNING", "rejected")):
-            log.log(level_of(line), "%s: %s", job.source, line)
+            log.log(level_of(line), "%s: %s", job.input.name, line)
     return summary

@@ -8,12 +8,9 @@ from pathlib import Path
 
 from batch.errors import MissingInputError, OutputError, UsageError
 from batch.formats.open_table import ENDINGS, inner_ending
-from batch.writing.names import ENDING as REJECTS_ENDING
-from batch.writing.names import rejects_path
-from batch.reading.remote import find_files, is_uri
-from batch.run.run_manifest import ENDING as MANIFEST_ENDING
-from batch.writing.names import manifest_path
 from batch.messages import count
+from batch.reading.remote import find_files, is_uri
+from batch.writing.names import MANIFEST_ENDING, REJECTS_ENDING, manifest_path, rejects_path
 
 log = logging.getLogger("batch")
 

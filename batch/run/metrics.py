@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from batch.command import status_of
+from batch.drift.histograms import Tally
+from batch.errors import REJECTED, StorageError
 from batch.version import __version__
 from batch.writing.atomic import replace_file
-from batch.command import status_of
-from batch.errors import REJECTED, StorageError
-from batch.writing.output import check_ours, resolve_target
-from batch.drift.histograms import Tally
+from batch.writing.target import check_replaceable, resolve_path
 
 log = logging.getLogger("batch")
 
@@ -119,8 +119,10 @@ def writing_metrics(name: str | None) -> Iterator[Seen]:
     if name is None:
         yield seen
         return
-    target = resolve_target(name)
-    check_ours(target, START, "is not a metrics file of spam-batch; give another --metrics-file")
+    target = resolve_path(name)
+    check_replaceable(
+        target, START, "is not a metrics file of spam-batch; give another --metrics-file"
+    )
     start, error = time.monotonic(), None
     try:
         yield seen

@@ -12,18 +12,20 @@ from pathlib import Path
 
 import numpy as np
 
-from batch.version import __version__
-from batch.model.bundle import Bundle, Manifest
-from batch.errors import InputError, MissingInputError
-from batch.reading.fingerprint import Fingerprint
-from batch.writing.output import check_ours
-from batch.formats.columns import expand_columns
 from batch.drift.histograms import SCORE_BINS, TOKEN_EDGES
+from batch.errors import InputError, MissingInputError
+from batch.formats.columns import expand_columns
+from batch.formats.table import Table
+from batch.model.bundle import Bundle
+from batch.reading.fingerprint import Fingerprint
+from batch.reading.opening import still_has
+from batch.run.job import Job
+from batch.run.summary import Summary
+from batch.version import __version__
+from batch.writing.names import MANIFEST_FORMAT as FORMAT
+from batch.writing.names import manifest_path
 
-FORMAT = "spam-batch run"
 FORMAT_VERSION = 1
-ENDING = ".run.json"
-_START = f'{{\n "format": "{FORMAT}"'.encode()
 
 
 @dataclass(frozen=True)
@@ -45,36 +47,24 @@ class RunManifest:
     run: dict
     version: str = __version__
 
-    def is_of(self, job, bundle: Bundle) -> bool:
+    def is_of(self, job: Job, bundle: Bundle) -> bool:
         """True if ``job`` would write what is there, and allows as many rejects."""
-        now = (bundle.digest, describe_options(job, bundle.manifest), __version__)
+        now = (bundle.digest, job.settings(bundle.manifest), __version__)
         is_asked_for = (self.bundle["digest"], self.options, self.version) == now
         is_allowed = job.allowance.allows(self.counts["rejects"], self.counts["records"])
         is_same = is_asked_for and is_allowed
-        return is_same and self.input.is_of(job.source) and self.output.is_of(job.out)
+        return is_same and still_has(job.input.name, self.input) and still_has(job.out, self.output)
 
     def to_json(self) -> str:
         values = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
         return json.dumps(values, indent=1) + "\n"
 
 
-def manifest_path(target: Path) -> Path:
-    """``labeled.csv.run.json`` for ``labeled.csv``."""
-    return target.with_name(target.name + ENDING)
+Files = tuple[Fingerprint, Fingerprint, Fingerprint | None]  # input, output, rejects
 
 
-def check_manifest_path(target: Path) -> None:
-    """Refuse to replace what is no run manifest.
-
-    Raises:
-        OutputError: there is one.
-    """
-    said = "is not a run manifest, and that of this run would go there; move it, or give another"
-    check_ours(manifest_path(target), _START, f"{said} --out")
-
-
-def describe_run(job, summary, table, files: tuple[Fingerprint, ...]) -> RunManifest:
-    """The manifest of a run that has ended; ``files`` are input, output, and rejects or None."""
+def describe_run(job: Job, summary: Summary, table: Table, files: Files) -> RunManifest:
+    """The manifest of a run that has ended."""
     done, manifest = summary.progress, summary.manifest
     course, tally = done.course, done.tally
     precision, _, _ = job.precision.partition(" on ")
@@ -96,9 +86,9 @@ def describe_run(job, summary, table, files: tuple[Fingerprint, ...]) -> RunMani
     drift = summary.drift
     return RunManifest(
         bundle,
-        describe_options(job, manifest),
+        job.settings(manifest),
         {
-            "format": table.settings["--format"],
+            "format": table.format,
             "text_column": table.text_in_output,
             "columns": list(expand_columns(job.columns, manifest.labels)),
         },
@@ -125,26 +115,6 @@ def describe_run(job, summary, table, files: tuple[Fingerprint, ...]) -> RunMani
 
 def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def describe_options(job, manifest: Manifest) -> dict[str, str]:
-    """What an output depends on, input and bundle apart."""
-    dialect, layout = job.dialect, job.layout
-    part = {"part": str(job.span)} if job.span else {}
-    return part | {
-        "--text-column": job.text_column or "",
-        "--columns": ",".join(job.columns),
-        "--delimiter": dialect.delimiter.decode("latin-1"),
-        "--quote": (dialect.quote or b"").decode("latin-1"),
-        "--escape": (dialect.escape or b"").decode("latin-1"),
-        "--trust-quotes": str(dialect.trusts_quotes),
-        "--format": layout.format or "",
-        "--encoding": layout.encoding.name,
-        "--no-header": str(not layout.has_header),
-        "--overwrite-columns": str(layout.overwrite),
-        "--max-record-bytes": str(layout.max_record_bytes),
-        **job.rules.settings(manifest),
-    }
 
 
 def read_manifest(target: Path) -> RunManifest:
@@ -181,6 +151,12 @@ def read_manifest(target: Path) -> RunManifest:
         return RunManifest(**values)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(f"{path}: is damaged, or is not a run manifest") from None
+
+
+def find_done(job: Job, bundle: Bundle) -> RunManifest | None:
+    """The run manifest beside the output of ``job``, if the output is what it would write now."""
+    done = read_manifest_if_good(job.out)
+    return done if done and done.is_of(job, bundle) else None
 
 
 def read_manifest_if_good(out: str) -> RunManifest | None:

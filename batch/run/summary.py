@@ -3,12 +3,13 @@
 import logging
 from dataclasses import dataclass, field
 
-from batch.model.bundle import Bundle, Manifest
-from batch.writing.progress import Progress
 from batch.drift.shifts import Shift, find_drift
+from batch.messages import count
+from batch.model.bundle import Bundle, Manifest
 from batch.model.inference import InferenceSession
-from batch.model.truncation import describe_cut
 from batch.model.rules import BUNDLES_RULES, Rules
+from batch.model.truncation import describe_cut
+from batch.writing.progress import Progress
 
 PARTIAL = "WARNING: the model was trained on an incomplete copy of its data"
 
@@ -98,7 +99,3 @@ def level_of(line: str) -> int:
     """
     is_news = line.startswith(("WARNING", "rejected")) and line != PARTIAL
     return logging.WARNING if is_news else logging.INFO
-
-
-def count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from batch.errors import BrokenInputError, InternalError, SpamBatchError
+from batch.formats.table import Table
 from batch.model.classifier import Classifier, Prepared
 from batch.model.decision import Predictions
-from batch.errors import BrokenInputError, InternalError, SpamBatchError
 from batch.reading.records import Record
-from batch.formats.text_table import TextTable
 
 # Records that are read, sorted by length, labelled and written together. Large
 # enough that batches of equal length fill, small enough to hold.
@@ -29,7 +29,7 @@ class Window:
     prepared: Prepared | None = None  # the good ones' texts, encoded; None if that failed
 
 
-def read_windows(table: TextTable, before: int, last: int | None = None) -> Iterator[Window]:
+def read_windows(table: Table, before: int, last: int | None = None) -> Iterator[Window]:
     """All windows of a table that ``before`` records were read of; ``last`` is how many records
     are its, where that is not all."""
     while records := read_window(table, before, last):
@@ -53,7 +53,7 @@ def _prepare(classifier: Classifier, records: list[Record]) -> Prepared | None:
         return None  # it fails again where the record is looked for
 
 
-def read_window(table: TextTable, before: int, last: int | None = None) -> list[Record]:
+def read_window(table: Table, before: int, last: int | None = None) -> list[Record]:
     """The next records; how many depends on nothing but their number and lengths.
 
     Raises:

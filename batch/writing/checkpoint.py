@@ -7,16 +7,17 @@ import errno
 import hashlib
 import json
 import os
-import secrets
 import stat
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from batch.version import __version__
+from batch.drift.histograms import encode_bytes
 from batch.errors import BundleError, InputError, StorageError, UsageError
-from batch.writing.atomic import create_file, sync_folder, write_all
 from batch.reading.source import Identity
-from batch.drift.histograms import Tally, encode_bytes
+from batch.version import __version__
+from batch.writing.atomic import replace_file
+from batch.writing.names import checkpoint_path
+from batch.writing.progress import Progress
 
 FORMAT = "spam-batch checkpoint"
 FORMAT_VERSION = 2
@@ -60,60 +61,10 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Course:
-    """How a run went: what may differ between runs that write the same bytes."""
-
-    started: str = ""  # in UTC, when its first part began
-    resumed: int = 0  # how often it went on
-    seconds: float = 0.0  # of labelling, all parts together
-    device: str = ""
-    threads: int = 0
-    onnxruntime: str = ""  # version
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is, at the end of a window."""
-
-    offset: int = 0  # of the next record, in the input
-    line: int = 1  # its line
-    records: int = 0
-    rejects: int = 0
-    truncated: int = 0
-    blank_lines: int = 0
-    labels: dict[str, int] = field(default_factory=dict)  # rows of each
-    bytes: int = 0  # written, of the output
-    sha256: str = ""  # of those bytes
-    reject_bytes: int = 0
-    reject_sha256: str = ""
-    is_complete: bool = False
-    tally: Tally = field(default_factory=Tally)
-    course: Course = field(default_factory=Course)
-
-    @property
-    def rows(self) -> int:
-        return sum(self.labels.values())
-
-    @classmethod
-    def from_json(cls, values: dict) -> "Progress":
-        tally, course = Tally.from_json(values["tally"]), Course(**values["course"])
-        return cls(**{**values, "tally": tally, "course": course})
-
-
-@dataclass(frozen=True)
 class Checkpoint:
     origin: Origin
     part: str  # name of the file that holds the rows so far
     progress: Progress
-
-
-def checkpoint_path(target: Path) -> Path:
-    return target.with_name(f".{target.name}.checkpoint.json")
-
-
-def temporary_name(target: Path, kind: str = "") -> str:
-    """A name beside the target that nobody can guess."""
-    return f".{target.name}.{secrets.token_hex(8)}{kind}.part"
 
 
 def write_checkpoint(target: Path, checkpoint: Checkpoint) -> None:
@@ -121,31 +72,6 @@ def write_checkpoint(target: Path, checkpoint: Checkpoint) -> None:
     body = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(checkpoint)}
     text = json.dumps({**body, "sha256": _digest(body)}, indent=1, default=encode_bytes) + "\n"
     replace_file(checkpoint_path(target), text.encode("ascii"), target, ".checkpoint")
-
-
-def replace_file(path: Path, data: bytes, target: Path, kind: str, mode: int = 0o600) -> None:
-    """Replace a small file beside ``target``: the old one or the new one is there, and whole."""
-    temporary = write_beside(target, data, kind, mode)
-    try:
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(target.parent)
-
-
-def write_beside(target: Path, data: bytes, kind: str, mode: int) -> Path:
-    """A small file beside ``target``, on the disk, whose name nobody can guess."""
-    temporary = target.with_name(temporary_name(target, kind))
-    file = create_file(temporary, mode)
-    try:
-        with file:
-            write_all(file, data)
-            os.fsync(file.fileno())
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return temporary
 
 
 def read_checkpoint(target: Path) -> Checkpoint | None:

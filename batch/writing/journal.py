@@ -14,18 +14,26 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from batch.writing.checkpoint import Checkpoint, Origin, read_checkpoint, write_checkpoint
-from batch.writing.progress import Progress
-from batch.writing.names import checkpoint_path
-from batch.writing.atomic import temporary_name, write_beside
 from batch.errors import InputError, OutputError, StorageError
-from batch.reading.fingerprint import Fingerprint
-from batch.writing.atomic import storage_errors, sync_folder, uninterrupted
-from batch.writing.part_file import PartFile, is_written
-from batch.writing.rejects import HEADER
-from batch.writing.names import rejects_path
-from batch.writing.names import manifest_path
 from batch.messages import count
+from batch.reading.fingerprint import Fingerprint
+from batch.reading.opening import take_fingerprint
+from batch.writing.atomic import (
+    storage_errors,
+    sync_folder,
+    temporary_name,
+    uninterrupted,
+    write_beside,
+)
+from batch.writing.checkpoint import Checkpoint, Origin, read_checkpoint, write_checkpoint
+from batch.writing.names import (
+    REJECTS_START,
+    checkpoint_path,
+    manifest_path,
+    rejects_path,
+)
+from batch.writing.part_file import PartFile, is_written
+from batch.writing.progress import Progress
 
 log = logging.getLogger("batch")
 
@@ -143,7 +151,7 @@ class Journal:
             if rejects:
                 if self._rejects is None:
                     self._rejects = PartFile.create(self._rejects_part(self._part.path), 0o600)
-                    self._rejects.write(HEADER)
+                    self._rejects.write(REJECTS_START)
                 self._rejects.write(rejects)
         self.progress = replace(
             progress,
@@ -216,7 +224,7 @@ class Journal:
         """The run manifest, on the disk but without its name; ``whole`` is the output."""
         done, name, rejects = self.progress, self.target.name, None
         if self._part and whole != self._part.path:
-            output = Fingerprint.of(whole, name)
+            output = take_fingerprint(whole, name)
         else:
             output = Fingerprint(name, done.bytes, os.stat(whole).st_mtime_ns, done.sha256)
         if done.reject_bytes:

@@ -2,29 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from batch.errors import InputError, UsageError
-from batch.writing.output import check_ours
 from batch.reading.records import Record
-
-HEADER = b"line,byte_offset,reason,record\n"
-ENDING = ".rejects.csv"
-
-
-def rejects_path(target: Path) -> Path:
-    """``labeled.rejects.csv`` for ``labeled.csv``; of another ending nothing is taken away."""
-    return target.with_name(target.name.removesuffix(".csv") + ENDING)
-
-
-def check_rejects_path(target: Path) -> None:
-    """Refuse to replace what is no rejects file of ours.
-
-    Raises:
-        OutputError: there is one.
-    """
-    said = "is not a rejects file, and rejects would go there; move it, or give another --out"
-    check_ours(rejects_path(target), HEADER, said)
 
 
 def encode_rejects(records: Sequence[Record]) -> bytes:

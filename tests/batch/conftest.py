@@ -14,8 +14,15 @@ import pytest
 from hypothesis import settings
 from onnx import TensorProto, checker, helper, numpy_helper
 
-from batch.model.bundle_files import EXTERNAL_SUFFIX, GOLDEN, MANIFEST, TOKENIZER, VERIFY, file_entries
 from batch.model.bundle import Manifest
+from batch.model.bundle_files import (
+    EXTERNAL_SUFFIX,
+    GOLDEN,
+    MANIFEST,
+    TOKENIZER,
+    VERIFY,
+    file_entries,
+)
 from batch.model.classifier import Classifier
 from batch.model.tokenizer import PAD_ID, Tokenizer
 

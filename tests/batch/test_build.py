@@ -53,7 +53,7 @@ def test_what_is_built(dist, wheel, root):
         names = {name for name in file.namelist() if ".dist-info/" not in name}
     packages = ("trainer", "exporter", "batch")
     assert names == {
-        str(path.relative_to(root)) for name in packages for path in (root / name).glob("*.py")
+        str(path.relative_to(root)) for name in packages for path in (root / name).rglob("*.py")
     }
     with tarfile.open(archive) as file:
         inner = {name.partition("/")[2] for name in file.getnames()}

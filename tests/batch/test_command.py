@@ -16,7 +16,6 @@ import pytest
 from click.testing import CliRunner
 
 from batch.command import EXTRA_MODULES, Cli, fail, show_log
-from batch.messages import escape_controls
 from batch.errors import (
     BundleError,
     InputError,
@@ -29,6 +28,7 @@ from batch.errors import (
     UnavailableError,
     UsageError,
 )
+from batch.messages import escape_controls
 
 EXIT_CODES = {
     SpamBatchError: 70,

@@ -23,13 +23,15 @@ LABEL_A_FILE = """
 import json, sys
 events = []
 sys.addaudithook(lambda name, _: events.append(name) if name.startswith("socket.") else None)
-from batch.bundle import open_bundle
-from batch.classifier import Classifier
-from batch.classify import Job, classify_file
-from batch.dialect import Dialect
+from batch.formats.input import Input
+from batch.model.bundle import open_bundle
+from batch.model.classifier import Classifier
+from batch.model.lazy_classifier import LazyClassifier
+from batch.run.classify import classify_file
+from batch.run.job import Job
 source, out, bundle = sys.argv[1:]
 load = lambda: Classifier.load(bundle, "cpu", 1)
-summary = classify_file(Job(source, out, Dialect()), open_bundle(bundle), load)
+summary = classify_file(Job(Input(source), out), LazyClassifier(open_bundle(bundle), load))
 seen = list(events)
 roots = {name.split(".")[0] for name in sys.modules}
 import socket

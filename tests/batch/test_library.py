@@ -12,9 +12,9 @@ import pytest
 
 import batch
 from batch import Classifier, Predictions
-from batch.model.bundle_files import MANIFEST
-from batch.model.bundle import open_bundle
 from batch.errors import BundleError
+from batch.model.bundle import open_bundle
+from batch.model.bundle_files import MANIFEST
 
 TEXTS = [f"message {number} " * (number % 9) for number in range(300)]
 

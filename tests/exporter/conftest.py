@@ -9,8 +9,8 @@ import onnx
 import pandas as pd
 import pytest
 
-from batch.model.bundle_files import MANIFEST, file_entries
 from batch.model.bundle import Manifest, open_bundle
+from batch.model.bundle_files import MANIFEST, file_entries
 from trainer.data.labelled_file import write_split
 from trainer.model.gpt2 import GPT2Classifier
 from trainer.recipe import RECIPES

@@ -13,9 +13,9 @@ import onnx
 import pytest
 import torch
 
+from batch.errors import OutputError
 from batch.model.bundle import open_bundle
 from batch.model.classifier import Classifier
-from batch.errors import OutputError
 from exporter.bundle import GOLDEN_TEXTS, replace_folder, write_manifest
 from exporter.export import export
 from exporter.rows import NASTY_TEXTS

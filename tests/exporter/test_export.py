@@ -12,16 +12,15 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from batch.errors import BundleError, MissingInputError
 from batch.model.batching import TRIED_BATCH_TOKENS
 from batch.model.bundle import open_bundle
 from batch.model.classifier import Classifier
-from batch.errors import BundleError, MissingInputError
 from exporter import variants
-from exporter.verify import VerificationError
 from exporter.export import export
 from exporter.graph import trace
 from exporter.rows import NASTY_TEXTS
-from exporter.verify import torch_logits
+from exporter.verify import VerificationError, torch_logits
 from trainer.model.gpt2 import GPT2Classifier
 from trainer.run_folder import hash_file
 

@@ -12,9 +12,9 @@ from exporter.graph import trace
 from exporter.verify import torch_logits
 from trainer.model.build import build_model, merge_updates
 from trainer.model.gpt2 import GPT2Classifier, model_config
+from trainer.published_table import ROWS
 from trainer.recipe import get_recipe
 from trainer.run_folder import read_config, read_model
-from trainer.published_table import ROWS
 
 # Pooling, causal, and whether tied to one length. A graph is traced from the architecture,
 # and these are all in which the rows' differ; the others train the same one in another way.

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from batch.model.batching import WIDTH_STEP
 from batch.errors import BundleError
+from batch.model.batching import WIDTH_STEP
 from batch.model.inference import InferenceSession
 from exporter.graph import module_of
 from exporter.quantize import linear_layers, reduce_precision

@@ -9,10 +9,10 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from batch.model.bundle_files import MANIFEST
-from batch.model.bundle import open_bundle
-from batch.model.classifier import Classifier
 from batch.errors import BundleError, InputError
+from batch.model.bundle import open_bundle
+from batch.model.bundle_files import MANIFEST
+from batch.model.classifier import Classifier
 from exporter import variants, verify
 from exporter.recheck import Recheck, recheck
 from exporter.variants import FILES, describe_model, save_model

@@ -21,15 +21,15 @@ from pathlib import Path
 
 import numpy as np
 
-import batch.run.classify
 import batch.formats.csv_table
 import batch.reading.input_stream
+import batch.run.classify
 import batch.run.windows
-from batch.model.bundle_files import MANIFEST, TOKENIZER, file_entries
+from batch.cli.commands import main
 from batch.model.bundle import Manifest, open_bundle
+from batch.model.bundle_files import MANIFEST, TOKENIZER, file_entries
 from batch.model.classifier import Classifier
 from batch.model.decision import Predictions
-from batch.cli.commands import main
 from batch.reading.records import RecordReader
 
 

@@ -164,8 +164,8 @@ def test_F07_a_damaged_part_file_is_refused(interrupted, finish, name, damage, t
 
 
 def test_F08_a_torn_checkpoint_is_refused_at_every_length(interrupted, finish, stub, monkeypatch):
-    from batch.writing.checkpoint import read_checkpoint
     from batch.errors import InputError
+    from batch.writing.checkpoint import read_checkpoint
 
     whole = interrupted.checkpoint.read_bytes()
     for size in range(len(whole) - 1):  # the last byte is a line end
@@ -182,8 +182,8 @@ def test_F08_a_torn_checkpoint_is_refused_at_every_length(interrupted, finish, s
 
 @pytest.mark.quick
 def test_F08_a_changed_byte_in_a_checkpoint_is_refused(interrupted):
-    from batch.writing.checkpoint import read_checkpoint
     from batch.errors import InputError
+    from batch.writing.checkpoint import read_checkpoint
 
     whole = interrupted.checkpoint.read_bytes()
     saved = read_checkpoint(interrupted.out)

@@ -9,11 +9,12 @@ import time
 
 import pytest
 
-from batch.model.bundle import open_bundle
-from batch.run.job import Job
-from batch.run.classify import classify_file
-from batch.reading.dialect import Dialect
 from batch.errors import StorageError
+from batch.formats.input import Input
+from batch.model.bundle import open_bundle
+from batch.model.lazy_classifier import LazyClassifier
+from batch.run.classify import classify_file
+from batch.run.job import Job
 from batch.writing.atomic import write_all
 from batch.writing.part_file import PartFile
 from batch.writing.rejects import Allowance
@@ -122,11 +123,11 @@ def test_F21_closing_fails(case, stub, monkeypatch, finish, number):
         close(part)
         raise OSError(number, os.strerror(number))
 
-    job = Job(str(case.folder / "in.csv"), str(case.out), Dialect(), allowance=Allowance(2))
+    job = Job(Input(str(case.folder / "in.csv")), str(case.out), allowance=Allowance(2))
     bundle = open_bundle(case.bundle)
     with monkeypatch.context() as patch, pytest.raises(StorageError) as error:
         patch.setattr(PartFile, "close", fail)
-        classify_file(job, bundle, lambda: stub.StubClassifier(bundle))
+        classify_file(job, LazyClassifier(bundle, lambda: stub.StubClassifier(bundle)))
     assert str(error.value) == (
         f"writing {case.out}: {os.strerror(number)}; all rows are in {case.part}"
     )

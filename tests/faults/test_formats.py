@@ -21,8 +21,8 @@ from click.testing import CliRunner
 
 import batch.formats.csv_table
 from batch.cli.commands import main
-from batch.reading.records import RecordReader
 from batch.reading.compression import _load_zstd
+from batch.reading.records import RecordReader
 
 ROWS = b"".join(b'%d,"message, ""%d""",x\n' % (row, row) for row in range(40))
 TABLE = b"id,text,x\n" + ROWS
@@ -262,7 +262,9 @@ def test_F57_an_over_long_line_is_rejected_alone(label, tmp_path, pack):
     ids=["F59 missing", "F59 case", "F59 number", "F62", "F60 twice", "F60 named", "F64", "F61"],
 )
 def test_a_header_is_refused_before_the_model_is_loaded(label, monkeypatch, header, args, message):
-    monkeypatch.setattr("batch.model.classifier.Classifier.load", lambda *_, **__: pytest.fail("loaded"))
+    monkeypatch.setattr(
+        "batch.model.classifier.Classifier.load", lambda *_, **__: pytest.fail("loaded")
+    )
     assert label(header + b"\n1,a\n", *args) == (65, f"in.csv: {message}", None)
 
 
@@ -327,7 +329,9 @@ def test_F66_utf_16_at_every_block_size(label, monkeypatch):
     whole = label(data, "--encoding", "utf-16")
     assert whole[0] == 0
     for size in (*range(1, 20), 1000):
-        monkeypatch.setattr(batch.formats.csv_table, "RecordReader", partial(RecordReader, block_size=size))
+        monkeypatch.setattr(
+            batch.formats.csv_table, "RecordReader", partial(RecordReader, block_size=size)
+        )
         assert label(data, "--encoding", "utf-16") == whole
 
 

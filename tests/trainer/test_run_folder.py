@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from batch.version import __version__
 from batch.errors import InputError, MissingInputError
+from batch.version import __version__
 from trainer.data.tensors import pad_messages
 from trainer.model.gpt2 import GPT2Classifier
 from trainer.recipe import RECIPES

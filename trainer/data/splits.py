@@ -13,7 +13,16 @@ import numpy as np
 import pandas as pd
 
 from batch.errors import InputError, MissingInputError
-from trainer.data.labelled_file import LABEL_NAMES, SPLITS, TEXT_NAMES, Columns, balance, check_labels, read_labelled, split
+from trainer.data.labelled_file import (
+    LABEL_NAMES,
+    SPLITS,
+    TEXT_NAMES,
+    Columns,
+    balance,
+    check_labels,
+    read_labelled,
+    split,
+)
 from trainer.recipe import Recipe
 
 _DIGITS = re.compile(r"\d+")

@@ -7,17 +7,17 @@ import numpy as np
 import pandas as pd
 import torch
 
+from batch.errors import InputError, MissingInputError
 from batch.model.batching import cut_batches
 from batch.model.decision import softmax
-from batch.errors import InputError, MissingInputError
 from batch.model.tokenizer import Tokenizer
-from trainer.evaluation.baseline import NAME, baseline_scores
 from trainer.data.labelled_file import Columns, read_labelled, read_split
+from trainer.data.splits import group_key
 from trainer.data.tensors import pad_messages
+from trainer.evaluation.baseline import NAME, baseline_scores
+from trainer.evaluation.scores import expected_calibration_error, format_scores, score
 from trainer.model.gpt2 import GPT2Classifier
 from trainer.run_folder import METRICS, RunConfig, read_config, read_model, read_tokenizer
-from trainer.evaluation.scores import expected_calibration_error, format_scores, score
-from trainer.data.splits import group_key
 
 BATCH_TOKENS = 2048  # padding counted
 

@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from batch.model.decision import Band, Decision, softmax
 from batch.errors import UsageError
-from trainer.training.accuracy import set_logits
+from batch.model.decision import Band, Decision, softmax
+from trainer.data.tensors import EncodedSet, make_loader
 from trainer.evaluation.baseline import NAME, baseline_scores
 from trainer.evaluation.calibration import choose_threshold, fit_temperature
-from trainer.data.tensors import EncodedSet, make_loader
-from trainer.model.gpt2 import GPT2Classifier
 from trainer.evaluation.scores import expected_calibration_error, predict, score
+from trainer.model.gpt2 import GPT2Classifier
+from trainer.training.accuracy import set_logits
 
 log = logging.getLogger("trainer")
 

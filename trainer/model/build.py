@@ -8,9 +8,9 @@ from torch.nn.utils import parametrize
 
 from batch.errors import InputError
 from trainer.model.gpt2 import GPT2Classifier, ModelConfig, init_weights
-from trainer.recipe import Recipe
-from trainer.model.vocabulary import Vocabulary
 from trainer.model.load_weights import load_trunk
+from trainer.model.vocabulary import Vocabulary
+from trainer.recipe import Recipe
 
 
 def select_device(name: str = "auto") -> torch.device:

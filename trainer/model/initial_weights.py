@@ -7,10 +7,10 @@ from pathlib import Path
 from torch import Tensor
 
 from batch.errors import UnavailableError, UsageError
-from trainer.model.gpt2 import SIZES, ModelConfig
-from trainer.model.openai_checkpoint import read_openai_checkpoint
 from trainer.fetch.weight_files import fetch_weights
+from trainer.model.gpt2 import SIZES, ModelConfig
 from trainer.model.load_weights import read_safetensors
+from trainer.model.openai_checkpoint import read_openai_checkpoint
 
 log = logging.getLogger("trainer")
 

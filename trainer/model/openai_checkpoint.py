@@ -23,7 +23,15 @@ from torch import Tensor
 
 from batch.errors import InputError, MissingInputError, UnavailableError
 from trainer.model.gpt2 import GPT2Trunk, ModelConfig
-from trainer.model.load_weights import Shape, architecture, check_names, check_shapes, count_layers, is_conv1d, published_shapes
+from trainer.model.load_weights import (
+    Shape,
+    architecture,
+    check_names,
+    check_shapes,
+    count_layers,
+    is_conv1d,
+    published_shapes,
+)
 
 HPARAMS = {  # OpenAI's name to ours
     "n_vocab": "vocab_size",

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from batch.errors import InputError, MissingInputError, OutputError
-from trainer.report import figures as page
 from trainer.data.labelled_file import SPLITS, read_split
+from trainer.report import figures as page
 from trainer.report.html import escape, percent
 from trainer.run_folder import METRICS, WEIGHTS, RunConfig, hash_file, read_config
 

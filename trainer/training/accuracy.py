@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from trainer.training.trunk_cache import TrunkCache
 from trainer.data.tensors import EncodedSet, trim
 from trainer.model.gpt2 import GPT2Classifier
+from trainer.training.trunk_cache import TrunkCache
 
 
 def set_logits(

@@ -14,12 +14,12 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from batch.errors import InputError
-from trainer.training.accuracy import accuracy_over, loss_over, set_logits
-from trainer.training.trunk_cache import TrunkCache
-from trainer.training.checkpoint import read_checkpoint, write_checkpoint
 from trainer.data.tensors import EncodedSet, drop_tokens, make_loader, trim
 from trainer.model.gpt2 import GPT2Classifier
 from trainer.recipe import Recipe
+from trainer.training.accuracy import accuracy_over, loss_over, set_logits
+from trainer.training.checkpoint import read_checkpoint, write_checkpoint
+from trainer.training.trunk_cache import TrunkCache
 
 log = logging.getLogger("trainer")
 

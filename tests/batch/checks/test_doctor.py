@@ -12,12 +12,12 @@ import onnx
 import onnxruntime
 import pytest
 
-from batch.version import __version__
-from batch.model import cuda
 from batch.checks import doctor
 from batch.cli.commands import main
 from batch.errors import BundleError
+from batch.model import cuda
 from batch.model.inference import PROVIDERS, usable_cpus, wanted_device
+from batch.version import __version__
 
 WHEEL = {"onnxruntime": "1.31.1"}
 NO_DRIVER = "no NVIDIA driver was found (libcuda.so.1)"
@@ -43,7 +43,9 @@ def examine(invoke, monkeypatch, tmp_path):
 @pytest.fixture
 def run_cli_without(root):
     """Runs ``spam-batch`` in a process where the package ``name`` cannot be imported."""
-    script = "import sys; sys.modules[sys.argv.pop(1)] = None; import batch.cli.commands as c; c.main()"
+    script = (
+        "import sys; sys.modules[sys.argv.pop(1)] = None; import batch.cli.commands as c; c.main()"
+    )
 
     def run(name: str, *args: object) -> subprocess.CompletedProcess:
         command = [sys.executable, "-c", script, name, *map(str, args)]

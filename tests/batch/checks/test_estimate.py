@@ -6,8 +6,8 @@ import re
 import pytest
 from click.testing import CliRunner
 
-from batch.cli.commands import main
 from batch.checks.estimate import Estimate, _count_new
+from batch.cli.commands import main
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from hashlib import sha256
 
 import pytest
 
-from batch.model.bundle import open_bundle
 from batch.cli.commands import main
+from batch.model.bundle import open_bundle
 
 CHECK = {
     "device": "cpu",

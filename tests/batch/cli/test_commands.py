@@ -11,8 +11,8 @@ import time
 import pytest
 from click.testing import CliRunner
 
-from batch.version import __version__
 from batch.cli.commands import main
+from batch.version import __version__
 
 TABLE = b'id,text\n1,Do you have time\n2,"a, b"\n'
 LABELLED = b'id,text,label,score\n1,Do you have time,ham,0.017986\n2,"a, b",spam,0.998499\n'

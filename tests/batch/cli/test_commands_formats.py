@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from batch.model.classifier import Classifier
 from batch.cli.commands import main
+from batch.model.classifier import Classifier
 from batch.reading.compression import COMPRESSIONS, _load_zstd
 from batch.reading.input_stream import InputStream
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from batch.model.classifier import Classifier
 from batch.cli.commands import main
 from batch.errors import InternalError
+from batch.model.classifier import Classifier
 from batch.writing.lock import hold_lock
 from batch.writing.part_file import PartFile
 

@@ -10,13 +10,13 @@ from unittest.mock import MagicMock
 import pytest
 from click.testing import CliRunner
 
-from batch.cluster import engine as ray_engine
-from batch.model.bundle import open_bundle
 from batch.cli.commands import main
-from batch.errors import BundleError, UsageError
-from batch.writing.lock import hold_lock
+from batch.cluster import engine as ray_engine
 from batch.cluster.engine import Request, choose_device, count_workers
 from batch.cluster.worker import Outcome, Setup, Worker
+from batch.errors import BundleError, UsageError
+from batch.model.bundle import open_bundle
+from batch.writing.lock import hold_lock
 
 TABLE = b"id,text\n1,Do you have time\n"
 ONE = "1 record in, 1 row out: 1 ham, 0 spam"
@@ -29,7 +29,7 @@ def workers(monkeypatch, bundle, classifier) -> list[int]:
 
     def label(parts, todo, opened, request):
         setup = Setup(str(bundle), opened.digest, lambda: classifier)
-        parts = [replace(part, job=replace(part.job, precision="fp32 on cpu")) for part in parts]
+        parts = [replace(part, precision="fp32 on cpu") for part in parts]
         for number in todo:
             given.append(number)
             yield Worker(setup, parts).label(number)

@@ -7,19 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch.model.bundle import open_bundle
-from batch.run.job import Job
-from batch.run.classify import classify_file
-from batch.reading.dialect import Dialect
-from batch.errors import ChangedInputError, InputError
-from batch.reading.fingerprint import Fingerprint
-from batch.cluster.shards import plan_parts
-from batch.writing.rejects import Allowance
-from batch.writing.names import rejects_path
-from batch.run.run_manifest import read_manifest
-from batch.run.job import Span
+from batch.cluster.shards import plan_shards
 from batch.cluster.spans import plan_spans
+from batch.errors import ChangedInputError, InputError
+from batch.formats.input import Input, Span
 from batch.formats.layout import Layout
+from batch.model.bundle import open_bundle
+from batch.model.lazy_classifier import LazyClassifier
+from batch.reading.opening import take_fingerprint
+from batch.run.classify import classify_file
+from batch.run.job import Job
+from batch.run.run_manifest import read_manifest
+from batch.writing.names import rejects_path
+from batch.writing.rejects import Allowance
 
 NASTY = [
     b'1,"two\nlines"\n', b"2,three,fields\n", b'3,"never closed\n', b'4,a"b\r\n', b"\n", b"\r\n",
@@ -38,7 +38,7 @@ def label(stub, stub_bundle):
     bundle = open_bundle(stub_bundle)
 
     def label(job: Job) -> tuple[bytes, bytes]:
-        classify_file(job, bundle, lambda: stub.StubClassifier(bundle))
+        classify_file(job, LazyClassifier(bundle, lambda: stub.StubClassifier(bundle)))
         rejects = rejects_path(Path(job.out))
         return Path(job.out).read_bytes(), rejects.read_bytes() if rejects.exists() else b""
 
@@ -49,10 +49,10 @@ def label(stub, stub_bundle):
 
 def check_same(label, manifest, job: Job, part_bytes: int) -> int:
     """Returns how many parts there were."""
-    parts = plan_parts(job, manifest, part_bytes)
+    parts = plan_shards(job, manifest, part_bytes)
     header, *_ = label(job)[0].splitlines(keepends=True) or [b""]
-    header = header if job.layout.has_header and job.source.endswith(".csv") else b""
-    made = [label(part.job) for part in parts]
+    header = header if job.input.layout.has_header and job.input.name.endswith(".csv") else b""
+    made = [label(part) for part in parts]
     assert all(rows.startswith(header) for rows, _ in made)
     rows = header + b"".join(rows.removeprefix(header) for rows, _ in made)
     rejects = [lines.split(b"\n", 1) for _, lines in made if lines]
@@ -67,7 +67,7 @@ def test_they_are_the_whole(tmp_path_factory, label, manifest, records, part_byt
     folder = tmp_path_factory.mktemp("spans")
     source = folder / "in.csv"
     source.write_bytes(b"id,text\n" + b"".join(records))
-    job = Job(str(source), str(folder / "out.csv"), Dialect(), allowance=Allowance(None, 100.0))
+    job = Job(Input(str(source)), str(folder / "out.csv"), allowance=Allowance(None, 100.0))
     check_same(label, manifest, job, part_bytes)
 
 
@@ -89,7 +89,7 @@ def test_of_each_layout(label, manifest, tmp_path, name, data, layout):
     (tmp_path / name).write_bytes(data)
     out = str(tmp_path / f"out{Path(name).suffix}")
     column = None if layout.has_header else "2"
-    job = Job(str(tmp_path / name), out, Dialect(), column, layout=layout)
+    job = Job(Input(str(tmp_path / name), layout=layout, text_column=column), out)
     assert check_same(label, manifest, job, 50) > 2
 
 
@@ -97,18 +97,19 @@ def test_where_they_are(manifest, tmp_path, monkeypatch):
     monkeypatch.setattr("batch.run.windows.WINDOW", 4096)
     source = tmp_path / "in.csv"
     source.write_bytes(b"text\n" + b"abc\n" * 5000)
-    job = Job(str(source), str(tmp_path / "out.csv"), Dialect())
+    job = Job(Input(str(source)), str(tmp_path / "out.csv"))
     spans, contents = plan_spans(job, manifest, 16000)
     assert spans == [Span(1, 5, 2, 4096), Span(2, 16389, 4098, None)]
-    assert contents == Fingerprint.of(source)
+    assert contents == take_fingerprint(source)
     assert [Span.parse(str(span)) for span in spans] == spans
     assert str(spans[0]) == "1: 4096 records from byte 5, line 2"
     assert str(spans[1]) == "2: all from byte 16389, line 4098"
-    assert [part.job.out for part in plan_parts(job, manifest, 16000)] == [
+    assert [part.out for part in plan_shards(job, manifest, 16000)] == [
         str(tmp_path / "out.00001.csv"), str(tmp_path / "out.00002.csv")
     ]  # fmt: skip
     assert plan_spans(job, manifest, 1 << 20) == ([], None)
-    assert plan_spans(replace(job, layout=Layout(format="parquet")), manifest, 1) == ([], None)
+    parquet = replace(job, input=replace(job.input, layout=Layout(format="parquet")))
+    assert plan_spans(parquet, manifest, 1) == ([], None)
 
 
 def test_what_has_no_middle_is_one(manifest, tmp_path):
@@ -118,11 +119,11 @@ def test_what_has_no_middle_is_one(manifest, tmp_path):
 
     text = b"text\n" + bytes(range(97, 123)) * 9
     (tmp_path / "in.csv.gz").write_bytes(gzip.compress(text))
-    job = Job(str(tmp_path / "in.csv.gz"), str(tmp_path / "out.csv.gz"), Dialect())
+    job = Job(Input(str(tmp_path / "in.csv.gz")), str(tmp_path / "out.csv.gz"))
     assert plan_spans(job, manifest, 1) == ([], None)
     (tmp_path / "in.csv").write_bytes(text.decode().encode("utf-16"))
     layout = Layout(encoding=parse_encoding("utf-16"))
-    job = Job(str(tmp_path / "in.csv"), str(tmp_path / "out.csv"), Dialect(), layout=layout)
+    job = Job(Input(str(tmp_path / "in.csv"), layout=layout), str(tmp_path / "out.csv"))
     assert plan_spans(job, manifest, 1) == ([], None)
 
 
@@ -131,10 +132,10 @@ def test_too_many_rejects_are_told_as_on_one_machine(label, manifest, tmp_path, 
     source = tmp_path / "in.csv"
     source.write_bytes(b"id,text\n" + b"1,a\n" * 20 + b"2\n3\n" + b"4,a\n" * 20)
     job = Job(
-        str(source), str(tmp_path / "out.csv"), Dialect(), allowance=Allowance.parse(typed)
+        Input(str(source)), str(tmp_path / "out.csv"), allowance=Allowance.parse(typed)
     )  # fmt: skip
     with pytest.raises(InputError) as ours:
-        plan_parts(job, manifest, 20)
+        plan_shards(job, manifest, 20)
     with pytest.raises(InputError) as theirs:
         label(job)
     assert str(ours.value) == str(theirs.value)
@@ -143,11 +144,11 @@ def test_too_many_rejects_are_told_as_on_one_machine(label, manifest, tmp_path, 
 def test_an_input_that_was_written_since(label, manifest, tmp_path):
     source = tmp_path / "in.csv"
     source.write_bytes(b"text\n" + b"abc\n" * 50)
-    job = Job(str(source), str(tmp_path / "out.csv"), Dialect())
-    part, *_ = plan_parts(job, manifest, 20)
+    job = Job(Input(str(source)), str(tmp_path / "out.csv"))
+    part, *_ = plan_shards(job, manifest, 20)
     source.write_bytes(b"text\n" + b"abc\n" * 51)
     with pytest.raises(ChangedInputError) as error:
-        label(part.job)
+        label(part)
     assert str(error.value) == f"{source}: was overwritten while it was read; run again"
     assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
 
@@ -155,20 +156,20 @@ def test_an_input_that_was_written_since(label, manifest, tmp_path):
 def test_its_run_manifest(label, manifest, tmp_path, monkeypatch):
     source = tmp_path / "in.csv"
     source.write_bytes(b"text\n" + b"abc\n" * 50)
-    job = Job(str(source), str(tmp_path / "out.csv"), Dialect())
-    _, part, *_ = plan_parts(job, manifest, 20)
+    job = Job(Input(str(source)), str(tmp_path / "out.csv"))
+    _, part, *_ = plan_shards(job, manifest, 20)
     monkeypatch.setattr("batch.reading.source.Source._hash_to", None)  # the whole file is read once
-    label(part.job)
-    found = read_manifest(Path(part.job.out))
-    assert found.options["part"] == str(part.job.span)
-    assert found.input == Fingerprint.of(source)
-    assert found.counts["records"] == part.job.span.records
+    label(part)
+    found = read_manifest(Path(part.out))
+    assert found.options["part"] == str(part.input.span)
+    assert found.input == take_fingerprint(source)
+    assert found.counts["records"] == part.input.span.records
 
 
 def test_an_input_that_grows(manifest, tmp_path, monkeypatch):
     source = tmp_path / "in.csv"
     source.write_bytes(b"text\n" + b"abc\n" * 50)
-    job = Job(str(source), str(tmp_path / "out.csv"), Dialect())
+    job = Job(Input(str(source)), str(tmp_path / "out.csv"))
     monkeypatch.setattr("batch.reading.source.Source.check_unchanged", lambda _: "has grown")
     with pytest.raises(ChangedInputError) as error:
         plan_spans(job, manifest, 20)

@@ -8,22 +8,22 @@ from pathlib import Path
 import pytest
 
 from batch.cluster import worker as ray_worker
-from batch.model.bundle_files import MANIFEST
-from batch.model.bundle import open_bundle
-from batch.run.job import Job
-from batch.reading.dialect import Dialect
-from batch.errors import BundleError
-from batch.writing.lock import hold_lock
-from batch.cluster.shards import Part
 from batch.cluster.worker import Outcome, Setup, Worker
+from batch.errors import BundleError
+from batch.formats.input import Input
+from batch.model.bundle import open_bundle
+from batch.model.bundle_files import MANIFEST
+from batch.run.job import Job
+from batch.run.run_manifest import find_done
+from batch.writing.lock import hold_lock
 
 TABLE = b"id,text\n1,Do you have time\n"
 
 
 @pytest.fixture
-def part(tmp_path) -> Part:
+def part(tmp_path) -> Job:
     (tmp_path / "in.csv").write_bytes(TABLE)
-    return Part(Job(str(tmp_path / "in.csv"), str(tmp_path / "out.csv"), Dialect()))
+    return Job(Input(str(tmp_path / "in.csv")), str(tmp_path / "out.csv"))
 
 
 @pytest.fixture
@@ -37,14 +37,12 @@ def make_worker(bundle, classifier, part):
 
 def test_one_part(make_worker, part):
     outcome = make_worker().label(0)
-    said = [(logging.INFO, f"{part.job.source}: 1 record in, 1 row out: 1 ham, 0 spam")]
+    said = [(logging.INFO, f"{part.input.name}: 1 record in, 1 row out: 1 ham, 0 spam")]
     assert (outcome.exit_code, outcome.error) == (0, None)
     assert [(level, line) for level, line, _ in outcome.said] == said
     assert outcome.said[0][2]["labels"] == {"ham": 1, "spam": 0}
-    assert (
-        Path(part.job.out).read_bytes() == b"id,text,label,score\n1,Do you have time,ham,0.017986\n"
-    )
-    found = part.find_done(open_bundle(make_worker()._setup.bundle))
+    assert Path(part.out).read_bytes() == b"id,text,label,score\n1,Do you have time,ham,0.017986\n"
+    found = find_done(part, open_bundle(make_worker()._setup.bundle))
     assert found.counts["records"] == 1
 
 
@@ -117,17 +115,17 @@ def test_what_is_no_error_of_ours(make_worker, monkeypatch, part, error, exit_co
     monkeypatch.setattr(ray_worker, "label_file", fail)
     outcome = make_worker().label(0)
     assert (outcome.exit_code, outcome.is_final) == (exit_code, False)
-    assert outcome.error == f"{part.job.source}: {problem}"
+    assert outcome.error == f"{part.input.name}: {problem}"
 
 
 def test_it_waits_for_the_worker_of_a_dead_driver(make_worker, monkeypatch, part):
     monkeypatch.setattr(ray_worker, "ORPHAN_SECONDS", 0.0)
-    with hold_lock(Path(part.job.out)):
+    with hold_lock(Path(part.out)):
         outcome = make_worker().label(0)
     assert (outcome.exit_code, outcome.is_final) == (75, False)
-    assert outcome.error == f"another run is writing {part.job.out}; let it end, or stop it"
+    assert outcome.error == f"another run is writing {part.out}; let it end, or stop it"
     monkeypatch.setattr(ray_worker, "ORPHAN_SECONDS", 60.0)
-    lock = hold_lock(Path(part.job.out))
+    lock = hold_lock(Path(part.out))
     lock.__enter__()
     monkeypatch.setattr(ray_worker.time, "sleep", lambda _: lock.__exit__(None, None, None))
     assert make_worker().label(0).exit_code == 0

@@ -6,7 +6,16 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from batch.drift.histograms import KEPT, SCORE_BINS, TOKEN_EDGES, Tally, count_scores, count_tokens, encode_bytes, hash_texts
+from batch.drift.histograms import (
+    KEPT,
+    SCORE_BINS,
+    TOKEN_EDGES,
+    Tally,
+    count_scores,
+    count_tokens,
+    encode_bytes,
+    hash_texts,
+)
 
 
 def test_it_does_not_depend_on_the_windows_and_is_read_back():

@@ -5,11 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from batch.model.bundle import open_bundle
-from batch.model.bundle import check_reference
+from batch.drift.histograms import SCORE_BINS, TOKEN_EDGES, Tally
 from batch.drift.shifts import compare_histogram, compare_rate, find_drift, join_bins
 from batch.errors import BundleError
-from batch.drift.histograms import SCORE_BINS, TOKEN_EDGES, Tally
+from batch.model.bundle import check_reference, open_bundle
 
 SHARES = [0.82, *[0.0] * 8, 0.02, 0.02, *[0.0] * 8, 0.14]
 LENGTHS = [0.0, 0.0, 0.05, 0.05, 0.1, 0.1, 0.2, 0.2, 0.1, 0.1, 0.1, *[0.0] * 10]

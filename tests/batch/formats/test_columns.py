@@ -6,13 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.model.decision import REASONS
-from batch.reading.dialect import Dialect
 from batch.errors import InputError, UsageError
-from batch.reading.records import RecordReader
-from batch.formats.columns import COLUMNS, TEXT_NAMES, encode_texts, expand_columns, find_text_column, kind_of, parse_columns
+from batch.formats.columns import (
+    COLUMNS,
+    TEXT_NAMES,
+    encode_texts,
+    expand_columns,
+    find_text_column,
+    kind_of,
+    parse_columns,
+)
 from batch.formats.csv_table import encode_field, read_header
 from batch.messages import show
+from batch.model.decision import REASONS
+from batch.reading.dialect import Dialect
+from batch.reading.records import RecordReader
 
 ALL = "label, score, probability, tokens, truncated, reason"
 

@@ -8,9 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.model.decision import Predictions
 from batch.errors import InputError
-from batch.formats.jsonlines import JsonLinesReader, JsonRowWriter, drop_members, find_text_key, parse_object
+from batch.formats.jsonlines import (
+    JsonLinesReader,
+    JsonRowWriter,
+    drop_members,
+    find_text_key,
+    parse_object,
+)
+from batch.model.decision import Predictions
 
 OURS = ("label", "score", "tokens", "truncated")
 

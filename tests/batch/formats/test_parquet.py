@@ -7,10 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batch.formats import parquet
-from batch.model.decision import Predictions
 from batch.errors import InputError
+from batch.formats import parquet
+from batch.formats.input import Input
+from batch.formats.layout import Layout
 from batch.formats.parquet import ParquetTable
+from batch.model.decision import Predictions
 
 OURS = ("label", "score", "tokens", "truncated")
 LABELS = ["ham", 'sp"ä,m']
@@ -29,8 +31,9 @@ def make(texts, row_group_size=4, **columns) -> bytes:
 TEXTS = ["a", "", "c\n\r\n", "£👍", None, "x" * 5000, None, "h", "i", "j"]
 
 
-def open_table(data: bytes, columns=OURS, text_column=None, **options) -> ParquetTable:
-    return ParquetTable("in.parquet", io.BytesIO(data), text_column, columns, LABELS, **options)
+def open_table(data: bytes, columns=OURS, text_column=None, overwrite=False) -> ParquetTable:
+    given = Input("in.parquet", layout=Layout(overwrite=overwrite), text_column=text_column)
+    return ParquetTable(io.BytesIO(data), given, columns, LABELS)
 
 
 def predict(records) -> Predictions:
@@ -236,5 +239,5 @@ def test_an_input_that_the_disk_does_not_give():
             raise OSError(5, "Input/output error")
 
     with pytest.raises(OSError) as error:
-        ParquetTable("in.parquet", Broken(make(TEXTS)), None, OURS, LABELS)
+        ParquetTable(Broken(make(TEXTS)), Input("in.parquet"), OURS, LABELS)
     assert error.value.errno == 5

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.model.batching import GPU_WIDTH_STEP, WIDTH_STEP, Shapes, cut_batches, pad_batch, round_up
+from batch.model.batching import (
+    GPU_WIDTH_STEP,
+    WIDTH_STEP,
+    Shapes,
+    cut_batches,
+    pad_batch,
+    round_up,
+)
 
 LENGTHS = st.lists(st.integers(0, 130), max_size=200)
 BUDGETS = st.integers(1, 2000)

@@ -10,11 +10,11 @@ import numpy as np
 import onnx
 import pytest
 
-from batch.model.bundle_files import GOLDEN, MANIFEST, TOKENIZER, VERIFY, FileEntry, file_entries
-from batch.model.bundle import open_bundle
-from batch.model.classifier import Classifier
 from batch.cli.commands import main
 from batch.errors import BundleError
+from batch.model.bundle import open_bundle
+from batch.model.bundle_files import GOLDEN, MANIFEST, TOKENIZER, VERIFY, FileEntry, file_entries
+from batch.model.classifier import Classifier
 
 FILES = ("model.onnx", TOKENIZER, GOLDEN, VERIFY)
 

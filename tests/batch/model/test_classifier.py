@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batch.errors import BundleError, InternalError, UsageError
 from batch.model.classifier import Classifier
 from batch.model.decision import softmax
-from batch.errors import BundleError, InternalError, UsageError
 
 CLASSIFIERS = ("classifier", "fixed_length")
 TEXTS = (

@@ -9,8 +9,8 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from batch.model.batching import Shapes, pad_batch
 from batch.errors import BundleError, InternalError
+from batch.model.batching import Shapes, pad_batch
 from batch.model.inference import PROVIDERS, InferenceSession, usable_cpus
 from batch.model.tokenizer import PAD_ID
 

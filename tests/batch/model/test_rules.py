@@ -12,12 +12,12 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.model.bundle_files import MANIFEST
-from batch.model.bundle import open_bundle
-from batch.model.classifier import Classifier
 from batch.cli.commands import main
-from batch.model.decision import Decision
 from batch.errors import BundleError, UsageError
+from batch.model.bundle import open_bundle
+from batch.model.bundle_files import MANIFEST
+from batch.model.classifier import Classifier
+from batch.model.decision import Decision
 from batch.model.rules import Rules, parse_band
 
 TWO = Decision(["ham", "spam"], "spam", 0.5, 1.0)

@@ -7,11 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batch.model.bundle_files import EXTERNAL_SUFFIX, GOLDEN, MANIFEST, VERIFY, file_entries
-from batch.model.bundle import open_bundle
-from batch.model.classifier import Classifier
 from batch.errors import BundleError
-from batch.model.selftest import GOLDEN_TOLERANCE, REDUCED_TOLERANCE, check_verified, choose_precision
+from batch.model.bundle import open_bundle
+from batch.model.bundle_files import EXTERNAL_SUFFIX, GOLDEN, MANIFEST, VERIFY, file_entries
+from batch.model.classifier import Classifier
+from batch.model.selftest import (
+    GOLDEN_TOLERANCE,
+    REDUCED_TOLERANCE,
+    check_verified,
+    choose_precision,
+)
 
 
 def refusal(folder: Path, **options) -> str:

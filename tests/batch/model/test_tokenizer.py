@@ -8,7 +8,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batch.errors import BundleError
-from batch.model.tokenizer import _GAP, LONGEST_TOKEN, PAD_ID, Tokenizer, read_ranks, split_long_gaps, sufficient_prefix
+from batch.model.tokenizer import (
+    _GAP,
+    LONGEST_TOKEN,
+    PAD_ID,
+    Tokenizer,
+    read_ranks,
+    split_long_gaps,
+    sufficient_prefix,
+)
 
 # What merges, splits or looks like white space in one definition of it and not in another.
 AWKWARD = (

@@ -7,9 +7,17 @@ from hypothesis import strategies as st
 
 import batch.model.truncation
 from batch.model.classifier import Classifier
-from batch.model.truncation import MAX_WINDOWS, TAIL_REACH, count_read, cut_windows, describe_cut, encode_long, sufficient_suffix
 from batch.model.rules import Rules
 from batch.model.tokenizer import LONGEST_TOKEN
+from batch.model.truncation import (
+    MAX_WINDOWS,
+    TAIL_REACH,
+    count_read,
+    cut_windows,
+    describe_cut,
+    encode_long,
+    sufficient_suffix,
+)
 
 PIECES = st.one_of(
     st.sampled_from(

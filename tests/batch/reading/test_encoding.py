@@ -6,8 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.reading.encoding import Encoding, Transcoder, detect_encoding, find_byte_order, parse_encoding, read_some
 from batch.errors import InputError, UsageError
+from batch.reading.encoding import (
+    Encoding,
+    Transcoder,
+    detect_encoding,
+    find_byte_order,
+    parse_encoding,
+    read_some,
+)
 
 AS_THEY_ARE = ["utf-8", "UTF8", "utf-8-sig", "ascii", "latin-1", "cp1252", "koi8-r", "iso8859-15"]
 BY_WAY_OF_UTF_8 = ["utf-16", "utf-16-le", "utf_32_be", "shift_jis", "gbk", "gb18030", "big5"]

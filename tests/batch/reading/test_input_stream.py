@@ -13,9 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.reading.encoding import parse_encoding
 from batch.errors import InputError
-from batch.reading.compression import COMPRESSIONS, _load_zstd, compression_of_name, find_compression
+from batch.reading.compression import (
+    COMPRESSIONS,
+    _load_zstd,
+    compression_of_name,
+    find_compression,
+)
+from batch.reading.encoding import parse_encoding
 from batch.reading.input_stream import InputStream, check_is_text
 
 TEXT = b"id,text\n" + b"".join(b'%d,"message, %d"\n' % (row, row * 7919) for row in range(500))

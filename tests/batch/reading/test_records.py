@@ -10,7 +10,7 @@ import pytest
 from batch.reading.dialect import Dialect
 from batch.reading.records import Record, RecordReader
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 DUMP = Dialect(b"\t", quote=None, escape=b"\\")
 ESCAPED = Dialect(escape=b"\\")
 

@@ -8,11 +8,10 @@ from click.testing import CliRunner
 
 from batch.cli.commands import main
 from batch.errors import ChangedInputError, MissingInputError, UsageError
-from batch.reading.fingerprint import Fingerprint
-from batch.run.inputs import find_inputs
+from batch.reading.opening import open_source, still_has, take_fingerprint
 from batch.reading.remote import find_files, is_uri
+from batch.run.inputs import find_inputs
 from batch.run.run_manifest import read_manifest
-from batch.reading.opening import open_source
 
 pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 TABLE = b"id,text\n1,Do you have time\n"
@@ -67,13 +66,13 @@ def test_labelled_as_a_path(bundle, tmp_path, name):
 def test_its_fingerprint(tmp_path):
     (tmp_path / "in.csv").write_bytes(TABLE)
     uri = f"file://{tmp_path}/in.csv"
-    found = Fingerprint.of(uri)
+    found = take_fingerprint(uri)
     assert (found.size, found.sha256) == (len(TABLE), hashlib.sha256(TABLE).hexdigest())
-    assert found.is_of(uri)
+    assert still_has(uri, found)
     (tmp_path / "in.csv").write_bytes(TABLE + b"2,b\n")
-    assert not found.is_of(uri)
+    assert not still_has(uri, found)
     (tmp_path / "in.csv").unlink()
-    assert not found.is_of(uri)
+    assert not still_has(uri, found)
 
 
 def test_changed_while_it_is_read(tmp_path):

@@ -11,8 +11,8 @@ import pytest
 
 from batch.cli.commands import main
 from batch.errors import InputError, MissingInputError, StorageError
-from batch.reading.source import Source
 from batch.reading.opening import open_source
+from batch.reading.source import Source
 
 
 @pytest.fixture

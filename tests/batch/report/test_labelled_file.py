@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from batch.report import labelled_file as report
 from batch.cli.commands import main
 from batch.report.findings import Campaigns, normalize
 from batch.report.page import POLICY
@@ -291,7 +290,7 @@ def test_campaigns_in_a_table_that_is_full(draw, monkeypatch):
     assert biggest.rows <= 400 <= biggest.rows + campaigns.missed
     assert campaigns.missed < 100
 
-    monkeypatch.setattr(report.Campaigns.__init__, "__defaults__", (4,))
+    monkeypatch.setattr(Campaigns.__init__, "__defaults__", (4,))
     assert (
         "There were more different messages than are held at once (4); the rarest were forgotten "
         "on the way, so a campaign may have up to 1 row more than it says, or be missing."

@@ -10,19 +10,21 @@ from pathlib import Path
 
 import pytest
 
+from batch.errors import InputError, InternalError, OutputError, StorageError, UsageError
+from batch.formats.input import Input
 from batch.model.batching import WIDTH_STEP
 from batch.model.bundle import open_bundle
-from batch.writing.progress import Progress
 from batch.model.classifier import Classifier
-from batch.run.job import Job
-from batch.run.classify import classify_file
-from batch.reading.dialect import Dialect
-from batch.errors import InputError, InternalError, OutputError, StorageError, UsageError
+from batch.model.lazy_classifier import LazyClassifier
 from batch.model.text_cache import Memory
+from batch.reading.dialect import Dialect
 from batch.reading.records import RecordReader
-from batch.writing.rejects import Allowance
 from batch.reading.source import Source
+from batch.run.classify import classify_file
+from batch.run.job import Job
 from batch.run.summary import Summary
+from batch.writing.progress import Progress
+from batch.writing.rejects import Allowance
 
 OLD = b"the old file\n"
 ROWS = b"".join(b'%d,"message, %d",x\n' % (row, row) for row in range(20))
@@ -61,11 +63,15 @@ def set_window(monkeypatch):
 def label(classifier: Classifier, tmp_path: Path):
     """Labels bytes; returns the output's bytes and the summary."""
 
-    def run(data: bytes, dialect: Dialect | None = None, **options) -> tuple[bytes, Summary]:
+    def run(
+        data: bytes, dialect: Dialect | None = None, text_column: str | None = None, **options
+    ) -> tuple[bytes, Summary]:
         source, out = tmp_path / "in.csv", tmp_path / "out.csv"
         source.write_bytes(data)
-        job = Job(str(source), str(out), dialect or Dialect(), **options)
-        summary = classify_file(job, classifier.bundle, lambda: classifier)
+        job = Job(
+            Input(str(source), dialect or Dialect(), text_column=text_column), str(out), **options
+        )
+        summary = classify_file(job, LazyClassifier(classifier.bundle, lambda: classifier))
         assert summary.session is classifier.session
         assert source.read_bytes() == data
         assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -85,8 +91,8 @@ def refuse(classifier: Classifier, tmp_path: Path):
         source.write_bytes(data)
         out.write_bytes(OLD)
         with pytest.raises(kind) as error:
-            job = Job(str(source), str(out), Dialect(), restart=True, **options)
-            classify_file(job, classifier.bundle, load)
+            job = Job(Input(str(source)), str(out), restart=True, **options)
+            classify_file(job, LazyClassifier(classifier.bundle, load))
         assert out.read_bytes() == OLD
         return str(error.value).replace(str(source), "in.csv")
 
@@ -155,13 +161,13 @@ def test_neither_threads_nor_memory_change_the_bytes(label, classifier, root, tm
     """One thread or more for the graph and for encoding; what came before is known, or nothing."""
     whole, summary = label((root / "examples" / "inbox.csv").read_bytes() * 2)
     assert summary.repeated >= 64
-    bundle, job = classifier.bundle, Job(str(tmp_path / "in.csv"), str(tmp_path / "o"), Dialect())
+    bundle, job = classifier.bundle, Job(Input(str(tmp_path / "in.csv")), str(tmp_path / "o"))
     for threads, encoders in product((1, 2), (1, 3)):
         loaded = Classifier.load(bundle.folder, "cpu", threads)
         loaded.encoders = encoders
         for generation_bytes in (0, 10**9):
             loaded._memory = Memory(2, generation_bytes)
-            classify_file(job, bundle, lambda found=loaded: found)
+            classify_file(job, LazyClassifier(bundle, lambda found=loaded: found))
             assert (tmp_path / "o").read_bytes() == whole
 
 
@@ -187,8 +193,10 @@ def test_labels_that_need_quotes(labels, make_bundle, tmp_path):
     bundle = open_bundle(make_bundle(labels=labels, positive_label=labels[1]))
     (tmp_path / "in.csv").write_bytes(TABLES["plain"])
     out = tmp_path / "out.csv"
-    job = Job(str(tmp_path / "in.csv"), str(out), Dialect())
-    summary = classify_file(job, bundle, partial(Classifier.load, bundle.folder, "cpu", 1))
+    job = Job(Input(str(tmp_path / "in.csv")), str(out))
+    summary = classify_file(
+        job, LazyClassifier(bundle, partial(Classifier.load, bundle.folder, "cpu", 1))
+    )
     with open(out, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert Counter(row["label"] for row in rows) == summary.progress.labels
@@ -289,9 +297,9 @@ def test_an_input_that_cannot_be_read_to_its_end(refuse, classifier, monkeypatch
 
 
 def test_a_stream_has_no_place_for_rejects(classifier):
-    job = Job("-", "-", Dialect(), allowance=Allowance.parse("1"))
+    job = Job(Input("-"), "-", allowance=Allowance.parse("1"))
     with pytest.raises(UsageError) as error:
-        classify_file(job, classifier.bundle, lambda: pytest.fail("loaded"))
+        classify_file(job, LazyClassifier(classifier.bundle, lambda: pytest.fail("loaded")))
     assert str(error.value) == (
         "--max-rejects: rejects go into a file beside the output, which this output has no "
         "place for; give a file as --out"
@@ -303,9 +311,7 @@ def test_the_output_is_checked_before_anything_is_read(tmp_path):
 
     def run(source: Path, out: Path):
         with pytest.raises(OutputError) as error:
-            classify_file(
-                Job(str(source), str(out), Dialect()), None, lambda: pytest.fail("loaded")
-            )
+            classify_file(Job(Input(str(source)), str(out)), None)
         return str(error.value)
 
     source = tmp_path / "in.csv"

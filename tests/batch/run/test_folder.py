@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from batch.run import folder
 from batch.cli.commands import main
-from batch.writing.lock import hold_lock
+from batch.run import folder
 from batch.run.summary import PARTIAL, level_of
+from batch.writing.lock import hold_lock
 
 TABLE = b"id,text\n1,Do you have time\n"
 LABELLED = b"id,text,label,score\n1,Do you have time,ham,0.017986\n"

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from batch import errors
-from batch.model.classifier import Classifier
 from batch.cli.commands import main
 from batch.command import Stopped, status_of
+from batch.model.classifier import Classifier
 from batch.run.metrics import format_metric, writing_metrics
 
 TABLE = b"id,text\n1,Do you have time\n2,a\n3,bad,row\n"

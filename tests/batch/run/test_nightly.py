@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).resolve().parents[2] / "examples" / "nightly"
+FOLDER = Path(__file__).resolve().parents[3] / "examples" / "nightly"
 SCRIPT = FOLDER / "label_new_dumps.sh"
 TABLE = b"id,text\n1,Do you have time\n"
 LABELLED = b"id,text,label,score\n1,Do you have time,ham,0.017986\n"

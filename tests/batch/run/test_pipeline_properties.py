@@ -14,12 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batch.formats.input import Input
 from batch.model.bundle import open_bundle
-from batch.writing.progress import Course
-from batch.run.job import Job
-from batch.run.classify import classify_file
+from batch.model.lazy_classifier import LazyClassifier
 from batch.reading.dialect import Dialect
 from batch.reading.records import RecordReader
+from batch.run.classify import classify_file
+from batch.run.job import Job
+from batch.writing.progress import Course
 from batch.writing.rejects import Allowance
 
 # What bad and good rows are made of: each special byte often, in any company.
@@ -51,7 +53,7 @@ def label(stub, stub_bundle):
             (folder / "in.csv").write_bytes(data)
             out = folder / "out.csv"
             allowance = Allowance.parse("100%")
-            job = Job(str(folder / "in.csv"), str(out), Dialect(), allowance=allowance)
+            job = Job(Input(str(folder / "in.csv")), str(out), allowance=allowance)
             reader = partial(RecordReader, block_size=block)
             stack.enter_context(mock.patch("batch.formats.csv_table.RecordReader", reader))
             stack.enter_context(mock.patch("batch.run.windows.WINDOW", window))
@@ -63,8 +65,8 @@ def label(stub, stub_bundle):
                     classifier, "classify", stop_after(classifier, stop_at)
                 )
                 with stopping, contextlib.suppress(Stop):
-                    classify_file(job, bundle, lambda: classifier)
-            summary = classify_file(job, bundle, lambda: classifier)
+                    classify_file(job, LazyClassifier(bundle, lambda: classifier))
+            summary = classify_file(job, LazyClassifier(bundle, lambda: classifier))
             rejects = folder / "out.rejects.csv"
             found = rejects.read_bytes() if rejects.exists() else b""
             names = ["in.csv", "out.csv", "out.csv.run.json", "out.rejects.csv"]

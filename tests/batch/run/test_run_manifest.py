@@ -9,12 +9,13 @@ import signal
 import pytest
 from click.testing import CliRunner
 
-from batch.run import folder
 from batch.cli.commands import main
 from batch.command import Stopped
 from batch.errors import InputError, MissingInputError, OutputError
-from batch.run.run_manifest import check_manifest_path, read_manifest
+from batch.run import folder
+from batch.run.run_manifest import read_manifest
 from batch.writing.names import manifest_path
+from batch.writing.target import resolve_target
 
 ROWS = [b"%d,message number %d\n" % (row, row % 37) for row in range(300)]
 ROWS[5] = b"5,too,many\n"
@@ -134,8 +135,8 @@ def test_standard_output_has_none(bundle, classifier, tmp_path, monkeypatch):
 
 
 def test_drift_is_told(run, make_bundle, tmp_path, monkeypatch):
-    from batch.model.classifier import Classifier
     from batch.drift.histograms import TOKEN_EDGES
+    from batch.model.classifier import Classifier
 
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
@@ -167,7 +168,7 @@ def test_what_is_no_manifest_is_not_replaced(run, tmp_path):
     path.unlink()
     path.mkdir()
     with pytest.raises(OutputError):
-        check_manifest_path(tmp_path / "out.csv")
+        resolve_target(str(tmp_path / "out.csv"), "in.csv")
 
 
 def test_the_input_may_not_be_called_so(run, tmp_path):

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from batch.version import __version__
-from batch.writing.checkpoint import Checkpoint, Origin, read_checkpoint, write_checkpoint
-from batch.writing.progress import Progress
-from batch.writing.names import checkpoint_path
 from batch.errors import BundleError, InputError, StorageError, UsageError
 from batch.reading.source import Identity
+from batch.version import __version__
+from batch.writing.checkpoint import Checkpoint, Origin, read_checkpoint, write_checkpoint
+from batch.writing.names import checkpoint_path
+from batch.writing.progress import Progress
 
 SOURCE = Identity("/in\udcff.csv", 10, 1, 2, "ab")  # a name that is no UTF-8
 ORIGIN = Origin(SOURCE, {"--delimiter": ",", "--columns": "label"}, "0123456789abcdef")

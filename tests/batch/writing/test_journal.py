@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from batch.writing.checkpoint import Checkpoint, Origin, read_checkpoint, write_checkpoint
-from batch.writing.progress import Progress
-from batch.writing.names import checkpoint_path
 from batch.errors import OutputError, StorageError
-from batch.writing.journal import Journal
-from batch.writing.rejects import HEADER
 from batch.reading.source import Identity
+from batch.writing.checkpoint import Checkpoint, Origin, read_checkpoint, write_checkpoint
+from batch.writing.journal import Journal
+from batch.writing.names import REJECTS_START, checkpoint_path
+from batch.writing.progress import Progress
 
 ORIGIN = Origin(Identity("/in.csv", 9, 1, 2, "ab"), {}, "digest")
 
@@ -61,7 +60,7 @@ def test_a_run_from_start_to_end(journal, tmp_path):
     journal.publish(same, describe)
     assert names(tmp_path) == ["out.csv", "out.csv.run.json", "out.rejects.csv"]
     assert (tmp_path / "out.csv").read_bytes() == b"text,label\na,ham\n"
-    assert (tmp_path / "out.rejects.csv").read_bytes() == HEADER + b"1,2,3,4\n"
+    assert (tmp_path / "out.rejects.csv").read_bytes() == REJECTS_START + b"1,2,3,4\n"
     assert (tmp_path / "out.csv.run.json").read_text() == '[17, "out.rejects.csv"]'
 
 
@@ -120,7 +119,7 @@ def test_a_signal_in_the_middle_of_a_commit(journal, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("batch.writing.checkpoint.sync_folder", interrupt)
+        patch.setattr("batch.writing.atomic.sync_folder", interrupt)
         journal.commit()
     journal.stop()
     assert names(tmp_path) == [".out.csv.checkpoint.json", ".out.csv.part"]
@@ -151,7 +150,7 @@ def test_a_part_file_that_cannot_be_created(tmp_path, monkeypatch):
 
 
 def test_an_old_rejects_file_goes_with_the_old_output(journal, tmp_path):
-    (tmp_path / "out.rejects.csv").write_bytes(HEADER)
+    (tmp_path / "out.rejects.csv").write_bytes(REJECTS_START)
     journal.publish(same, describe)
     assert names(tmp_path) == ["out.csv", "out.csv.run.json"]
 

@@ -10,8 +10,9 @@ import threading
 import pytest
 
 from batch.errors import OutputError, StorageError
-from batch.writing.output import check_not_input, is_stream, open_stream, resolve_target
 from batch.writing.atomic import create_file, storage_errors, uninterrupted, write_all
+from batch.writing.output import is_stream, open_stream
+from batch.writing.target import check_not_input, resolve_path
 
 OLD, NEW = b"old\n", b"new\n" * 1000
 
@@ -24,7 +25,7 @@ def write(out: object) -> None:
 def test_a_link_stands_for_its_target(tmp_path):
     link = tmp_path / "link.csv"
     link.symlink_to(tmp_path / "real.csv")  # dangling
-    assert resolve_target(str(link)) == (tmp_path / "real.csv").resolve()
+    assert resolve_path(str(link)) == (tmp_path / "real.csv").resolve()
 
 
 def test_what_is_written_directly(tmp_path):
@@ -131,7 +132,7 @@ def test_standard_output(capsysbinary, monkeypatch):
 def test_a_missing_folder_is_not_made(tmp_path):
     out = tmp_path / "none" / "labeled.csv"
     with pytest.raises(OutputError) as error:
-        resolve_target(str(out))
+        resolve_path(str(out))
     assert str(error.value) == f"the folder {out.parent} does not exist; make it first"
     assert os.listdir(tmp_path) == []
 
@@ -139,13 +140,13 @@ def test_a_missing_folder_is_not_made(tmp_path):
 def test_a_file_as_the_folder(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError) as error:
-        resolve_target(str(tmp_path / "file" / "labeled.csv"))
+        resolve_path(str(tmp_path / "file" / "labeled.csv"))
     assert str(error.value) == f"{tmp_path / 'file'} is not a folder; give another name"
 
 
 def test_a_folder_as_the_output(tmp_path):
     with pytest.raises(OutputError) as error:
-        resolve_target(str(tmp_path))
+        resolve_path(str(tmp_path))
     assert str(error.value) == f"{tmp_path} is a folder; give the name of a file"
 
 
@@ -158,7 +159,7 @@ def test_the_output_is_the_input(tmp_path, by):
         out = tmp_path / "other.csv"
         out.symlink_to(source) if by == "symbolic link" else out.hardlink_to(source)
     with pytest.raises(OutputError) as error:
-        check_not_input(str(out), ["-", str(source)])
+        check_not_input(str(out), str(source))
     assert str(error.value) == f"{out} is the input {source}; give another --out"
 
 
@@ -178,5 +179,6 @@ def test_the_output_is_not_the_input(tmp_path):
     source.write_bytes(OLD)
     other.write_bytes(OLD)
     for out in (other, tmp_path / "none.csv", "-"):
-        check_not_input(str(out), [str(source), str(tmp_path / "missing.csv"), "-"])
-    check_not_input("/dev/null", ["/dev/null"])
+        for name in (str(source), str(tmp_path / "missing.csv"), "-"):
+            check_not_input(str(out), name)
+    check_not_input("/dev/null", "/dev/null")

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from batch.errors import InputError, OutputError, UsageError
 from batch.reading.records import Record, RecordReader
-from batch.writing.rejects import HEADER, NO_REJECTS, Allowance, check_rejects_path, encode_rejects
-from batch.writing.names import rejects_path
+from batch.writing.names import REJECTS_START, rejects_path
+from batch.writing.rejects import NO_REJECTS, Allowance, encode_rejects
+from batch.writing.target import resolve_target
 
 
 def bad(line: int, raw: bytes = b"x", problem: str = "is bad") -> Record:
@@ -32,7 +33,7 @@ def test_where_they_go(tmp_path, name, rejects):
 @given(st.lists(st.tuples(st.binary(), st.text(max_size=9)), max_size=5))
 def test_a_strict_reader_gets_their_bytes_back(records):
     rows = [bad(line, raw, problem) for line, (raw, problem) in enumerate(records)]
-    reader = RecordReader(io.BytesIO(HEADER + encode_rejects(rows)))
+    reader = RecordReader(io.BytesIO(REJECTS_START + encode_rejects(rows)))
     assert next(reader).fields == [b"line", b"byte_offset", b"reason", b"record"]
     assert [record.fields for record in reader] == [
         [b"%d" % row.line, b"%d" % row.offset, row.problem.encode(), row.raw] for row in rows
@@ -41,13 +42,13 @@ def test_a_strict_reader_gets_their_bytes_back(records):
 
 def test_a_file_that_is_not_ours_is_not_replaced(tmp_path):
     target, path = tmp_path / "out.csv", tmp_path / "out.rejects.csv"
-    check_rejects_path(target)
-    path.write_bytes(HEADER + b"1,2,3,4\n")
-    check_rejects_path(target)
+    resolve_target(str(target), "in.csv")
+    path.write_bytes(REJECTS_START + b"1,2,3,4\n")
+    resolve_target(str(target), "in.csv")
     for make in (lambda: path.write_bytes(b"mine"), lambda: (path.unlink(), path.mkdir())):
         make()
         with pytest.raises(OutputError) as error:
-            check_rejects_path(target)
+            resolve_target(str(target), "in.csv")
         assert str(error.value) == (
             f"{path} is not a rejects file, and rejects would go there; move it, or give "
             "another --out"

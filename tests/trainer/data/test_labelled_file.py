@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.errors import InputError, MissingInputError, UsageError
-from trainer.data.labelled_file import SPLITS, Columns, balance, default_positive_label, read_labelled, read_split, split, write_split
+from trainer.data.labelled_file import (
+    SPLITS,
+    Columns,
+    balance,
+    default_positive_label,
+    read_labelled,
+    read_split,
+    split,
+    write_split,
+)
 from trainer.recipe import RECIPES, Recipe
 
 BOOK = RECIPES["book"]

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.errors import InputError, MissingInputError
-from trainer.evaluation.baseline import baseline_scores
 from trainer.data.labelled_file import SPLITS, balance, read_labelled, split
-from trainer.recipe import RECIPES
 from trainer.data.splits import check_no_leak, group_key, read_lines, split_grouped
+from trainer.evaluation.baseline import baseline_scores
+from trainer.recipe import RECIPES
 
 BOOK = RECIPES["book"]
 NATURAL = replace(BOOK, balance=False)

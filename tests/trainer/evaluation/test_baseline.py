@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from batch.errors import InputError
-from trainer.evaluation.baseline import baseline_scores
 from trainer.data.labelled_file import balance, read_labelled, split
+from trainer.evaluation.baseline import baseline_scores
 from trainer.recipe import RECIPES
 
 

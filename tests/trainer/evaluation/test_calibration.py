@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.errors import InputError, InternalError, UsageError
-from trainer.evaluation.calibration import choose_threshold, fit_temperature, is_separated, negative_log_likelihood, parse_share
+from trainer.evaluation.calibration import (
+    choose_threshold,
+    fit_temperature,
+    is_separated,
+    negative_log_likelihood,
+    parse_share,
+)
 
 
 def logits_of(margin: float, right: int, wrong: int) -> tuple[np.ndarray, np.ndarray]:

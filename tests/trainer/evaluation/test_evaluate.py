@@ -12,9 +12,9 @@ from batch.errors import InputError, MissingInputError
 from trainer.data.labelled_file import Columns
 from trainer.data.tensors import pad_messages
 from trainer.evaluation.evaluate import evaluate, evaluation_lines, predict_logits
+from trainer.evaluation.scores import expected_calibration_error, score
 from trainer.recipe import RECIPES
 from trainer.run_folder import RunConfig, read_config, read_model, write_run
-from trainer.evaluation.scores import expected_calibration_error, score
 
 TRAIN = [
     ("ham", "see you at home"), ("ham", "home by seven"), ("ham", "you are at work"),

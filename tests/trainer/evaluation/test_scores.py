@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.errors import InternalError
-from trainer.evaluation.scores import expected_calibration_error, format_scores, predict, score, score_predictions, wilson
+from trainer.evaluation.scores import (
+    expected_calibration_error,
+    format_scores,
+    predict,
+    score,
+    score_predictions,
+    wilson,
+)
 
 # Ten messages, ham 0 and spam 1; at 0.5: 3 hits, 1 miss, 2 false alarms, 4 right hams.
 LABELS = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 0])

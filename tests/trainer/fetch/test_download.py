@@ -133,7 +133,7 @@ from pathlib import Path
 from trainer.fetch import download
 download({url!r}, Path({str(tmp_path / "file")!r}))
 """
-        root = str(Path(fetch.__file__).parents[1])
+        root = str(Path(fetch.__file__).parents[2])
         child = subprocess.Popen(
             [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": root}
         )

@@ -6,7 +6,16 @@ from torch import Tensor
 
 from batch.model.tokenizer import Tokenizer
 from trainer.data.tensors import pad_messages
-from trainer.model.gpt2 import PAD_ID, SIZES, VOCAB_SIZE, GPT2Classifier, ModelConfig, count_parameters, init_weights, model_config
+from trainer.model.gpt2 import (
+    PAD_ID,
+    SIZES,
+    VOCAB_SIZE,
+    GPT2Classifier,
+    ModelConfig,
+    count_parameters,
+    init_weights,
+    model_config,
+)
 
 TOLERANCE = 1e-6
 MESSAGES = [[5211, 345, 423, 640], [11], [], [1, 2, 3, 4, 5, 6, 7, 8, 9], [50255] * 7]

@@ -14,10 +14,15 @@ import torch
 
 from batch.errors import InputError, MissingInputError, UnavailableError
 from trainer.model.gpt2 import SIZES, GPT2Trunk, ModelConfig
-from trainer.model.openai_checkpoint import _quiet_stderr, openai_name, read_openai_checkpoint, read_openai_config
 from trainer.model.load_weights import load_trunk
+from trainer.model.openai_checkpoint import (
+    _quiet_stderr,
+    openai_name,
+    read_openai_checkpoint,
+    read_openai_config,
+)
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HPARAMS = {"n_vocab": 64, "n_ctx": 32, "n_embd": 16, "n_head": 2, "n_layer": 2}
 TINY = ModelConfig("custom", emb_dim=16, layers=2, heads=2, vocab_size=64, context_length=32)
 

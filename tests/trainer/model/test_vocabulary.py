@@ -8,8 +8,8 @@ from torch import nn
 
 from trainer.model.build import build_model, merge_updates, share_rows
 from trainer.model.gpt2 import PAD_ID, VOCAB_SIZE, model_config
-from trainer.recipe import get_recipe
 from trainer.model.vocabulary import PAD_ROW, build_vocabulary, token_shape
+from trainer.recipe import get_recipe
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer.training.fit import History
 from trainer.report.notebook_plots import write_plots
+from trainer.training.fit import History
 
 HISTORY = History(
     steps=[0, 50, 100],

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from batch.errors import InputError, MissingInputError, OutputError
-from trainer.report.page import write_report
-from trainer.report.html import POLICY
 from trainer.report.figures import precision_recall
+from trainer.report.html import POLICY
+from trainer.report.page import write_report
 from trainer.run_folder import RunConfig
 
 SECTIONS = [

@@ -11,13 +11,13 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from batch.errors import InputError
 from batch.model.tokenizer import PAD_ID
-from trainer.training.accuracy import accuracy_over, loss_over
-from trainer.model.build import build_model, select_device
 from trainer.data.tensors import drop_tokens, make_loader, pad_messages, trim
-from trainer.training.fit import fit, learning_rate_factor
+from trainer.model.build import build_model, select_device
 from trainer.model.gpt2 import ModelConfig, model_config
-from trainer.recipe import RECIPES
 from trainer.model.load_weights import is_conv1d
+from trainer.recipe import RECIPES
+from trainer.training.accuracy import accuracy_over, loss_over
+from trainer.training.fit import fit, learning_rate_factor
 
 TOLERANCE = 1e-5
 TINY = ModelConfig("custom", emb_dim=16, layers=2, heads=2, context_length=16)

@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from trainer.model.build import build_model
 from trainer.data.tensors import EncodedSet
-from trainer.training.fit import fit
+from trainer.model.build import build_model
 from trainer.model.gpt2 import GPT2Classifier, ModelConfig
 from trainer.recipe import RECIPES, Recipe
+from trainer.training.fit import fit
 
 TOLERANCE = 1e-5
 TINY_BOOK = ModelConfig(

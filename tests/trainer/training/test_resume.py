@@ -12,12 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from trainer.model.build import build_model
-from trainer.training.checkpoint import read_checkpoint, write_checkpoint
 from trainer.cli import main
-from trainer.training.fit import fit
+from trainer.model.build import build_model
 from trainer.model.gpt2 import model_config
 from trainer.recipe import RECIPES
+from trainer.training.checkpoint import read_checkpoint, write_checkpoint
+from trainer.training.fit import fit
 
 CONFIG = model_config("starter", layers=2, context_length=16, drop_rate=0.1)
 RECIPE = replace(

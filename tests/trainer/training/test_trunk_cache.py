@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from batch.errors import StorageError
-from trainer.training import trunk_cache as cache
-from trainer.model.build import build_model
-from trainer.training.trunk_cache import build_caches, first_trained_block
 from trainer.data.tensors import EncodedSet
-from trainer.training.fit import fit
+from trainer.model.build import build_model
 from trainer.model.gpt2 import PAD_ID, POOLINGS, model_config
 from trainer.recipe import RECIPES, Recipe
+from trainer.training import trunk_cache as cache
+from trainer.training.fit import fit
+from trainer.training.trunk_cache import build_caches, first_trained_block
 
 TOLERANCE = 1e-4
 

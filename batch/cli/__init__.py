@@ -1,0 +1,1 @@
+"""The command line of spam-batch: its commands and their options."""

@@ -1,0 +1,70 @@
+"""A table that is read and written as text: what CSV and JSON Lines share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from batch.formats.layout import Layout
+from batch.reading.input_stream import InputStream
+from batch.reading.records import Record
+from batch.reading.source import Source, reading
+
+
+class TextTable:
+    """A :class:`Table` that is read as text; its rows are encoded as the source is.
+
+    Args:
+        compress: makes one compressed member of a piece of the output; None: not compressed.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        layout: Layout,
+        compress: Callable[[bytes], bytes] | None = None,
+    ):
+        self._source, self._layout, self._compress = source, layout, compress
+        self._open(0)
+
+    def _open(self, offset: int) -> None:
+        encoding = self._layout.encoding
+        self._stream = InputStream(self._source.name, self._source.stream, encoding, offset)
+
+    def _make_reader(self, **options):
+        raise NotImplementedError
+
+    @property
+    def size(self) -> int | None:
+        is_read_as_it_is = not self._stream.compression and not self._stream.encoding.is_transcoded
+        return self._source.size if is_read_as_it_is else None
+
+    @property
+    def offset(self) -> int:
+        return self._reader.offset
+
+    @property
+    def line(self) -> int:
+        return self._reader.line
+
+    @property
+    def blank_lines(self) -> int:
+        return self._reader.blank_lines
+
+    def go_to(self, offset: int, line: int) -> None:
+        """See :meth:`Table.go_to`."""
+        self._open(offset)
+        self._reader = self._make_reader(offset=offset, line=line)
+
+    def read(self, n: int) -> list[Record]:
+        """See :meth:`Table.read`."""
+        with reading(self._source.name):
+            return self._reader.read_records(n)
+
+    def _pack(self, data: bytes) -> bytes:
+        """Whole rows as they stand in the output."""
+        data = self._stream.restore(data)
+        return self._compress(data) if self._compress and data else data
+
+    @staticmethod
+    def finish(part: Path) -> Path:
+        """The part file itself: a text output needs no other form."""
+        return part

@@ -1,0 +1,1 @@
+"""The classifier: bundle, tokenizer, batches, inference, decision."""

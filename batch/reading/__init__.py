@@ -1,0 +1,1 @@
+"""From bytes to records: opening, compression, encoding, dialect, grammar."""

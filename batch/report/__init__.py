@@ -1,0 +1,1 @@
+"""A labelled file as one HTML page."""

@@ -1,0 +1,1 @@
+"""One run: windows of records are read, labelled and written."""

@@ -1,0 +1,46 @@
+"""What one run labels, where the rows go, and by which rules."""
+
+from dataclasses import dataclass
+
+from batch.formats.columns import expand_columns
+from batch.formats.input import Input
+from batch.formats.open_table import open_table
+from batch.formats.table import Table
+from batch.model.bundle import Manifest
+from batch.model.rules import BUNDLES_RULES, Rules
+from batch.reading.source import Source
+from batch.writing.rejects import NO_REJECTS, Allowance
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input to label into one output."""
+
+    input: Input
+    out: str  # a path, or - for standard output
+    columns: tuple[str, ...] = ("label", "score")
+    allowance: Allowance = NO_REJECTS
+    rules: Rules = BUNDLES_RULES
+    precision: str = "fp32 on cpu"  # precision and device that compute the labels
+    restart: bool = False  # forget an interrupted run
+    drops_stale: bool = False  # forget an interrupted run of another input, bundle or options
+    progress: bool = True  # show a progress bar, on a terminal
+
+    def open_table(self, source: Source, manifest: Manifest) -> Table:
+        """Read the input's header and find its text column.
+
+        Raises:
+            SpamBatchError: the source cannot be read as the format that it should have.
+        """
+        labels = self.rules.decision(manifest).given
+        columns = expand_columns(self.columns, manifest.labels)
+        return open_table(source, self.input, self.out, columns, labels)
+
+    def settings(self, manifest: Manifest) -> dict[str, str]:
+        """Option -> value, as it is typed: all that the output depends on, besides the contents
+        of the input and of the bundle."""
+        return {
+            **self.input.settings(),
+            "--columns": ",".join(self.columns),
+            **self.rules.settings(manifest),
+        }

@@ -1,0 +1,1 @@
+"""Outputs that are whole or not there: part files, checkpoints, locks."""

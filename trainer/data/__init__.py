@@ -1,0 +1,1 @@
+"""Labelled files, splits, and tensors of them."""

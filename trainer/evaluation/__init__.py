@@ -1,0 +1,1 @@
+"""Scores, calibration, threshold, and the bar to clear."""

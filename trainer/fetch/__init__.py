@@ -1,0 +1,1 @@
+"""Data, tokenizer and published weights, fetched and checked."""

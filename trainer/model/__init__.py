@@ -1,0 +1,1 @@
+"""GPT-2 with a classification head, and its first weights."""

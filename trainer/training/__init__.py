@@ -1,0 +1,1 @@
+"""The training loop, its trunk cache and its checkpoint."""

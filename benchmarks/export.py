@@ -23,10 +23,10 @@ from peer_process import PeerProcess, make_model, write_peer_folder
 from batch.model.batching import BATCH_TOKENS, cut_batches, pad_batch
 from batch.model.inference import InferenceSession
 from batch.model.tokenizer import Tokenizer
-from exporter.graph import trace
+from exporter.convert.graph import trace
+from exporter.convert.quantize import linear_layers, module_of, reduce_precision
+from exporter.convert.variants import save_model
 from exporter.machine import describe_machine
-from exporter.quantize import linear_layers, module_of, reduce_precision
-from exporter.variants import save_model
 from trainer.data.splits import read_lines
 from trainer.model.gpt2 import model_config
 

@@ -34,10 +34,10 @@ from batch.model.batching import BATCH_TOKENS, cut_batches, pad_batch
 from batch.model.classifier import Classifier
 from batch.model.inference import InferenceSession
 from batch.model.tokenizer import Tokenizer
-from exporter.graph import trace
+from exporter.convert.graph import trace
+from exporter.convert.quantize import reduce_precision
+from exporter.convert.variants import save_model
 from exporter.machine import describe_machine
-from exporter.quantize import reduce_precision
-from exporter.variants import save_model
 from trainer.model.gpt2 import model_config
 
 MAX_LENGTH = 120  # tokens, the notebook's

@@ -9,10 +9,10 @@ import numpy as np
 from batch.errors import OutputError
 from batch.model.bundle import Manifest
 from batch.model.bundle_files import GOLDEN, MANIFEST, FileEntry, file_entries
+from exporter.convert.variants import FILES, open_variant
 from exporter.reference import make_reference
 from exporter.rows import NASTY_TEXTS
 from exporter.trained_run import Source
-from exporter.variants import FILES, open_variant
 from exporter.verify import Rows, run_batches, torch_logits
 from trainer.run_folder import WEIGHTS, hash_file, package_versions, write_json
 

@@ -14,12 +14,12 @@ from batch.errors import BundleError
 from batch.model.bundle_files import TOKENIZER, VERIFY
 from batch.model.inference import wanted_device
 from exporter.bundle import check_target, replace_folder, write_golden, write_manifest
+from exporter.convert.graph import trace
+from exporter.convert.quantize import linear_layers, reduce_precision
+from exporter.convert.variants import FILES, describe_model, remove_variant, save_model
 from exporter.gate import search_layers
-from exporter.graph import trace
-from exporter.quantize import linear_layers, reduce_precision
 from exporter.trained_run import Source
 from exporter.variant_check import Verified, _logits, gate_of, report_of, verify_file
-from exporter.variants import FILES, describe_model, remove_variant, save_model
 from exporter.verify import VerificationError
 from trainer.run_folder import write_json
 

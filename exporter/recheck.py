@@ -8,10 +8,10 @@ from batch.errors import BundleError, InputError, SpamBatchError
 from batch.model.bundle import Bundle, open_bundle
 from batch.model.bundle_files import EXTERNAL_SUFFIX, MANIFEST, TOKENIZER, VERIFY, file_entries
 from batch.model.inference import wanted_device
-from exporter.structure import Structure, read_structure
+from exporter.convert.structure import Structure, read_structure
+from exporter.convert.variants import remove_variant
 from exporter.trained_run import Source
 from exporter.variant_check import Verified, gate_of, report_of, verify_file
-from exporter.variants import remove_variant
 from trainer.run_folder import WEIGHTS, hash_file, write_json
 
 

@@ -1,7 +1,7 @@
 """The lines that an export or a verification prints, in the order in which a parity is read."""
 
+from exporter.convert.structure import Structure
 from exporter.gate import Gate
-from exporter.structure import Structure
 from exporter.variant_check import Verified
 from exporter.verify import BATCH_VARIANCE, Check, Worst
 

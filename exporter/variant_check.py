@@ -10,10 +10,10 @@ from tqdm import tqdm
 
 from batch.model.batching import BATCH_TOKENS, cut_batches
 from batch.model.bundle_files import EXTERNAL_SUFFIX
+from exporter.convert.variants import FILES, open_variant
 from exporter.gate import Gate, measure_gate
 from exporter.machine import describe_machine
 from exporter.trained_run import Source
-from exporter.variants import FILES, open_variant
 from exporter.verify import Check, Rows, check_variant, run_batches
 from trainer.run_folder import hash_file
 

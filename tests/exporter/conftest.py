@@ -73,7 +73,7 @@ def traced(tiny_model) -> Callable[..., tuple[GPT2Classifier, onnx.ModelProto]]:
     Tracing takes seconds, so each is traced once a session. A fixed length is 16;
     ``last_position`` has three classes.
     """
-    from exporter.graph import trace
+    from exporter.convert.graph import trace
 
     made = {}
 

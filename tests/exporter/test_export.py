@@ -16,9 +16,9 @@ from batch.errors import BundleError, MissingInputError
 from batch.model.batching import TRIED_BATCH_TOKENS
 from batch.model.bundle import open_bundle
 from batch.model.classifier import Classifier
-from exporter import variants
+from exporter.convert import variants
+from exporter.convert.graph import trace
 from exporter.export import export
-from exporter.graph import trace
 from exporter.rows import NASTY_TEXTS
 from exporter.verify import VerificationError, torch_logits
 from trainer.model.gpt2 import GPT2Classifier

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
+from exporter.convert.structure import Structure
 from exporter.gate import Gate
 from exporter.report import machine_lines, variant_lines
-from exporter.structure import Structure
 from exporter.variant_check import Verified
 from exporter.verify import Check, Worst
 

@@ -10,8 +10,8 @@ import torch
 
 from batch.errors import InternalError
 from batch.model.inference import InferenceSession
-from exporter import graph
-from exporter.graph import OPSET, module_of, trace
+from exporter.convert import graph
+from exporter.convert.graph import OPSET, module_of, trace
 from trainer.model.gpt2 import PAD_ID, GPT2Classifier, count_parameters
 
 TOLERANCE = 1e-5

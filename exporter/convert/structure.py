@@ -8,8 +8,8 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from batch.errors import BundleError
-from exporter.graph import INPUT, OUTPUT
-from exporter.variants import model_properties
+from exporter.convert.graph import INPUT, OUTPUT
+from exporter.convert.variants import model_properties
 from trainer.run_folder import RunConfig
 
 

@@ -7,8 +7,8 @@ import onnx
 import pytest
 
 from batch.errors import BundleError
-from exporter import variants
-from exporter.variants import (
+from exporter.convert import variants
+from exporter.convert.variants import (
     FILES,
     describe_model,
     model_properties,

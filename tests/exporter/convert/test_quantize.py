@@ -13,8 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from batch.errors import BundleError
 from batch.model.batching import WIDTH_STEP
 from batch.model.inference import InferenceSession
-from exporter.graph import module_of
-from exporter.quantize import linear_layers, reduce_precision
+from exporter.convert.graph import module_of
+from exporter.convert.quantize import linear_layers, reduce_precision
 from exporter.verify import TOLERANCES
 from trainer.model.gpt2 import PAD_ID
 

@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from exporter.graph import module_of
+from exporter.convert.graph import module_of
 
 ACTIVATION_LEVELS = 127  # of a row's largest magnitude, either side of the zero point
 ZERO_POINT = 128  # of the unsigned activations, which the kernels want

@@ -5,8 +5,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from batch.errors import BundleError
-from exporter.structure import read_structure
-from exporter.variants import FILES
+from exporter.convert.structure import read_structure
+from exporter.convert.variants import FILES
 from trainer.run_folder import read_config
 
 

@@ -24,7 +24,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install train export classify test test-faults check bench bench-train bench-memory bench-starter bench-export build docs clean
+.PHONY: help install train export classify test test-faults check coverage bench bench-train bench-memory bench-starter bench-export build docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -66,9 +66,15 @@ test: $(VENV)/.has-dev ## Run the tests
 test-faults: $(VENV)/.has-dev ## Run every fault test (crash, disk, input, formats, bundle, environment)
 	$(BIN)/python -m pytest tests/faults -m 'faults or quick'
 
-check: $(VENV)/.has-dev ## Lint
+check: $(VENV)/.has-dev ## Lint, import contracts, types, spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+coverage: $(VENV)/.has-dev ## Run the tests and print how much of the code they run
+	$(BIN)/python -m pytest -q --cov --cov-report=term --cov-report=html:build/coverage
 
 # The peers live in an environment of their own: their versions are not ours.
 PEERS := .venv-peers/bin/python

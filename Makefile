@@ -105,5 +105,7 @@ docs: $(VENV)/.has-run ## Write docs/cli.md, docs/cli-training.md and docs/spam-
 	$(BIN)/python docs/make_cli.py
 
 clean: ## Remove .venv and build files; data, runs and models stay
-	rm -rf $(VENV) .venv-peers build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	@test ! -e '$(VENV)' || test -e '$(VENV)/pyvenv.cfg' || \
+	  { echo "$(VENV) is no virtual environment; nothing was removed; give another VENV=" >&2; exit 1; }
+	rm -rf '$(VENV)' .venv-peers build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

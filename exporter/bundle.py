@@ -1,20 +1,25 @@
 """Write a bundle: golden messages, manifest, and the folder under its name."""
 
+import contextlib
+import json
+import logging
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 
 from batch.errors import OutputError
-from batch.model.bundle import Manifest
+from batch.model.bundle import FORMAT, Manifest
 from batch.model.bundle_files import GOLDEN, MANIFEST, FileEntry, file_entries
+from batch.writing.target import find_foreign, is_foreign
 from exporter.convert.variants import FILES, open_variant
 from exporter.reference import make_reference
 from exporter.rows import NASTY_TEXTS
 from exporter.trained_run import Source
 from exporter.verify import Rows, run_batches, torch_logits
 from trainer.run_folder import WEIGHTS, hash_file, package_versions, write_json
+
+log = logging.getLogger("exporter")
 
 GOLDEN_TEXTS = (*NASTY_TEXTS, "You won a prize! Call now", "See you at dinner tonight, ok?")
 
@@ -78,22 +83,45 @@ def write_manifest(folder: Path, source: Source, precisions: list[str]) -> None:
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
 
 
+def list_files(folder: Path) -> set[str] | None:
+    """Names of a bundle's files as its manifest says, itself among them; None of no bundle.
+
+    Neither the format version nor the files' hashes matter: an older bundle, or a damaged
+    one, is still a bundle.
+    """
+    path = folder / MANIFEST
+    try:
+        values = json.loads(path.read_bytes())
+        return {MANIFEST, *values["files"]} if values["format"] == FORMAT else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
 def check_target(target: Path) -> None:
-    """Refuse to replace anything but a bundle or an empty folder.
+    """Refuse to replace anything but a bundle with nothing else in it, or an empty folder.
 
     Raises:
-        OutputError: ``target`` holds something else.
+        OutputError: ``target`` is or holds something else; names it.
     """
-    is_empty = target.is_dir() and not any(target.iterdir())
-    if target.exists() and not is_empty and not (target / MANIFEST).is_file():
-        raise OutputError(f"{target} exists and is not a bundle; it was left as it is")
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    names = list_files(target)
+    if names is None:
+        raise OutputError(
+            f"{target} exists and is not a bundle; it was left as it is; give another --out"
+        )
+    if found := find_foreign(target, names):
+        raise OutputError(
+            f"{found} is not a file of the bundle that --out would replace; it was left as it is; "
+            "move it, or give another --out"
+        )
 
 
 def replace_folder(new: Path, target: Path) -> None:
     """Give ``new`` the name ``target``; an older bundle there goes, anything else stays.
 
     Raises:
-        OutputError: ``target`` holds something that is not a bundle.
+        OutputError: ``target`` is or holds something else.
     """
     check_target(target)
     os.chmod(new, 0o777 & ~_umask())
@@ -106,7 +134,20 @@ def replace_folder(new: Path, target: Path) -> None:
         if old.exists() and not target.exists():
             os.rename(old, target)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    if old.exists():
+        _remove_bundle(old)
+
+
+def _remove_bundle(folder: Path) -> None:
+    """Remove a folder that :func:`check_target` let pass; what came into it since then stays."""
+    names = list_files(folder) or ()
+    with contextlib.suppress(OSError):
+        for path in sorted(folder.iterdir()):
+            if not is_foreign(path, names):
+                path.unlink()
+        folder.rmdir()
+    if folder.exists():
+        log.warning("WARNING: %s is what was there before; it cannot be removed", folder)
 
 
 def _umask() -> int:

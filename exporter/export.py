@@ -1,6 +1,7 @@
 """From run folder to verified bundle."""
 
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from batch.errors import BundleError
+from batch.errors import BundleError, OutputError
 from batch.model.bundle_files import TOKENIZER, VERIFY
 from batch.model.inference import wanted_device
 from exporter.bundle import check_target, replace_folder, write_golden, write_manifest
@@ -45,13 +46,17 @@ def export(
 
     Raises:
         VerificationError: a variant does not say what PyTorch says.
-        OutputError: ``out`` is something else than a bundle.
+        OutputError: ``out`` is or holds something else than a bundle, or cannot be made.
     """
     check_target(out)
+    out = Path(os.path.realpath(out))  # a link's target is what gets replaced, not the link
     wanted_device(device)
     source = Source.read(run)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+    except OSError as error:
+        raise OutputError(f"cannot create {out}: {error.strerror}; give another --out") from None
     try:
         shutil.copyfile(run / TOKENIZER, scratch / TOKENIZER)
         plain = trace(source.model, source.config.max_length)

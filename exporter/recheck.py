@@ -8,6 +8,7 @@ from batch.errors import BundleError, InputError, SpamBatchError
 from batch.model.bundle import Bundle, open_bundle
 from batch.model.bundle_files import EXTERNAL_SUFFIX, MANIFEST, TOKENIZER, VERIFY, file_entries
 from batch.model.inference import wanted_device
+from batch.writing.atomic import replace_file
 from exporter.convert.structure import Structure, read_structure
 from exporter.convert.variants import remove_variant
 from exporter.trained_run import Source
@@ -139,4 +140,5 @@ def _rewrite(bundle: Bundle, source: Source, results: list[Recheck]) -> None:
         if name in manifest.files or name == VERIFY
     }
     changed = replace(manifest, variants=variants, files=files)
-    (bundle.folder / MANIFEST).write_text(changed.to_json(), encoding="utf-8")
+    path = bundle.folder / MANIFEST
+    replace_file(path, changed.to_json().encode("utf-8"), path, ".json", 0o666)

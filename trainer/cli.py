@@ -126,7 +126,7 @@ def fit(
     from trainer.data.labelled_file import Columns
     from trainer.evaluation.calibration import parse_share
     from trainer.run import RunOptions, options_of_config, train
-    from trainer.run_folder import read_config, read_model, save_state_dict
+    from trainer.run_folder import check_state_dict, read_config, read_model, save_state_dict
 
     options = RunOptions(
         out=out, recipe=recipe, weights=weights, size=size, cache=cache, data=data, bpe=bpe,
@@ -138,6 +138,8 @@ def fit(
     )  # fmt: skip
     if config is not None:
         options = options_of_config(config, options)
+    if pth is not None:
+        check_state_dict(pth, out)
     metrics = train(options)
     if pth is not None:
         save_state_dict(read_model(out, read_config(out)), pth)
@@ -219,12 +221,13 @@ def table(rows, shape, seeds, data, bpe, cache, device, json_out, quiet) -> None
       spam-train table --rows 1,16 --seeds 5
     """
     show_log("trainer", quiet)
-    from trainer.published_table import format_table, parse_rows, run_table
-    from trainer.run_folder import write_json
+    from trainer.published_table import KEYS, format_table, parse_rows, run_table
+    from trainer.run_folder import check_result, write_json
 
+    target = None if json_out is None else check_result(json_out, KEYS, "--json")
     result = run_table(parse_rows(rows), shape, seeds, data, bpe, cache, device, not quiet)
-    if json_out is not None:
-        write_json(json_out, result)
+    if target is not None:
+        write_json(target, result)
     click.echo(format_table(result))
 
 
@@ -260,19 +263,20 @@ def scores(
     if split is not None or balance is not None:
         raise click.UsageError("--protocols says how to split; leave --split and --balance out")
     show_log("trainer", quiet)
+    from trainer import protocols as scoring
     from trainer.data.labelled_file import Columns
-    from trainer.protocols import ScoreOptions, format_protocols, parse_protocols, score_protocols
-    from trainer.run_folder import write_json
+    from trainer.run_folder import check_result, write_json
 
-    options = ScoreOptions(
-        protocols=parse_protocols(protocols), seeds=seeds, new_splits=new_splits, recipe=recipe,
-        weights=weights, size=size, data=data, columns=Columns(label_column, text_column),
-        bpe=bpe, cache=cache, device=device, changes=checked_changes(changes), progress=not quiet,
+    target = None if json_out is None else check_result(json_out, scoring.KEYS, "--json")
+    options = scoring.ScoreOptions(
+        protocols=scoring.parse_protocols(protocols), columns=Columns(label_column, text_column),
+        seeds=seeds, new_splits=new_splits, changes=checked_changes(changes), progress=not quiet,
+        recipe=recipe, weights=weights, size=size, data=data, bpe=bpe, cache=cache, device=device,
     )  # fmt: skip
-    result = score_protocols(options)
-    if json_out is not None:
-        write_json(json_out, result)
-    click.echo(format_protocols(result))
+    result = scoring.score_protocols(options)
+    if target is not None:
+        write_json(target, result)
+    click.echo(scoring.format_protocols(result))
 
 
 @main.command()

@@ -27,6 +27,7 @@ from trainer.run import train_model
 log = logging.getLogger("trainer")
 
 # Protocol -> fields of Recipe.
+KEYS = ("recipe", "weights", "device", "data", "runs")  # of its JSON
 PROTOCOLS = {
     "book": {"split": "book", "balance": True},
     "grouped": {"split": "grouped", "balance": True},

@@ -25,6 +25,7 @@ from trainer.run import train_model
 
 log = logging.getLogger("trainer")
 
+KEYS = ("shape", "seeds", "device", "data", "rows")  # of its JSON
 SEED = 123  # of the first run; the others count on from it
 
 

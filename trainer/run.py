@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -33,8 +34,10 @@ from trainer.run_folder import (
     check_folder,
     package_versions,
     read_config,
+    remove_leftovers,
     write_run,
 )
+from trainer.training.checkpoint import has_checkpoint
 from trainer.training.fit import History, fit
 from trainer.training.trunk_cache import build_caches
 
@@ -145,7 +148,8 @@ def train(options: RunOptions) -> dict:
         raise UsageError("--max-ham-blocked needs two classes, one of them the positive one")
     check_band(options.unsure_band, options.max_blocked, labels, positive)
     parts = make_split(frame, recipe)
-    check_folder(options.out, options.data)
+    given = Path(options.weights) if os.path.exists(options.weights) else None
+    check_folder(options.out, options.data, data_file.path, bpe_file.path, given)
     weights = resolve_weights(options.weights, options.size, options.cache)
     _check_expected(options.expected, data_file.sha256, weights)
     recipe = get_recipe(options.recipe, from_random=weights.tensors is None, **changes)
@@ -154,17 +158,19 @@ def train(options: RunOptions) -> dict:
         options.out.mkdir(parents=True, exist_ok=True)  # now, not after an hour of training
     except OSError as error:
         raise OutputError(f"cannot create {options.out}: {error.strerror}") from None
+    remove_leftovers(options.out)
     checkpoint = options.out / CHECKPOINT
     if options.restart:
-        checkpoint.unlink(missing_ok=True)
+        checkpoint.unlink(missing_ok=True)  # ours, or check_folder had refused
+    identity = _identity(data_file.sha256, weights, recipe, labels, device)
     try:
         trained = train_model(
             parts, labels, Tokenizer.load(bpe_file.path), weights, recipe, device,
             trunk_cache=options.trunk_cache, progress=options.progress, checkpoint=checkpoint,
-            identity=_identity(data_file.sha256, weights, recipe, labels, device),
+            identity=identity,
         )  # fmt: skip
     except BaseException:
-        if checkpoint.exists():
+        if has_checkpoint(checkpoint, identity):
             log.warning("Kept up to the last whole epoch; the same command goes on from there.")
         raise
 

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import platform
 import shutil
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,7 +18,10 @@ from batch.errors import InputError, MissingInputError, OutputError
 from batch.model.bundle_files import TOKENIZER
 from batch.model.tokenizer import Tokenizer
 from batch.version import __version__
+from batch.writing.atomic import LEFTOVER, replace_file, temporary_name
+from batch.writing.target import find_foreign, is_foreign, resolve_path
 from trainer.model.gpt2 import GPT2Classifier, ModelConfig
+from trainer.training.checkpoint import open_checkpoint
 
 CONFIG = "config.json"
 METRICS = "metrics.json"
@@ -24,6 +29,11 @@ WEIGHTS = "model.safetensors"
 CHECKPOINT = "checkpoint.pt"
 PREDICTIONS = "predictions.csv"
 RUN_FORMAT = 1
+RESULTS = (  # in the order in which an old run's are removed: without the first it is no run
+    CONFIG, METRICS, WEIGHTS, TOKENIZER, PREDICTIONS, "train.csv", "validation.csv", "test.csv",
+    "loss-plot.pdf", "loss-plot.png", "accuracy-plot.pdf", "accuracy-plot.png", "report.html",
+)  # fmt: skip
+RUN_FILES = {*RESULTS, CHECKPOINT, CHECKPOINT + ".part"}  # the last one of versions before
 
 
 @dataclass(frozen=True)
@@ -61,37 +71,66 @@ def package_versions(*names: str) -> dict[str, str]:
 
 
 def write_json(path: Path, values: dict) -> None:
+    """Write ``path`` whole or not at all; a link there is replaced, not followed."""
     text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
-    path.write_text(text, encoding="utf-8")
+    replace_file(path, text.encode("utf-8"), path, ".json", 0o666)
 
 
-def check_folder(folder: Path, data: Path | None) -> None:
-    """Refuse to write a run where other files would be lost.
+def check_folder(folder: Path, *inputs: Path | None) -> None:
+    """Refuse to write a run where other files would be lost, or among files of others.
 
     Raises:
-        OutputError: the folder holds something that is no run, or the data itself.
+        OutputError: the folder is no run, holds a file that no run writes, or one of the
+            ``inputs``; names it.
     """
-    if data is not None and data.resolve().parent == folder.resolve():
-        raise OutputError(f"{data} lies in the run folder {folder}; give another --out")
-    if not folder.exists() or (folder / CHECKPOINT).is_file():
+    for path in filter(None, inputs):
+        if path.resolve().is_relative_to(folder.resolve()):
+            raise OutputError(f"{path} lies in the run folder {folder}; give another --out")
+    if not folder.exists():
         return
     if not folder.is_dir():
-        raise OutputError(f"{folder} is not a folder")
+        raise OutputError(f"{folder} is not a folder; give another --out")
+    if all(map(_is_leftover, folder.iterdir())):
+        return
+    if open_checkpoint(folder / CHECKPOINT) is None and not _is_complete(folder):
+        raise OutputError(
+            f"{folder} exists and is not a run folder; it was left as it is; give another --out"
+        )
+    if found := find_foreign(folder, RUN_FILES):
+        raise OutputError(
+            f"{found} is not a file of a run, and --out would write a run beside it; it was left "
+            "as it is; move it, or give another --out"
+        )
+
+
+def _is_complete(folder: Path) -> bool:
+    """True of what :func:`write_run` leaves: ``config.json`` comes last, so the rest is there."""
     try:
         read_config(folder)
     except (MissingInputError, InputError):
-        if any(folder.iterdir()):
-            raise OutputError(
-                f"{folder} exists and is not a run folder; it was left as it is"
-            ) from None
+        return False
+    return all((folder / name).is_file() for name in (METRICS, WEIGHTS, TOKENIZER))
 
 
 def begin_run(folder: Path) -> None:
     """Make ``folder`` no run until :func:`write_run` is through.
 
-    A kill in between then never leaves an old run's settings beside new weights.
+    A kill in between then never leaves an old run's settings beside new weights. The
+    checkpoint, by which the folder is known as ours until then, stays.
     """
-    (folder / CONFIG).unlink(missing_ok=True)
+    for name in RESULTS:
+        (folder / name).unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed run had not written to its end."""
+    for path in filter(_is_leftover, list(folder.iterdir())):
+        path.unlink()
+
+
+def _is_leftover(path: Path) -> bool:
+    left = LEFTOVER.fullmatch(path.name)
+    return bool(left) and left[1] in RUN_FILES and not is_foreign(path, RUN_FILES)
 
 
 def write_run(
@@ -151,9 +190,63 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def check_result(path: Path, keys: Collection[str], option: str) -> Path:
+    """Where a result of ``keys`` in JSON goes; a file there is replaced if it is one, too.
+
+    Raises:
+        OutputError: it is something else, or its folder does not exist.
+    """
+    target = resolve_path(str(path))
+    try:
+        data = target.read_bytes()
+        is_ours = not data or json.loads(data).keys() == set(keys)
+    except FileNotFoundError:
+        is_ours = True
+    except (OSError, ValueError, AttributeError, RecursionError):
+        is_ours = False
+    if not is_ours:
+        raise OutputError(
+            f"{path} is not a result of this command; it was left as it is; give another {option}"
+        )
+    return target
+
+
+def check_state_dict(path: Path, run: Path | None = None) -> Path:
+    """Where a ``.pth`` goes; a file there is replaced if it is a classifier's, too.
+
+    Raises:
+        OutputError: it is something else, lies in the folder ``run``, or in none.
+    """
+    target = resolve_path(str(path))
+    if run is not None and target.is_relative_to(run.resolve()):
+        raise OutputError(f"{path} lies in the run folder {run}; give another --pth")
+    if target.exists() and target.stat().st_size:
+        try:
+            state = torch.load(target, map_location="cpu", weights_only=True, mmap=True)
+            is_ours = {"transformer.wte.weight", "score.weight"} <= state.keys()
+        except Exception:  # torch raises pickle, zip and runtime errors here
+            is_ours = False
+        if not is_ours:
+            raise OutputError(
+                f"{path} is not a classifier's state dict; it was left as it is; give another --pth"
+            )
+    return target
+
+
 def save_state_dict(model: GPT2Classifier, path: Path) -> None:
-    """The notebook's ``torch.save(model.state_dict())``, for those who ask for a ``.pth``."""
-    torch.save(model.state_dict(), path)
+    """The notebook's ``torch.save(model.state_dict())``, for those who ask for a ``.pth``.
+
+    Raises:
+        OutputError: see :func:`check_state_dict`.
+    """
+    target = check_state_dict(path)
+    part = target.with_name(temporary_name(target))
+    try:
+        torch.save(model.state_dict(), part)
+        os.replace(part, target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def load_state_dict(model: GPT2Classifier, path: Path) -> None:

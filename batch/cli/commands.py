@@ -133,7 +133,7 @@ def classify(
     jobs = [
         Job(
             make_input(name, **layout), target, ours, allowance, rules, runs_in, restart=restart,
-            progress=progress,
+            progress=progress, replaces_any=out_dir is None or force,
         )
         for name, target in zip(inputs, outs, strict=True)
     ]  # fmt: skip

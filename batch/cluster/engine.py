@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from batch.cluster.shards import NAME, plan_shards, write_manifest
+from batch.cluster.shards import NAME, check_manifest, plan_shards, write_manifest
 from batch.cluster.worker import Outcome, Setup, Worker
 from batch.errors import (
     REJECTED,
@@ -35,7 +35,7 @@ from batch.run.job import Job
 from batch.run.run_manifest import find_done
 from batch.writing.lock import hold_lock
 from batch.writing.names import manifest_path
-from batch.writing.target import resolve_path
+from batch.writing.target import check_manifest_path, resolve_path
 
 SHARD_BYTES = 256 << 20
 STORE_BYTES = 100 << 20  # of a cluster of our own; what goes through it is numbers
@@ -66,6 +66,7 @@ def label_on_ray(jobs: Sequence[Job], bundle: Bundle, request: Request) -> int:
     """
     _import_ray()  # before anything is read, so that a missing one is said at once
     manifest = Path(os.path.abspath(request.folder), NAME)
+    check_manifest(request.folder)
     with hold_lock(manifest.parent):
         shards, statuses = _plan(jobs, bundle, request)
         done = [None if request.force else find_done(job, bundle) for job in shards]
@@ -76,7 +77,9 @@ def label_on_ray(jobs: Sequence[Job], bundle: Bundle, request: Request) -> int:
         if todo or statuses:
             manifest.unlink(missing_ok=True)  # it would prove what is no longer so
         for job in shards if request.force else ():  # or a worker would find that it is done
-            manifest_path(resolve_path(job.out)).unlink(missing_ok=True)
+            target = resolve_path(job.out)
+            check_manifest_path(target)
+            manifest_path(target).unlink(missing_ok=True)
         for outcome in _label(shards, todo, bundle, request) if todo else ():
             job = shards[outcome.number]
             for level, line, counts in outcome.said:

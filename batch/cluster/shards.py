@@ -17,10 +17,12 @@ from batch.run.run_manifest import RunManifest
 from batch.version import __version__
 from batch.writing.atomic import replace_file, storage_errors
 from batch.writing.rejects import Allowance
+from batch.writing.target import check_replaceable
 
 FORMAT = "spam-batch parts"
 FORMAT_VERSION = 1
 NAME = "_manifest.json"
+_START = f'{{\n "format": "{FORMAT}"'.encode()
 COUNTS = ("records", "rows", "rejects")
 
 
@@ -52,6 +54,16 @@ def _number(out: str, number: int) -> str:
     if found := compression_of_name(path.name):
         ending = Path(path.name[: -len(found.ending)]).suffix + found.ending
     return str(path.with_name(f"{path.name.removesuffix(ending)}.{number:05d}{ending}"))
+
+
+def check_manifest(folder: str) -> None:
+    """Refuse to replace or remove what is no manifest of a run on many machines.
+
+    Raises:
+        OutputError: there is one.
+    """
+    problem = "is not a manifest of spam-batch, and that of this run would go there; move it, or"
+    check_replaceable(Path(folder, NAME), _START, f"{problem} give another folder")
 
 
 def write_manifest(

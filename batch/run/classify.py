@@ -14,6 +14,7 @@ from batch.errors import (
     BrokenInputError,
     ChangedInputError,
     InternalError,
+    OutputError,
     UsageError,
 )
 from batch.formats.open_table import check_output
@@ -29,7 +30,7 @@ from batch.run.run_manifest import describe_run, utc_now
 from batch.run.summary import Summary
 from batch.run.windows import classify_window, encode_windows, read_windows
 from batch.writing.atomic import write_all
-from batch.writing.checkpoint import Origin
+from batch.writing.checkpoint import Origin, check_checkpoint_path
 from batch.writing.journal import Journal
 from batch.writing.lock import hold_lock
 from batch.writing.names import rejects_path
@@ -40,7 +41,7 @@ from batch.writing.output import (
 )
 from batch.writing.progress import Course, Progress
 from batch.writing.rejects import encode_rejects
-from batch.writing.target import resolve_target
+from batch.writing.target import check_labelled, resolve_target
 
 COMMIT_SECONDS = 5.0  # between two commit points, or as long as a window takes
 
@@ -60,6 +61,12 @@ def classify_file(job: Job, lazy: LazyClassifier) -> Summary:
     if is_stream(job.out):
         return _label_to_stream(job, lazy)
     target = resolve_target(job.out, job.input.name)
+    check_checkpoint_path(target)
+    if not job.replaces_any:
+        check_labelled(target, job.out)
+    if target.parent == lazy.bundle.folder.resolve():
+        folder = lazy.bundle.folder
+        raise OutputError(f"{job.out} lies in the bundle {folder}; give another --out")
     with hold_lock(target), open_source(job.input.name) as source:
         return _label_to_file(job, source, target, lazy)
 

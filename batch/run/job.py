@@ -24,6 +24,7 @@ class Job:
     precision: str = "fp32 on cpu"  # precision and device that compute the labels
     restart: bool = False  # forget an interrupted run
     drops_stale: bool = False  # forget an interrupted run of another input, bundle or options
+    replaces_any: bool = True  # False: a file that is there already must be an output of ours
     progress: bool = True  # show a progress bar, on a terminal
 
     def open_table(self, source: Source, manifest: Manifest) -> Table:

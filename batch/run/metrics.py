@@ -14,7 +14,7 @@ from pathlib import Path
 
 from batch.command import status_of
 from batch.drift.histograms import Tally
-from batch.errors import REJECTED, StorageError
+from batch.errors import REJECTED, OutputError, StorageError
 from batch.version import __version__
 from batch.writing.atomic import replace_file
 from batch.writing.target import check_replaceable, resolve_path
@@ -120,9 +120,7 @@ def writing_metrics(name: str | None) -> Iterator[Seen]:
         yield seen
         return
     target = resolve_path(name)
-    check_replaceable(
-        target, START, "is not a metrics file of spam-batch; give another --metrics-file"
-    )
+    _check(target)
     start, error = time.monotonic(), None
     try:
         yield seen
@@ -132,13 +130,21 @@ def writing_metrics(name: str | None) -> Iterator[Seen]:
     finally:
         status = 0 if error is None else status_of(error)
         try:
+            _check(target)  # again: the output may have its name, and stand there now
             _write(target, seen, status, time.monotonic() - start)
-        except OSError as fault:
-            said = f"writing {name}: {fault.strerror}"
+        except (OSError, OutputError) as fault:
+            is_taken = isinstance(fault, OutputError)
+            said = str(fault) if is_taken else f"writing {name}: {fault.strerror}"
             if status not in (0, REJECTED):
                 log.warning("%s", said)
             else:
-                raise StorageError(f"{said}; what was labelled stands") from None
+                kind = OutputError if is_taken else StorageError
+                raise kind(f"{said}; what was labelled stands") from None
+
+
+def _check(target: Path) -> None:
+    problem = "is not a metrics file of spam-batch; give another --metrics-file"
+    check_replaceable(target, START, problem)
 
 
 def _write(target: Path, seen: Seen, status: int, seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import secrets
 import select
 import signal
@@ -62,6 +63,10 @@ def uninterrupted() -> Iterator[None]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler or signal.SIG_DFL)
+
+
+# A file that is not whole yet, by temporary_name; group 1 is the name that it was to get.
+LEFTOVER = re.compile(r"\.(.+?)\.[0-9a-f]{16}(\.[a-z]+)?\.part", re.DOTALL)
 
 
 def temporary_name(target: Path, kind: str = "") -> str:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from batch.drift.histograms import encode_bytes
-from batch.errors import BundleError, InputError, StorageError, UsageError
+from batch.errors import BundleError, InputError, OutputError, StorageError, UsageError
 from batch.reading.source import Identity
 from batch.version import __version__
 from batch.writing.atomic import replace_file
@@ -21,6 +21,7 @@ from batch.writing.progress import Progress
 
 FORMAT = "spam-batch checkpoint"
 FORMAT_VERSION = 2
+_START = f'{{\n "format": "{FORMAT}"'.encode()
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,24 @@ class Checkpoint:
     origin: Origin
     part: str  # name of the file that holds the rows so far
     progress: Progress
+
+
+def check_checkpoint_path(target: Path) -> None:
+    """Refuse to take for a checkpoint, and with ``--restart`` to remove, what is none.
+
+    Raises:
+        OutputError: there is such a file.
+    """
+    path = checkpoint_path(target)
+    try:
+        data = _read_own_file(path)
+    except OSError:
+        return  # none, or what read_checkpoint refuses
+    if data[: len(_START)] != _START[: len(data)]:  # cut short it is ours, too
+        raise OutputError(
+            f"{path} is not a checkpoint of spam-batch, and that of this run would go there; "
+            "move it, or give another --out"
+        )
 
 
 def write_checkpoint(target: Path, checkpoint: Checkpoint) -> None:

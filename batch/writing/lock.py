@@ -25,7 +25,7 @@ def hold_lock(target: Path) -> Iterator[None]:
 
     Raises:
         LockedError: another run holds it.
-        OutputError: the folder takes no file.
+        OutputError: the folder takes no file, or its name is taken by another's.
     """
     path = lock_path(target)
     try:
@@ -42,11 +42,25 @@ def hold_lock(target: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def check_lock(path: Path, descriptor: int) -> None:
+    """Refuse to take for a lock, and to remove, what is none: a lock of ours is empty.
+
+    Raises:
+        OutputError: the open file has contents.
+    """
+    if os.fstat(descriptor).st_size:
+        raise OutputError(
+            f"{path} is not a lock of spam-batch, and one would go there; move it, or give another "
+            "output"
+        )
+
+
 def _acquire(path: Path) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     while True:
         descriptor = os.open(path, flags, 0o600)
         try:
+            check_lock(path, descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The holder before us may have removed the file between our two calls.
             with contextlib.suppress(FileNotFoundError):

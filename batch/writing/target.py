@@ -3,11 +3,19 @@
 import contextlib
 import os
 import stat
+from collections.abc import Container
 from pathlib import Path
 
 from batch.errors import OutputError
 from batch.reading.source import STANDARD_INPUT
-from batch.writing.names import MANIFEST_START, REJECTS_START, manifest_path, rejects_path
+from batch.writing.atomic import LEFTOVER
+from batch.writing.names import (
+    MANIFEST_START,
+    REJECTS_START,
+    checkpoint_path,
+    manifest_path,
+    rejects_path,
+)
 from batch.writing.output import STANDARD_OUTPUT
 
 
@@ -22,14 +30,36 @@ def resolve_target(out: str, source: str) -> Path:
     beside = (rejects_path(target), manifest_path(target))
     for path in (out, *map(str, beside)):
         check_not_input(path, source)
-    for path, start, kind, what in (
-        (beside[0], REJECTS_START, "a rejects file", "rejects"),
-        (beside[1], MANIFEST_START, "a run manifest", "that of this run"),
-    ):
-        check_replaceable(
-            path, start, f"is not {kind}, and {what} would go there; move it, or give another --out"
-        )
+    problem = "is not a rejects file, and rejects would go there; move it, or give another --out"
+    check_replaceable(beside[0], REJECTS_START, problem)
+    check_manifest_path(target)
     return target
+
+
+def check_manifest_path(target: Path) -> None:
+    """Refuse to replace a file that is no run manifest.
+
+    Raises:
+        OutputError: there is one in the place of the run manifest of ``target``.
+    """
+    problem = "is not a run manifest, and that of this run would go there; move it, or give another"
+    check_replaceable(manifest_path(target), MANIFEST_START, f"{problem} --out")
+
+
+def check_labelled(target: Path, out: str) -> None:
+    """Refuse to replace, under a name that nobody typed, what no run of ours wrote.
+
+    Raises:
+        OutputError: ``target`` has neither run manifest nor checkpoint beside it.
+    """
+    if not target.exists() or not target.stat().st_size:
+        return
+    # One that was being replaced when its run was killed has no manifest, but a checkpoint.
+    if not (manifest_path(target).exists() or checkpoint_path(target).exists()):
+        raise OutputError(
+            f"{out} is there, and has no {manifest_path(target).name} beside it by which it would "
+            "be an output of spam-batch; move it, or type --force to replace it"
+        )
 
 
 def resolve_path(out: str) -> Path:
@@ -83,3 +113,18 @@ def check_replaceable(path: Path, start: bytes, problem: str) -> None:
         is_ours = False
     if not is_ours:
         raise OutputError(f"{path} {problem}")
+
+
+def is_foreign(path: Path, ours: Container[str]) -> bool:
+    """True if no program of ours wrote ``path`` into a folder whose files have the names ``ours``.
+
+    Ours are regular files of those names, and what a killed run left of one.
+    """
+    left = LEFTOVER.fullmatch(path.name)
+    name = left[1] if left else path.name
+    return name not in ours or path.is_symlink() or not path.is_file()
+
+
+def find_foreign(folder: Path, ours: Container[str]) -> Path | None:
+    """The first foreign entry of ``folder``; hidden ones count, too."""
+    return next((path for path in sorted(folder.iterdir()) if is_foreign(path, ours)), None)

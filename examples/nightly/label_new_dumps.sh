@@ -14,5 +14,7 @@ status=0
 spam-batch classify "$dumps" --out-dir "$labeled" --bundle "$bundle" --log-format json \
   >>"$log" 2>&1 || status=$?
 grep -v '"level": "info"' "$log" >&2 || [ "$status" -eq 0 ] || echo "$log: exit $status" >&2
-find "$logs" -name '*.log' -mtime +60 -delete || true
+day='[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]'
+find "$logs" -maxdepth 1 -type f -name "$day-[0-9][0-9][0-9][0-9][0-9][0-9]-[0-9]*.log" \
+  -mtime +60 -delete || true
 exit "$status"

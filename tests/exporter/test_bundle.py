@@ -118,6 +118,20 @@ def test_nothing_else_is_left(exported) -> None:
     assert bundle.stat().st_mode & 0o777 == run.stat().st_mode & 0o777
 
 
+def write_old_bundle(folder: Path) -> None:
+    """As far as a replacement looks at one: the manifest, and a file that it lists."""
+    folder.mkdir()
+    entry = {"sha256": "0" * 64, "size": 3}
+    values = {"format": "spam-batch bundle", "format_version": 1}
+    values["files"] = {"model.int8.onnx": entry, "verify.json": entry}
+    (folder / "bundle.json").write_text(json.dumps(values), encoding="utf-8")
+    (folder / "model.int8.onnx").write_text("old", encoding="utf-8")
+
+
+def tree_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
 class TestReplaceFolder:
     @pytest.fixture
     def new(self, tmp_path: Path) -> Path:
@@ -141,17 +155,99 @@ class TestReplaceFolder:
         assert self.replaced(tmp_path)
 
     def test_older_bundle(self, new: Path, tmp_path: Path) -> None:
-        (tmp_path / "bundle").mkdir()
-        for name in ("bundle.json", "model.int8.onnx"):
-            (tmp_path / "bundle" / name).write_text("old", encoding="utf-8")
+        write_old_bundle(tmp_path / "bundle")
+        left = f".verify.json.{'0' * 16}.json.part"  # of a verification that was killed
+        (tmp_path / "bundle" / left).write_text("{", encoding="utf-8")
         replace_folder(new, tmp_path / "bundle")
         assert self.replaced(tmp_path)
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "thesis.txt", ".gitkeep", ".DS_Store", "run", ".model.int8.onnx.part",
+            pytest.param("model.int8.onnx", id="link"),
+        ],
+    )  # fmt: skip
+    def test_what_an_older_bundle_does_not_list_is_not_lost(
+        self, new: Path, tmp_path: Path, exported, name: str
+    ) -> None:
+        target, precious = tmp_path / "bundle", tmp_path / "precious"
+        write_old_bundle(target)
+        precious.write_text("mine", encoding="utf-8")
+        if name == "run":
+            (target / "run").mkdir()
+        elif name == "model.int8.onnx":
+            (target / name).unlink()
+            (target / name).symlink_to(precious)
+        else:
+            (target / name).write_text("mine", encoding="utf-8")
+        before = tree_of(target)
+        for act in (
+            lambda: replace_folder(new, target),
+            lambda: export(exported[0], target, "cpu", progress=False),
+        ):
+            with pytest.raises(OutputError) as caught:
+                act()
+            assert str(caught.value) == (
+                f"{target / name} is not a file of the bundle that --out would replace; it was "
+                "left as it is; move it, or give another --out"
+            )
+        assert tree_of(target) == before
+        assert precious.read_text(encoding="utf-8") == "mine"
+
+    def test_a_link_stays_and_its_target_is_replaced(
+        self, tmp_path: Path, traced, exported, export_graph
+    ) -> None:
+        write_old_bundle(tmp_path / "2026-11")
+        (tmp_path / "current").symlink_to("2026-11")
+        pooling = json.loads((exported[0] / "config.json").read_text())["model"]["pooling"]
+        export_graph(traced(pooling)[1], exported[0], tmp_path / "current")
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["2026-11", "current"]
+        assert (tmp_path / "current").is_symlink()
+        assert list(open_bundle(tmp_path / "current").manifest.variants) == ["fp32"]
+
+    def test_a_file_that_comes_meanwhile_stays(
+        self, new: Path, tmp_path: Path, monkeypatch, caplog
+    ) -> None:
+        target, rename = tmp_path / "bundle", os.rename
+        write_old_bundle(target)
+
+        def write_first(source, name) -> None:
+            if source == target:
+                (target / "thesis.txt").write_text("mine", encoding="utf-8")
+            rename(source, name)
+
+        monkeypatch.setattr(os, "rename", write_first)
+        replace_folder(new, target)
+        old = new.with_suffix(".old")
+        assert tree_of(old) == {"thesis.txt": b"mine"}
+        assert tree_of(target) == {"bundle.json": b"new"}
+        assert caplog.messages == [f"WARNING: {old} is what was there before; it cannot be removed"]
+
+    @pytest.mark.parametrize(
+        "manifest",
+        ["{}", "[]", "no JSON", '{"format": "another", "files": {}}', '{"name": "npm bundle"}'],
+    )
+    def test_somebody_elses_bundle_json_is_no_bundle(
+        self, new: Path, tmp_path: Path, manifest: str
+    ) -> None:
+        target = tmp_path / "bundle"
+        target.mkdir()
+        (target / "bundle.json").write_text(manifest, encoding="utf-8")
+        (target / "app.js").write_text("mine", encoding="utf-8")
+        before = tree_of(target)
+        with pytest.raises(OutputError) as caught:
+            replace_folder(new, target)
+        assert str(caught.value) == (
+            f"{target} exists and is not a bundle; it was left as it is; give another --out"
+        )
+        assert tree_of(target) == before
 
     def test_older_bundle_comes_back_when_the_second_name_fails(
         self, new: Path, tmp_path: Path, monkeypatch
     ) -> None:
-        (tmp_path / "bundle").mkdir()
-        (tmp_path / "bundle" / "bundle.json").write_text("old", encoding="utf-8")
+        write_old_bundle(tmp_path / "bundle")
+        before = tree_of(tmp_path / "bundle")
         rename = os.rename
 
         def stop_at_new(source, target) -> None:
@@ -162,7 +258,7 @@ class TestReplaceFolder:
         monkeypatch.setattr(os, "rename", stop_at_new)
         with pytest.raises(KeyboardInterrupt):
             replace_folder(new, tmp_path / "bundle")
-        assert (tmp_path / "bundle" / "bundle.json").read_text(encoding="utf-8") == "old"
+        assert tree_of(tmp_path / "bundle") == before
         assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["bundle", new.name])
 
     @pytest.mark.parametrize("kind", ["folder", "file"])
@@ -171,7 +267,8 @@ class TestReplaceFolder:
         mine = target / "thesis.txt" if kind == "folder" else target
         mine.parent.mkdir(exist_ok=True)
         mine.write_text("mine", encoding="utf-8")
-        expected = f"^{re.escape(str(target))} exists and is not a bundle; it was left as it is$"
+        said = "exists and is not a bundle; it was left as it is; give another --out"
+        expected = f"^{re.escape(str(target))} {said}$"
         with pytest.raises(OutputError, match=expected):
             replace_folder(new, target)
         with pytest.raises(OutputError, match=expected):

@@ -113,7 +113,8 @@ class TestBundle:
         result = invoke(main, "bundle", "--run", exported[0], "--out", tmp_path)
         assert (result.exit_code, result.stdout) == (73, "")
         assert result.stderr == (
-            f"spam-export: error: {tmp_path} exists and is not a bundle; it was left as it is\n"
+            f"spam-export: error: {tmp_path} exists and is not a bundle; it was left as it is; "
+            "give another --out\n"
         )
         assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 

@@ -81,7 +81,8 @@ class TestRefusals:
     ) -> None:
         old = tmp_path / "bundle"
         old.mkdir()
-        (old / "bundle.json").write_text("old", encoding="utf-8")
+        manifest = '{"format": "spam-batch bundle", "files": {}}'
+        (old / "bundle.json").write_text(manifest, encoding="utf-8")
         proto = edit_tensors(traced()[1], bias=lambda bias: bias + by)
         assert re.fullmatch(
             rf"fp32: the logits of (validation|test|nasty) message \d+ differ by {shown}, more "
@@ -91,7 +92,7 @@ class TestRefusals:
         )
         assert list(tmp_path.iterdir()) == [old]
         assert [path.name for path in old.iterdir()] == ["bundle.json"]
-        assert (old / "bundle.json").read_text(encoding="utf-8") == "old"
+        assert (old / "bundle.json").read_text(encoding="utf-8") == manifest
 
     def test_label_that_differs(
         self, tiny_model, write_run_folder, traced, export_graph, exported, tmp_path: Path

@@ -309,3 +309,14 @@ def test_another_run(copied, tiny_model, write_run_folder, tmp_path: Path) -> No
         "name it with --run"
     )
     assert {path: path.read_bytes() for path in bundle.iterdir()} == before
+
+
+def test_a_link_in_the_place_of_the_report_is_not_written_through(copied, tmp_path: Path) -> None:
+    run, bundle = copied
+    (tmp_path / "mine").write_text("mine", encoding="utf-8")
+    (bundle / "verify.json").unlink()
+    (bundle / "verify.json").symlink_to(tmp_path / "mine")
+    recheck(bundle, run, "cpu", progress=False)
+    assert (tmp_path / "mine").read_text(encoding="utf-8") == "mine"
+    assert not (bundle / "verify.json").is_symlink()
+    assert open_bundle(bundle).read_json("verify.json")["variants"]

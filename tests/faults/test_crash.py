@@ -198,12 +198,26 @@ def test_F08_a_changed_byte_in_a_checkpoint_is_refused(interrupted):
             assert found == saved
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"null", b"[" * 9999, b"\xff\xfe", b"0" * 99])
-def test_F08_garbage_for_a_checkpoint_is_refused(interrupted, data):
+@pytest.mark.parametrize("data", [b"", b"{", b'{\n "format": "spam-batch checkpoint"}'])
+def test_F08_half_a_checkpoint_is_refused(interrupted, data):
     interrupted.checkpoint.write_bytes(data)
     done = interrupted.run()
     message = f"{interrupted.checkpoint}: is damaged; start over with --restart"
     assert (done.returncode, done.stderr.decode()) == (65, f"spam-batch: error: {message}\n")
+
+
+@pytest.mark.parametrize("data", [b"{}", b"null", b"[" * 9999, b"\xff\xfe", b"0" * 99])
+@pytest.mark.parametrize("options", [[], ["--restart"]])
+def test_F08_what_is_no_checkpoint_is_refused_and_kept(interrupted, data, options):
+    """It may be anybody's, so --restart does not remove it."""
+    interrupted.checkpoint.write_bytes(data)
+    done = interrupted.run(*options)
+    message = (
+        f"{interrupted.checkpoint} is not a checkpoint of spam-batch, and that of this run would "
+        "go there; move it, or give another --out"
+    )
+    assert (done.returncode, done.stderr.decode()) == (73, f"spam-batch: error: {message}\n")
+    assert interrupted.checkpoint.read_bytes() == data
 
 
 CHANGES = {

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from batch.errors import UsageError
 from trainer.cli import main
-from trainer.protocols import PROTOCOLS, compare_accuracies, format_protocols, parse_protocols
+from trainer.protocols import KEYS, PROTOCOLS, compare_accuracies, format_protocols, parse_protocols
 
 
 def test_parse_protocols() -> None:
@@ -53,6 +53,7 @@ def result(tmp_path_factory: pytest.TempPathFactory, bpe_file: Path):
 
 def test_every_protocol_and_seed_is_scored(result) -> None:
     _, values = result
+    assert tuple(values) == KEYS
     found = [(run["protocol"], run["seed"], run["split_seed"]) for run in values["runs"]]
     assert found == [(name, n, n) for name in PROTOCOLS for n in (123, 124)]
     for run in values["runs"]:

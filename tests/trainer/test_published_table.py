@@ -9,7 +9,7 @@ import pytest
 from batch.errors import UsageError
 from trainer import table
 from trainer.cli import main
-from trainer.published_table import ROWS, format_table, parse_rows, run_table
+from trainer.published_table import KEYS, ROWS, format_table, parse_rows, run_table
 
 # Test accuracies as published, rows 1 to 19.
 PUBLISHED = [
@@ -67,7 +67,21 @@ def test_command(tiny, invoke, messages_csv: Path, bpe_file: Path, tmp_path: Pat
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     values = json.loads(out.read_bytes())
+    assert tuple(values) == KEYS
     assert values["seeds"] == [123, 124]
     assert [len(row["ours"]) for row in values["rows"]] == [2, 2]
     assert result.stdout.count("\n| ") == 3
     assert "| 16 | last real token | 98.33 | " in result.stdout
+
+
+@pytest.mark.parametrize("command", ["table", "scores"])
+def test_another_file_is_not_replaced_by_the_json(invoke, tmp_path: Path, command: str) -> None:
+    (tmp_path / "data.csv").write_text("mine")
+    result = invoke(main, command, "--json", tmp_path / "data.csv", "--cache", tmp_path / "none")
+    assert (result.exit_code, result.stdout) == (73, "")
+    assert result.stderr == (
+        f"spam-train: error: {tmp_path / 'data.csv'} is not a result of this command; it was left "
+        "as it is; give another --json\n"
+    )
+    assert (tmp_path / "data.csv").read_text() == "mine"
+    assert not (tmp_path / "none").exists()

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 
 from batch.errors import InputError, OutputError, UnavailableError, UsageError
 from batch.model.tokenizer import PAD_ID
+from trainer.cli import main
 from trainer.data.labelled_file import Columns
 from trainer.fetch.weight_files import WeightFiles
 from trainer.model import initial_weights
@@ -19,7 +21,16 @@ from trainer.model.initial_weights import resolve_weights
 from trainer.model.vocabulary import build_vocabulary
 from trainer.recipe import RECIPES, get_recipe
 from trainer.run import RunOptions, encode_parts, make_model, options_of_config, train
-from trainer.run_folder import check_folder, hash_file, read_config, read_model
+from trainer.run_folder import (
+    RESULTS,
+    begin_run,
+    check_folder,
+    hash_file,
+    read_config,
+    read_model,
+    remove_leftovers,
+)
+from trainer.training.checkpoint import write_checkpoint
 
 STARTER = (
     "The starter, a small model of GPT-2's architecture, trained from random weights on this "
@@ -299,11 +310,109 @@ class TestFolders:
         with pytest.raises(OutputError) as caught:
             check_folder(tmp_path, None)
         assert str(caught.value) == (
-            f"{tmp_path} exists and is not a run folder; it was left as it is"
+            f"{tmp_path} exists and is not a run folder; it was left as it is; give another --out"
         )
         with pytest.raises(OutputError) as caught:
             check_folder(tmp_path / "config.json", None)
-        assert str(caught.value) == f"{tmp_path / 'config.json'} is not a folder"
+        assert str(caught.value) == (
+            f"{tmp_path / 'config.json'} is not a folder; give another --out"
+        )
+
+    def test_the_names_of_a_runs_files(self, trained) -> None:
+        assert sorted(path.name for path in trained[0].iterdir()) == sorted(RESULTS)
+
+    @pytest.mark.parametrize("name", ["notes.txt", ".gitkeep", ".DS_Store", "bundle", "train.csv"])
+    def test_what_is_no_file_of_the_run_is_not_lost(self, trained, tmp_path, name: str) -> None:
+        out, mine = tmp_path / "run", tmp_path / "mine"
+        shutil.copytree(trained[0], out)
+        check_folder(out)  # ours, and nothing else
+        mine.write_text("mine")
+        if name == "bundle":
+            (out / name).mkdir()
+        elif name == "train.csv":
+            (out / name).unlink()
+            (out / name).symlink_to(mine)
+        else:
+            (out / name).write_text("mine")
+        with pytest.raises(OutputError) as caught:
+            check_folder(out)
+        assert str(caught.value) == (
+            f"{out / name} is not a file of a run, and --out would write a run beside it; it was "
+            "left as it is; move it, or give another --out"
+        )
+        assert mine.read_text() == "mine"
+
+    def test_settings_without_the_rest_are_no_run(self, trained, tmp_path: Path) -> None:
+        """Somebody's own sets beside the ``config.json`` that they want to repeat."""
+        shutil.copyfile(trained[0] / "config.json", tmp_path / "config.json")
+        (tmp_path / "train.csv").write_text("mine")
+        with pytest.raises(OutputError) as caught:
+            check_folder(tmp_path)
+        assert str(caught.value) == (
+            f"{tmp_path} exists and is not a run folder; it was left as it is; give another --out"
+        )
+
+    def test_a_killed_run_is_ours(self, tmp_path: Path) -> None:
+        left = tmp_path / f".checkpoint.pt.{'0' * 16}.part"  # killed in its first checkpoint
+        left.write_bytes(b"half")
+        check_folder(tmp_path)
+        write_checkpoint(tmp_path / "checkpoint.pt", "a", {})
+        (tmp_path / "checkpoint.pt.part").write_bytes(b"half")  # of the version before
+        (tmp_path / "model.safetensors").write_bytes(b"half")
+        check_folder(tmp_path)
+        remove_leftovers(tmp_path)
+        assert sorted(path.name for path in tmp_path.iterdir()) == [
+            "checkpoint.pt", "checkpoint.pt.part", "model.safetensors",
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize("options", [[], ["--restart"]])
+    def test_somebody_elses_checkpoint_and_sets(
+        self, invoke, tmp_path: Path, messages_csv, bpe_file, options
+    ) -> None:
+        out = tmp_path / "theirs"
+        out.mkdir()
+        torch.save({"epoch": 3, "model": {"w": torch.ones(2)}}, out / "checkpoint.pt")
+        (out / "train.csv").write_text("mine")
+        before = {path.name: path.read_bytes() for path in out.iterdir()}
+        result = invoke(
+            main, "fit", "--data", messages_csv, "--bpe", bpe_file, "--weights", "random",
+            "--epochs", 1, "--cache", tmp_path / "cache", "--out", out, "--quiet", *options,
+        )  # fmt: skip
+        assert (result.exit_code, result.stdout) == (73, "")
+        assert result.stderr == (
+            f"spam-train: error: {out / 'checkpoint.pt'} is not a checkpoint of spam-train, or is "
+            "damaged; it was left as it is; move it, or give another --out\n"
+        )
+        assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+    @pytest.mark.parametrize("name", ["train.csv", "model.safetensors", "gpt2.tiktoken"])
+    def test_a_run_is_not_replaced_by_one_that_reads_it(
+        self, invoke, trained, tmp_path: Path, messages_csv, bpe_file, name: str
+    ) -> None:
+        out = tmp_path / "run"
+        shutil.copytree(trained[0], out)
+        data, bpe = ["--data", messages_csv], ["--bpe", bpe_file]
+        given = {
+            "train.csv": ["--data", out / name, *bpe, "--weights", "random"],
+            "model.safetensors": [*data, *bpe, "--weights", out / name],
+            "gpt2.tiktoken": [*data, "--cache", out, "--weights", "random"],
+        }[name]
+        before = {path.name: path.read_bytes() for path in out.iterdir()}
+        cache = [] if "--cache" in given else ["--cache", tmp_path / "cache"]
+        result = invoke(main, "fit", *given, *cache, "--out", out, "--quiet")
+        assert (result.exit_code, result.stdout) == (73, "")
+        assert result.stderr == (
+            f"spam-train: error: {out / name} lies in the run folder {out}; give another --out\n"
+        )
+        assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+    def test_a_link_to_a_run_folder(self, trained, tmp_path: Path) -> None:
+        shutil.copytree(trained[0], tmp_path / "run")
+        (tmp_path / "link").symlink_to("run")
+        check_folder(tmp_path / "link")
+        begin_run(tmp_path / "link")
+        assert (tmp_path / "link").is_symlink()
+        assert list((tmp_path / "run").iterdir()) == []
 
     def test_a_run_can_be_repeated(self, trained, tmp_path: Path, messages_csv, bpe_file) -> None:
         first, _ = trained

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from batch.errors import InputError, MissingInputError
+from batch.errors import InputError, MissingInputError, OutputError
 from batch.version import __version__
 from trainer.data.tensors import pad_messages
 from trainer.model.gpt2 import GPT2Classifier
@@ -16,6 +16,8 @@ from trainer.recipe import RECIPES
 from trainer.run_folder import (
     RunConfig,
     begin_run,
+    check_result,
+    check_state_dict,
     hash_file,
     load_state_dict,
     package_versions,
@@ -23,6 +25,7 @@ from trainer.run_folder import (
     read_model,
     read_tokenizer,
     save_state_dict,
+    write_json,
     write_run,
 )
 
@@ -203,3 +206,55 @@ def test_a_run_that_is_being_written_is_no_run(tmp_path: Path) -> None:
         f"{tmp_path} is not a run folder (it has no config.json); make one with: spam-train fit"
     )
     begin_run(tmp_path)  # nothing to do is no error
+
+
+def test_a_pth_replaces_nothing_but_a_classifiers(model: GPT2Classifier, tmp_path: Path) -> None:
+    path, mine = tmp_path / "spam.pth", tmp_path / "mine.csv"
+    mine.write_text("mine")
+    for _ in range(2):  # the second replaces the first
+        save_state_dict(model, path)
+    torch.save({"w": torch.ones(2)}, tmp_path / "other.pth")
+    before = (tmp_path / "other.pth").read_bytes()
+    for name in ("mine.csv", "other.pth"):
+        with pytest.raises(OutputError) as caught:
+            save_state_dict(model, tmp_path / name)
+        assert str(caught.value) == (
+            f"{tmp_path / name} is not a classifier's state dict; it was left as it is; give "
+            "another --pth"
+        )
+    assert (mine.read_text(), (tmp_path / "other.pth").read_bytes()) == ("mine", before)
+    with pytest.raises(OutputError) as caught:
+        check_state_dict(tmp_path / "run" / ".." / "run" / "spam.pth", tmp_path / "run")
+    missing = f"the folder {tmp_path / 'run'} does not exist; make it first"
+    assert str(caught.value) == missing
+    (tmp_path / "run").mkdir()
+    with pytest.raises(OutputError) as caught:
+        check_state_dict(tmp_path / "run" / "spam.pth", tmp_path / "run")
+    assert str(caught.value) == (
+        f"{tmp_path / 'run' / 'spam.pth'} lies in the run folder {tmp_path / 'run'}; give another "
+        "--pth"
+    )
+
+
+@pytest.mark.parametrize("text", ["label,text\n", "[1]", '{"rows": [], "mine": 1}'])
+def test_a_result_replaces_nothing_but_a_result(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "table.json"
+    for before in (None, "", '{"rows": [], "seeds": []}'):
+        if before is not None:
+            path.write_text(before)
+        assert check_result(path, ("seeds", "rows"), "--json") == path.resolve()
+    path.write_text(text)
+    with pytest.raises(OutputError) as caught:
+        check_result(path, ("seeds", "rows"), "--json")
+    assert str(caught.value) == (
+        f"{path} is not a result of this command; it was left as it is; give another --json"
+    )
+    assert path.read_text() == text
+
+
+def test_json_is_not_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "metrics.json").symlink_to("mine")
+    write_json(tmp_path / "metrics.json", {"a": 1})
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {"a": 1}

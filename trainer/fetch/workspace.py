@@ -1,8 +1,10 @@
 """Write a file whole or not at all: beside its target, under a lock, then renamed."""
 
 import fcntl
+import filecmp
 import logging
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from batch.errors import OutputError, StorageError
+from batch.writing.lock import check_lock
 
 logger = logging.getLogger("trainer")
 
@@ -32,9 +35,10 @@ def workspace(target: Path) -> Iterator[Path]:
         raise OutputError(f"{target} cannot be created: {error.strerror or error}") from error
     folder = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
-        for stale in target.parent.iterdir():
+        ours = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{8}\.part")
+        for stale in list(target.parent.iterdir()):
             # We hold the lock, so nobody is writing there any more.
-            if stale.name.startswith(f".{target.name}.") and stale.suffix == ".part":
+            if ours.fullmatch(stale.name) and stale.is_dir() and not stale.is_symlink():
                 shutil.rmtree(stale)
         folder.mkdir()
         yield folder
@@ -50,6 +54,7 @@ def _lock(path: Path, target: Path) -> int:
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         try:
+            check_lock(path, handle)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -67,15 +72,29 @@ def _lock(path: Path, target: Path) -> int:
 
 
 def publish(written: Path, target: Path) -> None:
-    """Sync ``written`` (same filesystem) and rename it to ``target``."""
+    """Sync ``written`` (same filesystem) and rename it to ``target``.
+
+    What has that name already is somebody's, or is damaged: it is kept under another one.
+    """
     with open(written, "rb") as file:
         os.fsync(file.fileno())
+    _set_aside(target, written)
     os.replace(written, target)
     folder = os.open(target.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _set_aside(target: Path, written: Path) -> None:
+    if not target.is_file() or filecmp.cmp(target, written, shallow=False):
+        return
+    number = 1
+    while os.path.lexists(kept := target.with_name(f"{target.name}.{number}")):
+        number += 1
+    os.rename(target, kept)
+    logger.warning("%s was not what is published; it was kept as %s", target, kept.name)
 
 
 def write_whole(data: bytes, target: Path, scratch: Path) -> None:

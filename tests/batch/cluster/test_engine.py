@@ -347,3 +347,41 @@ def test_on_ray_itself(bundle, tmp_path, run_cli):
     labelled = b"id,text,label,score\n1,Do you have time,ham,0.017986\n"
     assert [(out / f"{name}.csv").read_bytes() for name in ("a", "b", "c", "d")] == [labelled] * 4
     assert len(json.loads((out / "_manifest.json").read_bytes())["parts"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "out/_manifest.json",
+            "is not a manifest of spam-batch, and that of this run would go there; move it, or "
+            "give another folder",
+        ),
+        (
+            "out/a.csv.run.json",
+            "is not a run manifest, and that of this run would go there; move it, or give another "
+            "--out",
+        ),
+    ],
+)
+def test_somebody_elses_manifests_are_kept(run, workers, name, message):
+    write("in/a.csv")
+    write(name, data=b"mine")
+    for options in ([], ["--force"]):
+        code, said = run(*options)
+        assert code == 73
+        assert any(line.endswith(f"error: {name} {message}") for line in said)
+        assert read(name) == b"mine"
+
+
+def test_what_no_run_wrote_is_not_replaced(run, workers):
+    write("in/a.csv")
+    write("out/a.csv", data=b"mine")
+    code, said = run()
+    assert code == 73
+    assert (
+        "error: out/a.csv is there, and has no a.csv.run.json beside it by which it would be an "
+        "output of spam-batch; move it, or type --force to replace it"
+    ) in said
+    assert read("out/a.csv") == b"mine"
+    assert run("--force")[0] == 0

@@ -123,7 +123,6 @@ def test_nothing_to_do_loads_no_model(run, loads):
         lambda: os.unlink("out/a.csv"),
         lambda: write("out/a.csv.run.json", data=b'{\n "format": "spam-batch run"'),
         lambda: write("out/a.csv.run.json", data=b'{\n "format": "spam-batch run"}'),
-        lambda: os.unlink("out/a.csv.run.json"),
     ],
 )
 def test_what_has_changed_is_labelled_again(run, change):
@@ -359,3 +358,34 @@ def test_what_is_refused(run, args, exit_code, message):
     assert found == exit_code
     assert message in said
     assert os.listdir("out") == []
+
+
+def test_what_no_run_wrote_is_not_replaced(run):
+    write("in/a.csv", "in/b.csv", "in/c.csv")
+    run("in", "--out-dir", "out")
+    os.unlink("out/a.csv.run.json")
+    write("out/b.csv", "out/b.csv.run.json", data=b"")  # empty ones hold nothing
+    os.unlink("out/c.csv")
+    write("out/a.csv", data=b"mine")
+    code, said = run("in", "--out-dir", "out")
+    assert code == 73
+    assert (
+        "error: out/a.csv is there, and has no a.csv.run.json beside it by which it would be an "
+        "output of spam-batch; move it, or type --force to replace it"
+    ) in said
+    assert said[-1] == "3 files: 2 labelled, 0 skipped, 1 failed"
+    assert (read("out/a.csv"), read("out/b.csv"), read("out/c.csv")) == (
+        b"mine", LABELLED, LABELLED,
+    )  # fmt: skip
+    assert run("in", "--out-dir", "out", "--force")[0] == 0
+    assert read("out/a.csv") == LABELLED
+
+
+def test_another_lock_in_the_folder_is_kept(run):
+    write("in/a.csv")
+    write("out/.lock", data=b"mine")
+    assert run("in", "--out-dir", "out") == (73, [
+        "spam-batch: error: out/.lock is not a lock of spam-batch, and one would go there; move "
+        "it, or give another output"
+    ])  # fmt: skip
+    assert (os.listdir("out"), read("out/.lock")) == ([".lock"], b"mine")

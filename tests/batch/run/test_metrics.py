@@ -191,3 +191,40 @@ def test_without_the_option_nothing_is_written(tmp_path, monkeypatch):
     with writing_metrics(None):
         pass
     assert os.listdir() == []
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.rejects.csv", "out.csv.run.json"])
+def test_it_does_not_replace_what_the_run_has_written(run, name):
+    code, said = run("--max-rejects", "1", metrics=name)
+    assert code == 73
+    assert said.splitlines()[-1] == (
+        f"spam-batch: error: {os.path.realpath(name)} is not a metrics file of spam-batch; give "
+        "another --metrics-file; what was labelled stands"
+    )
+    with open("out.csv", "rb") as file:
+        assert file.readline() == b"id,text,label,score\n"
+    with open(name, "rb") as file:
+        assert b"HELP" not in file.read()
+
+
+def test_another_checkpoint_is_kept_even_with_restart(run, tmp_path):
+    path = tmp_path / ".out.csv.checkpoint.json"
+    path.write_bytes(b"mine")
+    code, said = run("--restart", "--max-rejects", "1")
+    assert code == 73
+    assert said == (
+        f"spam-batch: error: {path} is not a checkpoint of spam-batch, and that of this run would "
+        "go there; move it, or give another --out\n"
+    )
+    assert path.read_bytes() == b"mine"
+
+
+def test_a_file_of_the_bundle_is_not_replaced(run, bundle):
+    before = (bundle / "golden.json").read_bytes()
+    code, said = run("--out", str(bundle / "golden.json"))
+    assert code == 73
+    assert said == (
+        f"spam-batch: error: {bundle / 'golden.json'} lies in the bundle {bundle}; give another "
+        "--out\n"
+    )
+    assert (bundle / "golden.json").read_bytes() == before

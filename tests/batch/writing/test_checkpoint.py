@@ -8,10 +8,16 @@ from dataclasses import replace
 
 import pytest
 
-from batch.errors import BundleError, InputError, StorageError, UsageError
+from batch.errors import BundleError, InputError, OutputError, StorageError, UsageError
 from batch.reading.source import Identity
 from batch.version import __version__
-from batch.writing.checkpoint import Checkpoint, Origin, read_checkpoint, write_checkpoint
+from batch.writing.checkpoint import (
+    Checkpoint,
+    Origin,
+    check_checkpoint_path,
+    read_checkpoint,
+    write_checkpoint,
+)
 from batch.writing.names import checkpoint_path
 from batch.writing.progress import Progress
 
@@ -141,3 +147,18 @@ def test_the_same_again_is_the_same():
 def test_what_has_changed(change, kind, message):
     found = refusal(kind, ORIGIN.check_same, replace(ORIGIN, **change), "out.csv: kept")
     assert found == f"out.csv: kept, but {message}"
+
+
+def test_another_file_of_its_name_is_refused(target):
+    path = checkpoint_path(target)
+    check_checkpoint_path(target)
+    for harmless in (b"", path.read_bytes()[:60]):  # what begins as ours may be damaged
+        path.write_bytes(harmless)
+        check_checkpoint_path(target)
+    path.write_bytes(b'{"mine": 1}')
+    assert refusal(OutputError, check_checkpoint_path, target) == (
+        f"{path} is not a checkpoint of spam-batch, and that of this run would go there; move it, "
+        "or give another --out"
+    )
+    path.unlink()
+    check_checkpoint_path(target)

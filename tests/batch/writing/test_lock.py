@@ -80,3 +80,17 @@ def test_a_folder_that_takes_no_file(tmp_path, monkeypatch):
 def test_a_lock_that_was_removed_is_no_fault(tmp_path):
     with hold_lock(tmp_path / "out.csv"):
         lock_path(tmp_path / "out.csv").unlink()
+
+
+@pytest.mark.parametrize("target", ["out.csv", "folder"])
+def test_another_file_of_its_name_is_kept(tmp_path, target):
+    (tmp_path / "folder").mkdir()
+    path = lock_path(tmp_path / target)
+    path.write_text("mine")
+    with pytest.raises(OutputError) as error, hold_lock(tmp_path / target):
+        pass
+    assert str(error.value) == (
+        f"{path} is not a lock of spam-batch, and one would go there; move it, or give another "
+        "output"
+    )
+    assert path.read_text() == "mine"

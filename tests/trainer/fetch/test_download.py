@@ -71,7 +71,11 @@ class TestDownload:
         (tmp_path / "file").write_bytes(b"old")
         download(web.url("/file", web.send(BODY)), tmp_path / "file", HASH)
         assert (tmp_path / "file").read_bytes() == BODY
-        assert caplog.messages == ["file is there with a wrong SHA-256: fetching it anew"]
+        assert (tmp_path / "file.1").read_bytes() == b"old"
+        assert caplog.messages == [
+            "file is there with a wrong SHA-256: fetching it anew",
+            f"{tmp_path / 'file'} was not what is published; it was kept as file.1",
+        ]
 
     def test_present_file_stays_when_the_new_one_is_refused(self, web, tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"old")

@@ -22,11 +22,38 @@ def test_file_appears_alone(tmp_path: Path) -> None:
 
 
 def test_only_its_own_leftovers_are_removed(tmp_path: Path) -> None:
-    for name in (".file.0a.part", ".other.0a.part"):
+    others = [".file.draft.part", ".file.tsv.0a1b2c3d.part", ".other.0a1b2c3d.part"]
+    for name in (".file.0a1b2c3d.part", *others):
         (tmp_path / name).mkdir()
+    (tmp_path / ".file.01234567.part").write_text("mine")
     with workspace(tmp_path / "file"):
         pass
-    assert names(tmp_path) == [".other.0a.part"]
+    assert names(tmp_path) == [".file.01234567.part", *others]
+    assert (tmp_path / ".file.01234567.part").read_text() == "mine"
+
+
+def test_another_file_of_the_name_is_kept(tmp_path: Path, caplog) -> None:
+    target = tmp_path / "file"
+    target.write_text("mine")
+    (tmp_path / "file.1").write_text("mine, too")
+    for _ in range(2):  # the same again is nothing to keep
+        with workspace(target) as scratch:
+            write_whole(b"text", target, scratch)
+    found = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert found == {"file": "text", "file.1": "mine, too", "file.2": "mine"}
+    assert caplog.messages == [f"{target} was not what is published; it was kept as file.2"]
+
+
+def test_another_file_of_the_locks_name_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / ".file.lock"
+    path.write_text("mine")
+    with pytest.raises(OutputError) as caught, workspace(tmp_path / "file"):
+        pass
+    assert str(caught.value) == (
+        f"{path} is not a lock of spam-batch, and one would go there; move it, or give another "
+        "output"
+    )
+    assert (names(tmp_path), path.read_text()) == ([".file.lock"], "mine")
 
 
 def test_folder_that_is_a_file(tmp_path: Path) -> None:

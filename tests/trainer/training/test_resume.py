@@ -12,11 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from batch.errors import InputError, OutputError
 from trainer.cli import main
 from trainer.model.build import build_model
 from trainer.model.gpt2 import model_config
 from trainer.recipe import RECIPES
-from trainer.training.checkpoint import read_checkpoint, write_checkpoint
+from trainer.training.checkpoint import has_checkpoint, read_checkpoint, write_checkpoint
 from trainer.training.fit import fit
 
 CONFIG = model_config("starter", layers=2, context_length=16, drop_rate=0.1)
@@ -59,20 +60,69 @@ def test_the_same_weights_bit_for_bit(sets, tmp_path: Path, monkeypatch, step: i
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_a_checkpoint_of_another_run_or_a_damaged_one_is_left_aside(
-    sets, tmp_path: Path, caplog
-) -> None:
+def test_a_checkpoint_of_another_run_is_left_aside(tmp_path: Path, caplog) -> None:
     path = tmp_path / "checkpoint.pt"
     write_checkpoint(path, "another", {"step": 3})
     assert read_checkpoint(path, "a") is None
     assert caplog.messages == [f"The checkpoint {path} is of another run; starting over."]
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) // 2])
-    assert read_checkpoint(path, "another") is None
-    assert caplog.messages[1:] == [
-        f"The checkpoint {path} cannot be read (RuntimeError); starting over."
-    ]
     assert read_checkpoint(tmp_path / "none", "a") is None
+    assert read_checkpoint(path, "another") == {"step": 3}
+    assert os.listdir(tmp_path) == ["checkpoint.pt"]
+
+
+def refusal(kind, action, *args) -> str:
+    with pytest.raises(kind) as caught:
+        action(*args)
+    return str(caught.value)
+
+
+NOT_OURS = (
+    "is not a checkpoint of spam-train, or is damaged; it was left as it is; move it, or give "
+    "another --out"
+)
+
+
+@pytest.mark.parametrize("kind", ["torch", "damaged", "text", "link", "folder", "code"])
+def test_somebody_elses_checkpoint_is_refused(tmp_path: Path, kind: str) -> None:
+    path, elsewhere = tmp_path / "checkpoint.pt", tmp_path / "elsewhere"
+    write_checkpoint(path, "a", {"step": 3})
+    data = path.read_bytes()
+    path.unlink()
+    if kind == "torch":
+        torch.save({"epoch": 3, "model": {"w": torch.ones(2)}}, path)
+    elif kind == "link":
+        elsewhere.write_bytes(data)
+        path.symlink_to(elsewhere)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "code":
+        torch.save(Path("a"), path)
+    else:
+        path.write_bytes(data[: len(data) // 2] if kind == "damaged" else b"mine")
+    assert refusal(OutputError, read_checkpoint, path, "a") == f"{path} {NOT_OURS}"
+    assert not has_checkpoint(path, "a")
+    assert path.exists()
+
+
+def test_checkpoints_of_other_versions(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    before = {"identity": "a", "state": {"step": 3}, "cpu_rng": torch.get_rng_state()}
+    torch.save(before, path)  # as it was before it had a format
+    assert read_checkpoint(path, "a") == {"step": 3}
+    torch.save({**before, "format": "spam-train checkpoint", "format_version": 2}, path)
+    assert refusal(InputError, read_checkpoint, path, "a") == (
+        f"{path}: format version 2, this spam-train reads 1; start over with --restart"
+    )
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "checkpoint.pt"
+    write_checkpoint(path, "a", {"step": 3})
+    monkeypatch.setattr(os, "fsync", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_checkpoint(path, "a", {"step": 4})
+    assert read_checkpoint(path, "a") == {"step": 3}
+    assert os.listdir(tmp_path) == ["checkpoint.pt"]
 
 
 def test_the_best_epoch_is_kept_and_patience_ends_the_run(sets) -> None:

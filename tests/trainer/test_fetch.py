@@ -65,13 +65,13 @@ class TestDownload:
         download(url, tmp_path / "file", HASH)
         assert web.paths() == ["/file"]
 
-    def test_present_file_with_wrong_hash_is_fetched_anew(
+    def test_present_file_with_wrong_hash_is_downloaded_again(
         self, web, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         (tmp_path / "file").write_bytes(b"old")
         download(web.url("/file", web.send(BODY)), tmp_path / "file", HASH)
         assert (tmp_path / "file").read_bytes() == BODY
-        assert caplog.messages == ["file is there with a wrong SHA-256: fetching it anew"]
+        assert caplog.messages == ["file has the wrong SHA-256; downloading it again"]
 
     def test_present_file_stays_when_the_new_one_is_refused(self, web, tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"old")
@@ -147,22 +147,21 @@ download({url!r}, Path({str(tmp_path / "file")!r}))
         download(url, tmp_path / "file", HASH)
         assert names(tmp_path) == ["file"]
 
-    @pytest.mark.parametrize(
-        ("is_terminal", "progress"), [(True, True), (True, False), (False, True)]
-    )
+    @pytest.mark.parametrize("is_terminal", [True, False])
     def test_bar_is_for_a_terminal(
-        self,
-        web,
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-        is_terminal: bool,
-        progress: bool,
+        self, web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_terminal: bool
     ) -> None:
         screen = io.StringIO()
         screen.isatty = lambda: is_terminal
         monkeypatch.setattr(sys, "stderr", screen)
-        download(web.url("/file", web.send(BODY)), tmp_path / "file", progress=progress)
-        assert ("file: 100%" in screen.getvalue()) == (is_terminal and progress)
+        download(web.url("/file", web.send(BODY)), tmp_path / "file")
+        assert ("file: 100%" in screen.getvalue()) == is_terminal
+
+    def test_closed_standard_error(
+        self, web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys, "stderr", None)
+        assert download(web.url("/file", web.send(BODY)), tmp_path / "file") == HASH
 
     def test_interrupt_leaves_nothing(
         self, web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -170,7 +169,7 @@ download({url!r}, Path({str(tmp_path / "file")!r}))
         def interrupt(*_: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(fetch._Part, "write", interrupt)
+        monkeypatch.setattr(fetch._Transfer, "_write", interrupt)
         with pytest.raises(KeyboardInterrupt):
             download(web.url("/file", web.send(BODY)), tmp_path / "file")
         assert names(tmp_path) == []
@@ -220,7 +219,7 @@ class TestDownloadRefuses:
             (
                 {"status": 206, "Content_Range": "bytes 7-9/10"},
                 {},
-                "the server sent another range than asked, 3 times",
+                "the server sent a different range than requested, 3 times",
                 3,
             ),
             # A slow loris keeps within the read time-out and is found out by the stall bound.

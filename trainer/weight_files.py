@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from batch.errors import MissingInputError, UnavailableError, UsageError
+from batch.fingerprint import hash_file
 from trainer import sources
 from trainer.assets import ALREADY_THERE, download_remote, first_that_works, read_given
-from batch.fingerprint import hash_file
 from trainer.fetch import WrongHashError
 from trainer.sources import RemoteFile
 from trainer.workspace import workspace, write_whole

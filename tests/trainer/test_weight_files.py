@@ -206,11 +206,11 @@ class TestFetchWeights:
             return str(caught.value)
 
         forms = "give a folder with OpenAI's checkpoint, or model.safetensors or its folder"
-        assert error(None, tmp_path) == f"{tmp_path} holds no weights; {forms}"
-        assert error("huggingface", tmp_path) == f"{tmp_path} holds no huggingface weights; {forms}"
+        assert error(None, tmp_path) == f"{tmp_path} has no weights; {forms}"
+        assert error("huggingface", tmp_path) == f"{tmp_path} has no huggingface weights; {forms}"
         own = tmp_path / "own.safetensors"
         own.write_bytes(HUB)
-        assert error("openai", own) == f"{own} holds huggingface weights, not openai"
+        assert error("openai", own) == f"{own} has huggingface weights, not openai"
         (tmp_path / "checkpoint").write_bytes(b"")
         assert error(None, tmp_path) == f"{tmp_path} has no hparams.json; a checkpoint needs it"
 

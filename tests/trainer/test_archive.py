@@ -1,4 +1,4 @@
-"""Zips built like attacks, and wheels from a pip that is replaced."""
+"""Zips that are attacks, and wheels from a replaced pip."""
 
 import hashlib
 import os
@@ -108,7 +108,7 @@ class TestReadZipMember:
             read_zip_member(zip_of(("a", b"one")), "a", 10, HASH)
         assert str(caught.value) == (f"SHA-256 of member 'a' is {sha256(b'one')}, expected {HASH}")
 
-    def test_every_cut_is_refused(self, zip_of) -> None:
+    def test_every_truncated_zip_is_refused(self, zip_of) -> None:
         data = zip_of(("a", b"one"))
         for length in range(len(data)):
             with pytest.raises(InputError, match=r"^the archive "):

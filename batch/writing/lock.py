@@ -29,7 +29,7 @@ def hold_lock(target: Path) -> Iterator[None]:
     """
     path = lock_path(target)
     try:
-        descriptor = _acquire(path)
+        descriptor = acquire_lock(path)
     except BlockingIOError:
         raise LockedError(f"another run is writing {target}; let it end, or stop it") from None
     except OSError as error:
@@ -43,7 +43,7 @@ def hold_lock(target: Path) -> Iterator[None]:
 
 
 def check_lock(path: Path, descriptor: int) -> None:
-    """Refuse to take for a lock, and to remove, what is none: a lock of ours is empty.
+    """Refuse to use, and later to remove, a file that is no lock: a lock of ours is empty.
 
     Raises:
         OutputError: the open file has contents.
@@ -55,13 +55,20 @@ def check_lock(path: Path, descriptor: int) -> None:
         )
 
 
-def _acquire(path: Path) -> int:
+def acquire_lock(path: Path, mode: int = 0o600, wait: bool = False) -> int:
+    """Create and lock the file ``path``; return its descriptor, which holds the lock.
+
+    Raises:
+        BlockingIOError: another process holds the lock, and ``wait`` is false.
+        OutputError: the file is there and is no lock of ours.
+        OSError: the file cannot be created.
+    """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     while True:
-        descriptor = os.open(path, flags, 0o600)
+        descriptor = os.open(path, flags, mode)
         try:
             check_lock(path, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             # The holder before us may have removed the file between our two calls.
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False)):

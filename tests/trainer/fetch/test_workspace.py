@@ -1,6 +1,8 @@
-"""A file appears whole or not at all; locks between processes are in test_fetch.py."""
+"""A file appears complete or not at all. test_fetch.py has the tests of two processes."""
 
 import errno
+import logging
+import threading
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,27 @@ def test_another_file_of_the_locks_name_is_kept(tmp_path: Path) -> None:
         "output"
     )
     assert (names(tmp_path), path.read_text()) == ([".file.lock"], "mine")
+
+
+def test_second_caller_waits_and_logs_it(tmp_path: Path, caplog) -> None:
+    caplog.set_level(logging.INFO)
+    target = tmp_path / "file"
+
+    def write_second() -> None:
+        with workspace(target) as scratch:
+            write_whole(target.read_bytes() + b", second", target, scratch)
+
+    second = threading.Thread(target=write_second)
+    with workspace(target) as scratch:
+        second.start()
+        while not caplog.messages:
+            second.join(0.01)
+            assert second.is_alive()
+        write_whole(b"first", target, scratch)
+    second.join()
+    assert target.read_bytes() == b"first, second"
+    assert caplog.messages == ["waiting for another run that is downloading file"]
+    assert names(tmp_path) == ["file"]
 
 
 def test_folder_that_is_a_file(tmp_path: Path) -> None:

@@ -75,8 +75,11 @@ def test_second_caller_waits_and_logs_it(tmp_path: Path, caplog) -> None:
         write_whole(b"first", target, scratch)
     second.join()
     assert target.read_bytes() == b"first, second"
-    assert caplog.messages == ["waiting for another run that is downloading file"]
-    assert names(tmp_path) == ["file"]
+    assert caplog.messages == [
+        "waiting for another run that is downloading file",
+        f"{target} was not what is published; it was kept as file.1",
+    ]
+    assert names(tmp_path) == ["file", "file.1"]
 
 
 def test_folder_that_is_a_file(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 The messages are those of the SMS Spam Collection, without their labels: a file that looks like
 the training data, so that no drift is logged.
 
-    .venv/bin/python docs/make_run.py --bundle models/spam --data data/SMSSpamCollection
+    .venv/bin/python docs/make_run.py --bundle models/spam --data data/SMSSpamCollection.tsv
 """
 
 import argparse
@@ -82,7 +82,7 @@ def draw(lines: list[tuple[str, bool]]) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", type=Path, default=ROOT / "models" / "spam")
-    parser.add_argument("--data", type=Path, default=ROOT / "data" / "SMSSpamCollection")
+    parser.add_argument("--data", type=Path, default=ROOT / "data" / "SMSSpamCollection.tsv")
     parser.add_argument("--command", default=str(BIN / "spam-batch"))
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "run.svg")
     options = parser.parse_args()

@@ -1,4 +1,20 @@
-# spam-batch: `make help` lists the targets. A target installs what it needs by itself.
+# spam-batch: `make help` lists the targets and their variables.
+# A target creates .venv and installs what it needs by itself.
+
+## PYTHON=        Python that creates .venv, 3.11 or later (python3)
+## VENV=          folder of the environment (.venv)
+## PIP_ARGS=      options for pip, such as an index
+## DATA=          labelled CSV or TSV; for the benchmarks, the SMS file (the SMS data, downloaded)
+## TEXT_COLUMN=   name of its text column
+## LABEL_COLUMN=  name of its label column
+## BPE=           folder with gpt2.tiktoken, or vocab.bpe and encoder.json (downloaded)
+## WEIGHTS=       auto, gpt2, openai, huggingface, random, or a path (auto)
+## MODEL=         gpt2-small, gpt2-medium, gpt2-large, gpt2-xl, starter (as WEIGHTS= allows)
+## RECIPE=        default or book (default)
+## RUN=           run folder, replaced by train (runs/spam)
+## BUNDLE=        bundle, replaced by export (models/spam)
+## IN=            file to label (examples/inbox.csv)
+## OUT=           labelled file (labeled.csv)
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -27,7 +43,10 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 .PHONY: help install train export classify test test-faults check coverage bench bench-train bench-memory bench-starter bench-export build docs clean
 
 help: ## Show this list
+	@echo 'Targets:'
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
+	@echo 'Variables, with their default in brackets:'
+	@sed -nE 's/^## ([A-Z_]+=) +/  \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -46,27 +65,27 @@ $(VENV)/.has-dev: $(VENV)/.has-run
 	$(PIP_INSTALL) -e '.[train,export,$(ORT),openai,dev]'
 	@touch $@ $(VENV)/.has-openai
 
-install: $(VENV)/.has-run ## Install into .venv, once
+install: $(VENV)/.has-run ## Install everything for training, export and labelling into .venv
 
-train: $(VENV)/.has-run $(if $(OPENAI),$(VENV)/.has-openai) ## Train into RUN= (RECIPE=, MODEL=, WEIGHTS=, DATA=, TEXT_COLUMN=, LABEL_COLUMN=, BPE=)
+train: $(VENV)/.has-run $(if $(OPENAI),$(VENV)/.has-openai) ## Download what is needed and train a model into RUN=
 	$(BIN)/spam-train fit --out '$(RUN)' --recipe '$(RECIPE)' --weights '$(WEIGHTS)' \
 	  $(if $(MODEL),--model '$(MODEL)') $(if $(DATA),--data '$(DATA)') $(if $(BPE),--bpe '$(BPE)') \
 	  $(if $(TEXT_COLUMN),--text-column '$(TEXT_COLUMN)') $(if $(LABEL_COLUMN),--label-column '$(LABEL_COLUMN)')
 
-export: $(VENV)/.has-run ## Export RUN= to BUNDLE= and check it against PyTorch
+export: $(VENV)/.has-run ## Export RUN= to BUNDLE= and compare it with PyTorch
 	$(BIN)/spam-export bundle --run '$(RUN)' --out '$(BUNDLE)'
 
 classify: $(VENV)/.has-run ## Label IN= into OUT= and show the first rows
 	$(BIN)/spam-batch classify '$(IN)' --out '$(OUT)' --bundle '$(BUNDLE)'
 	@head -n 8 '$(OUT)'
 
-test: $(VENV)/.has-dev ## Run the tests
+test: $(VENV)/.has-dev ## Run the tests, without the long fault tests
 	$(BIN)/python -m pytest
 
-test-faults: $(VENV)/.has-dev ## Run every fault test (crash, disk, input, formats, bundle, environment)
+test-faults: $(VENV)/.has-dev ## Run every fault test: crash, disk, input, formats, bundle, environment
 	$(BIN)/python -m pytest tests/faults -m 'faults or quick'
 
-check: $(VENV)/.has-dev ## Lint, import contracts, types, spelling
+check: $(VENV)/.has-dev ## Check style, import contracts, types and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
@@ -82,23 +101,23 @@ $(PEERS):
 	$(PYTHON) -m venv .venv-peers
 	$(PEERS) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) torch==2.13.0 transformers==4.57.6 optimum==2.1.0 optimum-onnx==0.1.0 onnxruntime==1.31.1
 
-bench: $(VENV)/.has-dev $(PEERS) ## Labelling beside every peer, its ceiling and the host path (DATA=), and docs/bench.png
+bench: $(VENV)/.has-dev $(PEERS) ## Measure labelling beside other programs, and draw docs/bench.png (DATA=)
 	$(BIN)/python benchmarks/throughput.py --peers $(PEERS) $(if $(DATA),--data '$(DATA)') $(if $(BPE),--bpe '$(BPE)')
 	$(BIN)/python benchmarks/plot.py
 
-bench-train: $(VENV)/.has-run ## Time training against the notebook's plain loop on DATA=
+bench-train: $(VENV)/.has-run ## Measure training beside the notebook's loop (DATA=)
 	$(BIN)/python benchmarks/training.py $(if $(DATA),--data '$(DATA)') $(if $(BPE),--bpe '$(BPE)')
 
-bench-memory: $(VENV)/.has-run ## Peak memory at 250,000 and 1,000,000 rows, with a stub model
+bench-memory: $(VENV)/.has-run ## Measure peak memory at 250,000 and 1,000,000 rows, with a stub model
 	$(BIN)/python benchmarks/memory.py
 
-bench-export: $(VENV)/.has-dev $(PEERS) ## Our export beside optimum-onnx's on DATA=: logits, size, speed, batch variance
+bench-export: $(VENV)/.has-dev $(PEERS) ## Measure our export beside optimum-onnx's: logits, size, speed (DATA=)
 	$(BIN)/python benchmarks/export.py --peers $(PEERS) $(if $(DATA),--data '$(DATA)') $(if $(BPE),--bpe '$(BPE)')
 
-bench-starter: $(VENV)/.has-run ## Print the starter's figures on DATA=: several seeds and splits, rows a second
+bench-starter: $(VENV)/.has-run ## Measure the starter: several seeds and splits, rows a second (DATA=)
 	$(BIN)/python benchmarks/starter.py $(if $(DATA),--data '$(DATA)') $(if $(BPE),--bpe '$(BPE)')
 
-build: $(VENV)/.has-dev ## Build wheel and source archive into dist/
+build: $(VENV)/.has-dev ## Build a wheel and a source archive into dist/
 	$(BIN)/python -m build --no-isolation --outdir dist .
 
 docs: $(VENV)/.has-run ## Write docs/cli.md, docs/cli-training.md and docs/spam-batch.1 from the code

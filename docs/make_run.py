@@ -1,9 +1,13 @@
 """Draw docs/run.svg: what a run in the terminal really prints.
 
-.venv/bin/python docs/make_run.py --bundle models/spam
+The messages are those of the SMS Spam Collection, without their labels: a file that looks like
+the training data, so that no drift is logged.
+
+    .venv/bin/python docs/make_run.py --bundle models/spam --data data/SMSSpamCollection.tsv
 """
 
 import argparse
+import csv
 import html
 import shlex
 import shutil
@@ -14,21 +18,30 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".venv" / "bin"
 COMMANDS = (
-    "spam-batch classify inbox.csv --out labeled.csv",
-    "head -n 5 labeled.csv",
+    "spam-batch classify sms.csv --out labeled.csv",
+    "head -n 4 labeled.csv",
     'spam-batch text "You are a winner, call now to claim your prize"',
 )
-COLUMNS, TAIL = 104, 30  # characters; a longer line is cut within, its end stays
+COLUMNS, TAIL = 104, 30  # characters; of a longer line the middle is left out
 CHARACTER, LINE, MARGIN, BAR = 7.85, 20, 20, 34  # pixels
 BACK, INK, SOFT, PROMPT = "#16191f", "#d8dee9", "#8b95a7", "#8fd18a"
 
 
-def run_commands(bundle: Path, command: str) -> list[tuple[str, bool]]:
+def write_messages(data: Path, path: Path) -> None:
+    """The data's messages as CSV with the columns ``id`` and ``text``."""
+    with open(data, encoding="utf-8", newline="\n") as file:
+        texts = [line.rstrip("\n").split("\t", 1)[1] for line in file]
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerows([("id", "text"), *enumerate(texts, 1)])
+
+
+def run_commands(bundle: Path, data: Path, command: str) -> list[tuple[str, bool]]:
     """Each line that is typed or printed, and whether it is typed."""
     lines = []
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(bundle, Path(folder) / "models" / "spam")
-        shutil.copy(ROOT / "examples" / "inbox.csv", folder)
+        write_messages(data, Path(folder) / "sms.csv")
         for typed in COMMANDS:
             words = shlex.split(typed)
             if words[0] == "spam-batch":
@@ -69,7 +82,9 @@ def draw(lines: list[tuple[str, bool]]) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", type=Path, default=ROOT / "models" / "spam")
+    parser.add_argument("--data", type=Path, default=ROOT / "data" / "SMSSpamCollection.tsv")
     parser.add_argument("--command", default=str(BIN / "spam-batch"))
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "run.svg")
     options = parser.parse_args()
-    options.out.write_text(draw(run_commands(options.bundle, options.command)), encoding="utf-8")
+    lines = run_commands(options.bundle, options.data, options.command)
+    options.out.write_text(draw(lines), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Every command line of README.md and docs/*.md is run here, or marked as not run, with a reason.
+"""Every command line of the pages is run here, or marked as not run, with a reason.
 
 The mark is a comment in the line before the block: ``<!-- not run: why, or which test does -->``.
 Blocks without a language, of ``sh`` and of ``console`` are commands; so are the examples of the
@@ -21,11 +21,20 @@ from pathlib import Path
 
 import pytest
 
+from batch.cli.commands import main as batch_main
 from batch.errors import UnavailableError
+from exporter.cli import main as export_main
+from trainer.cli import main as train_main
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "examples" / "README.md",
+)
 PACKAGES = {"spam-train": "trainer", "spam-export": "exporter", "spam-batch": "batch"}
+MAINS = {"spam-train": train_main, "spam-export": export_main, "spam-batch": batch_main}
 COMMANDS = ("", "sh", "console", "crontab", "python")  # languages of blocks that can be run
 MARK = re.compile(r"<!-- not run: *(.*?) *-->")
 OURS = re.compile(r"(?:\.venv/bin/)?(spam-\w+|make) ")
@@ -68,11 +77,12 @@ def find_blocks(page: Path) -> list[Block]:
 def find_examples() -> list[Block]:
     """The examples that each command's help has, in docs/cli.md."""
     text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    parts = re.findall(r"^## (.*)\n\n```text\n(.*?)```", text, re.M | re.S)
+    parts = re.findall(r"^## (.*)\n\n```text\n((?:.*\n)*?)```", text, re.M)
     found = []
     for name, shown in parts:
         lines = re.search(r"^  Example:\n((?:    .*\n)+)", shown, re.M)[1].splitlines()
-        found.append(Block(f"docs/cli.md: {name}", "sh", tuple(map(str.strip, lines)), None))
+        lines = [line.strip() for line in lines if "--device cuda" not in line]  # needs a GPU
+        found.append(Block(f"docs/cli.md: {name}", "sh", tuple(lines), None))
     return found
 
 
@@ -88,8 +98,7 @@ def in_process(invoke):
 
     def run(words: list[str]) -> tuple[int, str]:
         name = words[0].removeprefix(".venv/bin/")
-        main = __import__(f"{PACKAGES[name]}.cli", fromlist=["main"]).main
-        result = invoke(main, *words[1:])
+        result = invoke(MAINS[name], *words[1:])
         return result.exit_code, result.output
 
     return run
@@ -97,7 +106,7 @@ def in_process(invoke):
 
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory, bpe_file: Path, in_process) -> Path:
-    """What the documents take for granted: a model, trained and exported as the README says."""
+    """What the pages expect: a model, trained and exported as the README says, and files."""
     folder = tmp_path_factory.mktemp("workshop")
     shutil.copytree(ROOT / "examples", folder / "examples")
     shutil.copy(ROOT / "examples" / "inbox.csv", folder)
@@ -118,6 +127,7 @@ def workshop(tmp_path_factory, bpe_file: Path, in_process) -> Path:
     write_csv(folder / "dump.csv", ("id", "body"), enumerate(text for text, _ in rows))
     for name in ("dumps/a.csv", "dumps/b.csv"):
         shutil.copy(folder / "dump.csv", folder / name)
+    write_csv(folder / "sms.csv", ("id", "text"), enumerate(text for text, _ in rows))
     line = "id;text\r\n1;José, 5 o’clock?\r\n"
     (folder / "dump.csv.gz").write_bytes(gzip.compress(line.encode("cp1252")))
     (folder / "messages.jsonl").write_text(json.dumps({"text": "hello"}) + "\n", "utf-8")
@@ -162,7 +172,7 @@ def scratch(workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_command_lines(block: Block, scratch: Path, in_process) -> None:
     assert block.commands(), f"{block.place}: no command in it; give the block a language, or text"
     for command in block.commands():
-        if command in (f".venv/bin/{FIT}", f".venv/bin/{EXPORT}"):
+        if command in (FIT, EXPORT):
             continue  # it made the workshop
         words = shlex.split(command, comments=True)
         is_ours = words[0].removeprefix(".venv/bin/") in PACKAGES
@@ -228,8 +238,10 @@ def test_no_command_hides_in_other_text() -> None:
 
 def test_names_of_commands_and_options() -> None:
     """In running text and in marked blocks, too, each command, option and target exists."""
-    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "batch").glob("*.py"))
-    formats = re.findall('^FORMAT = "(.*)"', sources, re.M)  # of files, which are named likewise
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "batch").rglob("*.py"))
+    formats = re.findall(
+        '^(?:MANIFEST_)?FORMAT = "(.*?)"', sources, re.M
+    )  # of files, which are named likewise
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         spans = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S))
@@ -248,7 +260,7 @@ def check_names(page: str, command: str) -> None:
         known = {*targets, *re.findall(r"^([A-Z_]+) \?=", makefile, re.M), ".venv/bin/python"}
         unknown = {word.split("=")[0] for word in words} - known
     else:
-        main = __import__(f"{PACKAGES[program]}.cli", fromlist=["main"]).main
+        main = MAINS[program]
         given = [word for word in words if word.startswith("--")]
         known = {"--help", "--version"}
         if words[0] not in ("COMMAND", *given):

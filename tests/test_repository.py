@@ -1,4 +1,4 @@
-"""The README's tree, the Makefile's help and the packages' borders, against what is there."""
+"""The pages, the Makefile's help and the packages' borders, compared with the files."""
 
 import ast
 import re
@@ -9,25 +9,60 @@ from pathlib import Path
 PACKAGES = ("trainer", "exporter", "batch")
 
 
-def test_readme_tree_matches_the_files(root: Path) -> None:
-    readme = (root / "README.md").read_text(encoding="utf-8")
-    tree = readme.split("## The tree")[1].split("```text\n")[1].split("```")[0]
-    listed, folder = set(), ""
-    for line in tree.strip().splitlines():
-        name, comment = re.match(r" *(\S+) +(\S.*)", line).groups()
-        assert comment
-        if not line.startswith(" "):
-            folder = name if name.endswith("/") else ""
-        if not name.endswith("/"):
-            listed.add(folder * line.startswith(" ") + name)
-    there = {
+def test_the_tree_lists_every_file(root: Path) -> None:
+    """docs/architecture.md: a file that is missing there, or that is gone, fails."""
+    page = (root / "docs" / "architecture.md").read_text(encoding="utf-8")
+    tree = page.split("## Every file")[1].split("```text\n")[1].split("```")[0]
+    listed, folder = [], ""
+    for line in tree.splitlines():
+        name, what = re.match(r" *(\S+) +(\S.*)", line).groups()
+        assert what
+        if line.startswith(" "):
+            listed.append(folder + name)
+        else:
+            folder = name
+            assert folder.endswith("/") and (root / folder).is_dir(), folder
+    code = {
         str(path.relative_to(root))
         for package in (*PACKAGES, "benchmarks", "docs")
-        for path in (root / package).glob("*.py")
+        for path in (root / package).rglob("*.py")
         if path.name not in ("__init__.py", "__main__.py")
     }
-    assert {name for name in listed if name.endswith(".py")} == there
-    assert all((root / name).exists() for name in listed)
+    assert sorted(listed) == sorted(set(listed))
+    assert {name for name in listed if name.endswith(".py")} == code
+    assert [name for name in listed if not (root / name).exists()] == []
+
+
+def test_the_readme_is_short_and_names_every_room(root: Path) -> None:
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    assert len(readme.splitlines()) <= 120
+    rooms = {path.parent.relative_to(root) for path in code_files(root)}
+    assert [str(room) for room in rooms if str(room) not in readme] == []
+
+
+def test_every_page_is_in_the_index(root: Path) -> None:
+    index = (root / "docs" / "README.md").read_text(encoding="utf-8")
+    pages = {path.name for path in (root / "docs").glob("*.md")} - {"README.md"}
+    assert [page for page in pages if f"({page})" not in index] == []
+
+
+def test_links_between_pages_lead_somewhere(root: Path) -> None:
+    for page in [*root.glob("*.md"), *(root / "docs").glob("*.md"), *root.glob("examples/*.md")]:
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            name, _, section = target.partition("#")
+            if name.startswith("http"):
+                continue
+            linked = (page.parent / name).resolve() if name else page
+            assert linked.exists(), f"{page.name}: {target}"
+            if section:
+                assert section in find_sections(linked), f"{page.name}: {target}"
+
+
+def find_sections(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    heads = re.findall(r"^#+ (.*)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
 def test_every_make_target_has_a_line_of_help(root: Path) -> None:

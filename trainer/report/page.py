@@ -9,12 +9,11 @@ import pandas as pd
 
 from batch.errors import InputError, MissingInputError, OutputError
 from trainer.data.labelled_file import SPLITS, read_split
-from trainer.report import figures as page
+from trainer.report import figures, html
 from trainer.report.html import escape, percent
-from trainer.run_folder import METRICS, WEIGHTS, RunConfig, hash_file, read_config
+from trainer.run_folder import METRICS, PREDICTIONS, WEIGHTS, RunConfig, hash_file, read_config
 
 REPORT = "report.html"
-PREDICTIONS = "predictions.csv"
 COLUMNS = ["set", "row", "label", "predicted", "score", "tokens"]
 MOST_MISTAKES = 20
 MOST_CLASSES = 12  # of a confusion matrix that is shown whole
@@ -131,7 +130,7 @@ def render(run: Run) -> str:
         "Settings": _settings(run),
         "Hashes and versions": _hashes(run),
     }
-    return page.draw_page(title, _headline(run), sections)
+    return html.draw_page(title, _headline(run), sections)
 
 
 def _headline(run: Run) -> str:
@@ -152,12 +151,12 @@ def _headline(run: Run) -> str:
         )
     test = run.metrics.get("scores", {}).get("test")
     accuracy = test["accuracy"] if test else run.metrics["accuracy"]["test"]
-    tiles = [page.tile("Test accuracy", accuracy, test, "accuracy", main=True)]
+    tiles = [html.tile("Test accuracy", accuracy, test, "accuracy", main=True)]
     if baseline := run.metrics.get("baseline"):
         theirs, name = baseline["test"], f"{baseline['name']}, the bar to clear"
-        tiles.append(page.tile(name, theirs["accuracy"], theirs, "accuracy"))
+        tiles.append(html.tile(name, theirs["accuracy"], theirs, "accuracy"))
     if test and (rate := test.get("false_positive_rate")) is not None:
-        tiles.append(page.tile("False positive rate", rate, test, "false_positive_rate"))
+        tiles.append(html.tile("False positive rate", rate, test, "false_positive_rate"))
     parts.append(f'<div class="tiles">{"".join(tiles)}</div>')
     parts.append(f"<p><strong>{escape(run.metrics['weights'])}</strong> {_verdict(run)}</p>")
     return "\n".join(parts)
@@ -183,28 +182,28 @@ def _verdict(run: Run) -> str:
 
 
 def _learning(run: Run) -> str:
-    history, figures = run.metrics["history"], []
+    history, drawn = run.metrics["history"], []
     for name, unit, at in (
         ("loss", "step", history["steps"]),
         ("accuracy", "epoch", [n + 1 for n in range(len(history["train_accuracies"]))]),
     ):
         train, validation = HISTORY[name]
         title = f"{name.capitalize()} over {unit}s, training and validation"
-        plot = page.plot_history(name, title, unit, at, history[train], history[validation])
-        figures.append(page.figure(plot, f"After each {unit} shown, on a few batches of each set."))
+        plot = figures.plot_history(name, title, unit, at, history[train], history[validation])
+        drawn.append(html.figure(plot, f"After each {unit} shown, on a few batches of each set."))
     whole = run.metrics["accuracy"].items()
     accuracies = ", ".join(f"{escape(name)} {percent(value)}" for name, value in whole)
-    return f"{page.grid(figures)}<p class='soft below'>At the end, on whole sets: {accuracies}.</p>"
+    return f"{html.grid(drawn)}<p class='soft below'>At the end, on whole sets: {accuracies}.</p>"
 
 
 def _confusion(run: Run) -> str:
     matrix = run.metrics.get("scores", {}).get("test", {}).get("confusion")
     if not matrix:
-        return page.absent("a confusion matrix")
+        return html.absent("a confusion matrix")
     if len(matrix) > MOST_CLASSES:
         return f"<p>Of {len(matrix):,} labels; {METRICS} has it.</p>"
     note = "The test set's messages; shares are of each row."
-    return page.figure(page.draw_confusion(run.config.labels, np.array(matrix)), note)
+    return html.figure(html.draw_confusion(run.config.labels, np.array(matrix)), note)
 
 
 def _precision_recall(run: Run) -> str:
@@ -216,9 +215,9 @@ def _precision_recall(run: Run) -> str:
     for name, rows in sets.items():
         if rows is not None and (rows["label"] == positive).any():
             real = (rows["label"] == positive).to_numpy()
-            curves[name] = page.precision_recall(real, rows["score"].to_numpy())
+            curves[name] = figures.precision_recall(real, rows["score"].to_numpy())
     if "test" not in curves:
-        return page.absent("a score for each test message")
+        return html.absent("a score for each test message")
     threshold, marked = run.metrics.get("threshold"), None
     text = f"The positive label is {escape(positive)}. No threshold was recorded."
     if threshold:
@@ -237,12 +236,12 @@ def _precision_recall(run: Run) -> str:
         if threshold.get("budget") is not None:
             budget = percent(threshold["budget"])
             text += f" It was chosen on validation to take at most {budget} of the other messages."
-    return f"<p>{text}</p>{page.figure(page.plot_precision_recall(curves, marked))}"
+    return f"<p>{text}</p>{html.figure(figures.plot_precision_recall(curves, marked))}"
 
 
 def _calibration(run: Run) -> str:
     calibration, test = run.metrics.get("calibration"), run.of_set("test")
-    text = page.absent("a calibration")
+    text = html.absent("a calibration")
     if calibration:
         before, after = percent(calibration["ece_before"]), percent(calibration["ece_after"])
         text = (
@@ -255,18 +254,18 @@ def _calibration(run: Run) -> str:
     happened = test["label"] == (test["predicted"] if positive is None else positive)
     what = "the predicted label" if positive is None else escape(positive)
     note = f"Probability of {what}, test set. Above the diagonal it came true more often than said."
-    plot = page.plot_reliability(happened.to_numpy(), test["score"].to_numpy())
-    return text + page.figure(plot, note)
+    plot = figures.plot_reliability(happened.to_numpy(), test["score"].to_numpy())
+    return text + html.figure(plot, note)
 
 
 def _lengths(run: Run) -> str:
     if run.predictions is None or run.predictions.empty:
-        return page.absent("the messages' lengths")
+        return html.absent("the messages' lengths")
     by_set = run.predictions.groupby("set")["tokens"]
     lengths = {name: by_set.get_group(name).to_numpy() for name in SPLITS if name in by_set.groups}
     cut = sum(run.metrics["truncated"].values())
     note = f"{cut:,} of {sum(run.metrics['messages'].values()):,} messages were cut to fit."
-    return page.figure(page.plot_lengths(lengths, run.config.max_length), note)
+    return html.figure(figures.plot_lengths(lengths, run.config.max_length), note)
 
 
 def _scores(run: Run) -> str:
@@ -274,15 +273,15 @@ def _scores(run: Run) -> str:
     if baseline := run.metrics.get("baseline"):
         columns[f"{baseline['name']}, test"] = baseline["test"]
     if not columns:
-        return page.absent("scores beyond the accuracy")
-    table = page.draw_scores(SCORES, columns)
+        return html.absent("scores beyond the accuracy")
+    table = html.draw_scores(SCORES, columns)
     note = "In small print, 95 % Wilson intervals where they were recorded."
     return f'<div class="card scroll">{table}</div><p class="soft below">{note}</p>'
 
 
 def _mistakes(run: Run) -> str:
     if run.predictions is None:
-        return page.absent("what it predicted for each message")
+        return html.absent("what it predicted for each message")
     test = run.predictions[run.predictions["set"] == "test"]
     wrong = test[test["label"] != test["predicted"]]
     if wrong.empty:
@@ -291,7 +290,7 @@ def _mistakes(run: Run) -> str:
     truth = (wrong["label"] == positive) if positive is not None else 0
     surest = (wrong["score"] - truth).abs().sort_values(ascending=False, kind="stable")
     worst = wrong.loc[surest.index[:MOST_MISTAKES]]
-    items = [page.draw_mistake(row, positive) for row in worst.itertuples()]
+    items = [html.draw_mistake(row, positive) for row in worst.itertuples()]
     return (
         f"<p>{len(wrong):,} of {len(test):,} test messages were labelled wrong; here are "
         f"{'all' if len(items) == len(wrong) else f'the {len(items)} surest'}, the surest first. "
@@ -316,7 +315,7 @@ def _settings(run: Run) -> str:
     }
     groups = {"Recipe": config.recipe, "Run": run_rows, "Model": config.model}
     tables = [
-        f"<div><h3>{name}</h3>{page.draw_facts(values)}</div>" for name, values in groups.items()
+        f"<div><h3>{name}</h3>{html.draw_facts(values)}</div>" for name, values in groups.items()
     ]
     return f'<div class="columns">{"".join(tables)}</div>'
 
@@ -328,6 +327,6 @@ def _hashes(run: Run) -> str:
     if weights.is_file():
         hashes[WEIGHTS] = hash_file(weights)
     return (
-        f"<h3>SHA-256</h3>{page.draw_facts(hashes, 'settings hashes')}"
-        f'<div class="columns"><div><h3>Versions</h3>{page.draw_facts(config.versions)}</div></div>'
+        f"<h3>SHA-256</h3>{html.draw_facts(hashes, 'settings hashes')}"
+        f'<div class="columns"><div><h3>Versions</h3>{html.draw_facts(config.versions)}</div></div>'
     )

@@ -9,27 +9,28 @@ import numpy as np
 from batch.errors import OutputError
 from batch.model.bundle import Manifest
 from batch.model.bundle_files import GOLDEN, MANIFEST, FileEntry, file_entries
+from batch.reading.fingerprint import hash_file
 from exporter.convert.variants import FILES, open_variant
 from exporter.reference import make_reference
 from exporter.rows import NASTY_TEXTS
-from exporter.trained_run import Source
+from exporter.trained_run import TrainedRun
 from exporter.verify import Rows, run_batches, torch_logits
-from trainer.run_folder import WEIGHTS, hash_file, package_versions, write_json
+from trainer.run_folder import WEIGHTS, package_versions, write_json
 
 GOLDEN_TEXTS = (*NASTY_TEXTS, "You won a prize! Call now", "See you at dinner tonight, ok?")
 
 
-def write_golden(source: Source, folder: Path, precisions: list[str], device: str) -> None:
+def write_golden(trained: TrainedRun, folder: Path, precisions: list[str], device: str) -> None:
     """Write messages of ours with their ids and logits, for spam-batch to replay at load.
 
     No user's text travels with a bundle. A reduced precision has its own logits there, those
     that ONNX Runtime gave here.
     """
-    limit = source.config.max_length
-    sequences = [source.tokenizer.encode(text, limit) for text in GOLDEN_TEXTS]
+    limit = trained.config.max_length
+    sequences = [trained.tokenizer.encode(text, limit) for text in GOLDEN_TEXTS]
     rows = Rows(
-        [*GOLDEN_TEXTS], sequences, torch_logits(source.model, sequences, limit), source.decision,
-        limit, source.rows.pad_id, source.rows.fixed_length,
+        [*GOLDEN_TEXTS], sequences, torch_logits(trained.model, sequences, limit), trained.decision,
+        limit, trained.rows.pad_id, trained.rows.fixed_length,
     )  # fmt: skip
     messages = [
         {"text": text, "ids": ids, "logits": row.tolist()}
@@ -43,19 +44,19 @@ def write_golden(source: Source, folder: Path, precisions: list[str], device: st
             variants[precision] = run_batches(session, rows, batches).tolist()
     write_json(
         folder / GOLDEN,
-        {"labels": source.config.labels, "messages": messages, "variants": variants},
+        {"labels": trained.config.labels, "messages": messages, "variants": variants},
     )
 
 
-def write_manifest(folder: Path, source: Source, precisions: list[str]) -> None:
+def write_manifest(folder: Path, trained: TrainedRun, precisions: list[str]) -> None:
     """Write ``bundle.json`` over the files that are in ``folder``."""
-    config, metrics = source.config, source.metrics
+    config, metrics = trained.config, trained.metrics
     files: dict[str, FileEntry] = dict(file_entries(folder))
     manifest = Manifest(
         labels=config.labels,
         positive_label=config.positive_label,
-        threshold=source.decision.threshold,
-        temperature=source.decision.temperature,
+        threshold=trained.decision.threshold,
+        temperature=trained.decision.temperature,
         max_length=config.max_length,
         fixed_length=config.model_config.is_fixed_length,
         pooling=config.model["pooling"],
@@ -70,10 +71,10 @@ def write_manifest(folder: Path, source: Source, precisions: list[str]) -> None:
             "versions": package_versions("torch", "onnx", "onnxscript", "onnxruntime"),
             "recipe": config.recipe["name"],
             "data_sha256": config.data["sha256"],
-            "model_sha256": hash_file(source.run / WEIGHTS),
+            "model_sha256": hash_file(trained.folder / WEIGHTS),
             "weights": config.weights,
         },
-        reference=make_reference(source),
+        reference=make_reference(trained),
     )
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
 

@@ -18,7 +18,7 @@ from exporter.convert.graph import trace
 from exporter.convert.quantize import linear_layers, reduce_precision
 from exporter.convert.variants import FILES, describe_model, remove_variant, save_model
 from exporter.gate import search_layers
-from exporter.trained_run import Source
+from exporter.trained_run import TrainedRun
 from exporter.variant_check import Verified, _logits, gate_of, report_of, verify_file
 from exporter.verify import VerificationError
 from trainer.run_folder import write_json
@@ -49,16 +49,16 @@ def export(
     """
     check_target(out)
     wanted_device(device)
-    source = Source.read(run)
+    trained = TrainedRun.read(run)
     out.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
     try:
         shutil.copyfile(run / TOKENIZER, scratch / TOKENIZER)
-        plain = trace(source.model, source.config.max_length)
+        plain = trace(trained.model, trained.config.max_length)
         results = []
         for precision in (*precisions, *optional):
             try:
-                verified = write_variant(source, plain, precision, scratch, device, progress)
+                verified = write_variant(trained, plain, precision, scratch, device, progress)
                 problems = verified.problems()
                 show(verified)
             except BundleError as error:  # onnxruntime has no bf16 product on a CPU
@@ -70,12 +70,12 @@ def export(
                 remove_variant(scratch, precision)
             else:
                 results.append(verified)
-        write_golden(source, scratch, [verified.precision for verified in results], device)
+        write_golden(trained, scratch, [verified.precision for verified in results], device)
         write_json(
             scratch / VERIFY,
-            report_of(source.rows, scratch, [(result, []) for result in results]),
+            report_of(trained.rows, scratch, [(result, []) for result in results]),
         )
-        write_manifest(scratch, source, [verified.precision for verified in results])
+        write_manifest(scratch, trained, [verified.precision for verified in results])
         replace_folder(scratch, out)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -83,43 +83,45 @@ def export(
 
 
 def write_variant(
-    source: Source, plain: onnx.ModelProto, precision: str, folder: Path, device: str, progress
+    trained: TrainedRun, plain: onnx.ModelProto, precision: str, folder: Path, device: str, progress
 ) -> Verified:
     """Write one variant's file and verify it; layers that its gate does not let go stay fp32."""
     kept: list[str] = []
-    write = partial(_write_file, source, plain, precision, folder)
+    write = partial(_write_file, trained, plain, precision, folder)
     write(kept)
     gate = None
     if precision != "fp32":
-        gate = gate_of(source, folder, precision, device)
+        gate = gate_of(trained, folder, precision, device)
         if gate.problems():
-            kept = _search(source, folder, precision, device, plain, write)
-            gate = gate_of(source, folder, precision, device)
-    return Verified(precision, verify_file(source, folder, precision, device, progress), gate, kept)
+            kept = _search(trained, folder, precision, device, plain, write)
+            gate = gate_of(trained, folder, precision, device)
+    return Verified(
+        precision, verify_file(trained, folder, precision, device, progress), gate, kept
+    )
 
 
 def _write_file(
-    source: Source, plain: onnx.ModelProto, precision: str, folder: Path, kept: list[str]
+    trained: TrainedRun, plain: onnx.ModelProto, precision: str, folder: Path, kept: list[str]
 ) -> None:
     proto = plain if precision == "fp32" else reduce_precision(plain, precision, kept)
-    describe_model(proto, source.config, precision)
+    describe_model(proto, trained.config, precision)
     save_model(proto, folder / FILES[precision])
 
 
-def _search(source, folder, precision, device, plain, write) -> list[str]:
+def _search(trained, folder, precision, device, plain, write) -> list[str]:
     """Layers to keep in fp32, with the file written so; none if no choice passes the gate."""
 
-    numbers = source.labelled.rows
+    numbers = trained.labelled.rows
     sample = numbers[:: -(-len(numbers) // COST_MESSAGES)]
 
     def passes(kept) -> bool:
         write(kept)
-        return not gate_of(source, folder, precision, device).problems()
+        return not gate_of(trained, folder, precision, device).problems()
 
     def error_without(layer: str) -> float:
         write([layer])
-        ours = _logits(source, sample, folder, precision, device)
-        return float(np.abs(ours - source.rows.logits[sample]).mean())
+        ours = _logits(trained, sample, folder, precision, device)
+        return float(np.abs(ours - trained.rows.logits[sample]).mean())
 
     layers = linear_layers(plain)
     log.info("The gate is not passed; measuring what each of %d layers costs", len(layers))

@@ -8,11 +8,12 @@ from batch.errors import BundleError, InputError, SpamBatchError
 from batch.model.bundle import Bundle, open_bundle
 from batch.model.bundle_files import EXTERNAL_SUFFIX, MANIFEST, TOKENIZER, VERIFY, file_entries
 from batch.model.inference import wanted_device
+from batch.reading.fingerprint import hash_file
 from exporter.convert.structure import Structure, read_structure
 from exporter.convert.variants import remove_variant
-from exporter.trained_run import Source
+from exporter.trained_run import TrainedRun
 from exporter.variant_check import Verified, gate_of, report_of, verify_file
-from trainer.run_folder import WEIGHTS, hash_file, write_json
+from trainer.run_folder import WEIGHTS, write_json
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def recheck(folder: Path, run: Path, device: str = "auto", progress: bool = True
     for name in bundle.manifest.files:
         if name != VERIFY and not name.startswith(variants):
             bundle.read(name)  # the new manifest vouches for it
-    source = Source.read(run)
+    trained = TrainedRun.read(run)
     made_of = bundle.manifest.made_by.get("model_sha256")
     if made_of != hash_file(run / WEIGHTS):
         raise InputError(
@@ -51,18 +52,18 @@ def recheck(folder: Path, run: Path, device: str = "auto", progress: bool = True
             "name it with --run"
         )
     results = [
-        _recheck_variant(bundle, source, precision, device, progress)
+        _recheck_variant(bundle, trained, precision, device, progress)
         for precision in bundle.manifest.variants
     ]
-    _rewrite(bundle, source, results)
+    _rewrite(bundle, trained, results)
     return results
 
 
 def _recheck_variant(
-    bundle: Bundle, source: Source, precision: str, device: str, progress: bool
+    bundle: Bundle, trained: TrainedRun, precision: str, device: str, progress: bool
 ) -> Recheck:
     name, folder = bundle.manifest.variants[precision], bundle.folder
-    found = _manifest_problems(bundle, source)
+    found = _manifest_problems(bundle, trained)
     structure = gate = check = None
     try:
         bundle.read(name)
@@ -71,22 +72,22 @@ def _recheck_variant(
     except BundleError as error:
         found.append(str(error))
     try:
-        structure = read_structure(folder / name, source.config, precision)
-        gate = None if precision == "fp32" else gate_of(source, folder, precision, device)
-        check = verify_file(source, folder, precision, device, progress)
+        structure = read_structure(folder / name, trained.config, precision)
+        gate = None if precision == "fp32" else gate_of(trained, folder, precision, device)
+        check = verify_file(trained, folder, precision, device, progress)
     except SpamBatchError as error:
         found.append(str(error))
     kept = _kept_before(bundle, precision)
     return Recheck(structure, Verified(precision, check, gate, kept), found)
 
 
-def _manifest_problems(bundle: Bundle, source: Source) -> list[str]:
+def _manifest_problems(bundle: Bundle, trained: TrainedRun) -> list[str]:
     """What the manifest says otherwise than the run; the threshold is the user's to change."""
-    manifest, config = bundle.manifest, source.config
+    manifest, config = bundle.manifest, trained.config
     pairs = {
         "labels": (manifest.labels, config.labels),
         "positive_label": (manifest.positive_label, config.positive_label),
-        "temperature": (manifest.temperature, source.decision.temperature),
+        "temperature": (manifest.temperature, trained.decision.temperature),
         "max_length": (manifest.max_length, config.max_length),
         "fixed_length": (manifest.fixed_length, config.model_config.is_fixed_length),
         "pooling": (manifest.pooling, config.model["pooling"]),
@@ -120,10 +121,10 @@ def _without_speeds(report: dict) -> dict:
     return copy
 
 
-def _rewrite(bundle: Bundle, source: Source, results: list[Recheck]) -> None:
+def _rewrite(bundle: Bundle, trained: TrainedRun, results: list[Recheck]) -> None:
     """Write verify.json, remove what fell short, and list what is left in the manifest."""
     pairs = [(result.verified, result.problems()) for result in results]
-    report = report_of(source.rows, bundle.folder, pairs)
+    report = report_of(trained.rows, bundle.folder, pairs)
     if _without_speeds(report) == _without_speeds(_report_before(bundle)):
         return  # a bundle of which nothing else is new keeps its digest
     write_json(bundle.folder / VERIFY, report)

@@ -5,33 +5,33 @@ import logging
 import numpy as np
 
 from batch.drift.histograms import TOKEN_EDGES, count_scores, count_tokens
-from exporter.trained_run import Source
+from exporter.trained_run import TrainedRun
 from trainer.data.labelled_file import read_split
 
 log = logging.getLogger("exporter")
 HELD_OUT = ("validation", "test")  # the model has not learned them
 
 
-def make_reference(source: Source) -> dict:
+def make_reference(trained: TrainedRun) -> dict:
     """``reference`` of the bundle's manifest; empty if the run does not know its data's mix.
 
     Held-out sets are often balanced, the mail is not: each label's messages are weighed so that
     they make up the share that the label had in the data before balancing.
     """
-    counts = source.config.data.get("labels")
+    counts = trained.config.data.get("labels")
     if not counts:
         log.warning(
             "WARNING: this run does not say how many messages of each label its data had, so "
             "spam-batch will not look for drift; train it again to have that"
         )
         return {}
-    given = [label for part in HELD_OUT for label in read_split(source.run, part)["label"]]
+    given = [label for part in HELD_OUT for label in read_split(trained.folder, part)["label"]]
     return weigh(
         given,
         counts,
-        source.config.labels,
-        *source.decision.decide(source.rows.logits[: len(given)])[:2],
-        np.array([len(ids) for ids in source.rows.sequences[: len(given)]]),
+        trained.config.labels,
+        *trained.decision.decide(trained.rows.logits[: len(given)])[:2],
+        np.array([len(ids) for ids in trained.rows.sequences[: len(given)]]),
     )
 
 

@@ -13,7 +13,7 @@ from trainer.run_folder import METRICS, RunConfig, read_config, read_model, read
 
 
 @dataclass(frozen=True)
-class Source:
+class TrainedRun:
     """All that an export takes from a run folder."""
 
     run: Path
@@ -26,7 +26,7 @@ class Source:
     labelled: Labelled
 
     @classmethod
-    def read(cls, run: Path) -> "Source":
+    def read(cls, run: Path) -> "TrainedRun":
         """Read the run and run its validation and test messages through PyTorch."""
         config = read_config(run)
         model, tokenizer = read_model(run, config), read_tokenizer(run)

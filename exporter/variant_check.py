@@ -10,12 +10,12 @@ from tqdm import tqdm
 
 from batch.model.batching import BATCH_TOKENS, cut_batches
 from batch.model.bundle_files import EXTERNAL_SUFFIX
+from batch.reading.fingerprint import hash_file
 from exporter.convert.variants import FILES, open_variant
 from exporter.gate import Gate, measure_gate
 from exporter.machine import describe_machine
-from exporter.trained_run import Source
+from exporter.trained_run import TrainedRun
 from exporter.verify import Check, Rows, check_variant, run_batches
-from trainer.run_folder import hash_file
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Verified:
 
 
 def _logits(
-    source: Source, numbers: np.ndarray, folder: Path, precision: str, device: str
+    trained: TrainedRun, numbers: np.ndarray, folder: Path, precision: str, device: str
 ) -> np.ndarray:
     """``(len(numbers), K)`` of the rows ``numbers``."""
-    rows = source.rows
+    rows = trained.rows
     lengths = [len(rows.sequences[row]) for row in numbers]
     fixed = rows.max_length if rows.fixed_length else None
     session = open_variant(folder, precision, device, rows)
@@ -44,18 +44,23 @@ def _logits(
     return run_batches(session, rows, batches)[numbers]
 
 
-def gate_of(source: Source, folder: Path, precision: str, device: str) -> Gate:
-    numbers = source.labelled.rows
-    ours, theirs = _logits(source, numbers, folder, precision, device), source.rows.logits[numbers]
-    return measure_gate(ours, theirs, source.labelled.classes, source.decision)
+def gate_of(trained: TrainedRun, folder: Path, precision: str, device: str) -> Gate:
+    numbers = trained.labelled.rows
+    ours, theirs = (
+        _logits(trained, numbers, folder, precision, device),
+        trained.rows.logits[numbers],
+    )
+    return measure_gate(ours, theirs, trained.labelled.classes, trained.decision)
 
 
-def verify_file(source: Source, folder: Path, precision: str, device: str, progress: bool) -> Check:
+def verify_file(
+    trained: TrainedRun, folder: Path, precision: str, device: str, progress: bool
+) -> Check:
     bar = partial(
         tqdm, desc=f"checking {precision}", unit="run", disable=None if progress else True
     )
-    session = open_variant(folder, precision, device, source.rows)
-    return check_variant(session, source.rows, precision, bar)
+    session = open_variant(folder, precision, device, trained.rows)
+    return check_variant(session, trained.rows, precision, bar)
 
 
 def report_of(rows: Rows, folder: Path, results: list[tuple[Verified, list[str]]]) -> dict:

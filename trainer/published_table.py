@@ -19,7 +19,7 @@ from trainer.evaluation.scores import wilson
 from trainer.fetch.assets import fetch_bpe, fetch_data
 from trainer.model.build import select_device
 from trainer.model.gpt2 import model_config
-from trainer.model.initial_weights import Weights, resolve_weights
+from trainer.model.initial_weights import InitialWeights, resolve_weights
 from trainer.recipe import get_recipe
 from trainer.run import train_model
 
@@ -150,12 +150,12 @@ def run_table(
     }
 
 
-def _weights_of(row: Row, shape: str, cache: Path) -> Weights:
+def _weights_of(row: Row, shape: str, cache: Path) -> InitialWeights:
     if shape == "gpt2":
         return resolve_weights("random" if row.random else "gpt2", row.size, cache)
     scaled = model_config(row.size, **SCALED[row.size])
     statement = f"random weights of a shape scaled down from {row.size}"
-    return Weights(row.size, "random", "random", statement, {}, None, scaled)
+    return InitialWeights(row.size, "random", "random", statement, {}, None, scaled)
 
 
 def _lengths(trained) -> str:

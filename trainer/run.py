@@ -20,7 +20,7 @@ from trainer.evaluation.outcome import check_band, judge
 from trainer.fetch.assets import fetch_bpe, fetch_data
 from trainer.model.build import build_model, merge_updates, select_device, share_rows
 from trainer.model.gpt2 import GPT2Classifier, ModelConfig, count_parameters
-from trainer.model.initial_weights import Weights, resolve_weights
+from trainer.model.initial_weights import InitialWeights, resolve_weights
 from trainer.model.vocabulary import Vocabulary, build_vocabulary
 from trainer.recipe import Recipe, get_recipe
 from trainer.report.notebook_plots import write_plots
@@ -215,7 +215,7 @@ def train_model(
     parts: dict[str, pd.DataFrame],
     labels: list[str],
     tokenizer: Tokenizer,
-    weights: Weights,
+    weights: InitialWeights,
     recipe: Recipe,
     device: torch.device,
     *,
@@ -251,7 +251,7 @@ def train_model(
     return Trained(model.requires_grad_(False).eval(), history, accuracy, sets, max_length)
 
 
-def _check_expected(expected: dict | None, data_sha256: str, weights: Weights) -> None:
+def _check_expected(expected: dict | None, data_sha256: str, weights: InitialWeights) -> None:
     """Refuse to repeat a run on other data or weights.
 
     Raises:
@@ -270,7 +270,7 @@ def _check_expected(expected: dict | None, data_sha256: str, weights: Weights) -
             )
 
 
-def _identity(data_sha256, weights: Weights, recipe: Recipe, labels, device) -> str:
+def _identity(data_sha256, weights: InitialWeights, recipe: Recipe, labels, device) -> str:
     """A hash of all that decides the weights, so that no checkpoint of another run is taken."""
     values = [data_sha256, weights.describe(), weights.size, recipe.to_dict(), labels, str(device)]
     text = json.dumps([*values, torch.__version__], sort_keys=True)
@@ -294,7 +294,7 @@ def _threads_for(config: ModelConfig) -> Iterator[None]:
 
 
 def encode_parts(
-    parts, labels: list[str], tokenizer: Tokenizer, recipe: Recipe, weights: Weights
+    parts, labels: list[str], tokenizer: Tokenizer, recipe: Recipe, weights: InitialWeights
 ) -> tuple[dict[str, EncodedSet], int]:
     """Encode the three sets to the length of the longest training message.
 
@@ -319,7 +319,7 @@ def encode_parts(
 
 
 def make_model(
-    weights: Weights, recipe: Recipe, vocabulary: Vocabulary | None, classes: int
+    weights: InitialWeights, recipe: Recipe, vocabulary: Vocabulary | None, classes: int
 ) -> GPT2Classifier:
     """The classifier before training, with the starter's own vocabulary if there is one."""
     config = replace(

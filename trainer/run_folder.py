@@ -1,6 +1,5 @@
 """The run folder: all that a training run leaves, and all that an export needs."""
 
-import hashlib
 import json
 import platform
 import shutil
@@ -144,11 +143,6 @@ def read_model(folder: Path, config: RunConfig) -> GPT2Classifier:
 
 def read_tokenizer(folder: Path) -> Tokenizer:
     return Tokenizer.load(folder / TOKENIZER)
-
-
-def hash_file(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save_state_dict(model: GPT2Classifier, path: Path) -> None:

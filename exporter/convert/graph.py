@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from batch.errors import InternalError
-from trainer.model.gpt2 import PAD_ID, Attention, GPT2Classifier, take_position
+from batch.model.tokenizer import PAD_ID
+from trainer.model.gpt2 import Attention, GPT2Classifier, take_position
 
 OPSET = 23  # the first with Attention as one operator; onnxruntime has it from 1.23 on
 INPUT, OUTPUT = "input_ids", "logits"

@@ -13,11 +13,12 @@ from batch.errors import BundleError, InputError
 from batch.model.bundle import open_bundle
 from batch.model.bundle_files import MANIFEST
 from batch.model.classifier import Classifier
+from batch.reading.fingerprint import hash_file
 from exporter import verify
 from exporter.convert import variants
 from exporter.convert.variants import FILES, describe_model, save_model
 from exporter.recheck import Recheck, recheck
-from trainer.run_folder import hash_file, read_config
+from trainer.run_folder import read_config
 
 pytestmark = pytest.mark.parametrize("exported", ["last_token"], indirect=True)
 

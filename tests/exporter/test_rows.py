@@ -3,26 +3,26 @@
 import numpy as np
 
 from exporter.rows import NASTY_TEXTS
-from exporter.trained_run import Source
+from exporter.trained_run import TrainedRun
 
 
 def test_source(exported) -> None:
     run, _, _ = exported
-    source = Source.read(run)
-    rows = source.rows
+    trained = TrainedRun.read(run)
+    rows = trained.rows
     own = [f"validation message {n}" for n in (1, 2, 3)] + [
         f"test message {n}" for n in range(1, 5)
     ]
     assert rows.names[:7] == own
     assert rows.names[7:] == [f"nasty message {n + 1}" for n in range(len(NASTY_TEXTS))]
     texts = ["You won a car! Text us", "See you at lunch", "", "NA", "a\r\nb", "ok " * 30, "time"]
-    assert rows.sequences == [source.tokenizer.encode(text, 16) for text in (*texts, *NASTY_TEXTS)]
-    assert rows.logits.shape == (len(rows.names), len(source.config.labels))
-    assert rows.fixed_length == (source.config.model["pooling"] == "last_position")
+    assert rows.sequences == [trained.tokenizer.encode(text, 16) for text in (*texts, *NASTY_TEXTS)]
+    assert rows.logits.shape == (len(rows.names), len(trained.config.labels))
+    assert rows.fixed_length == (trained.config.model["pooling"] == "last_position")
     assert (rows.max_length, rows.pad_id) == (16, 50256)
     assert np.ptp(rows.logits, axis=0).max() > 0.01  # else anything would agree
-    assert source.labelled.rows.tolist() == [0, 1, 2]
-    labels = [source.config.labels[number] for number in source.labelled.classes]
+    assert trained.labelled.rows.tolist() == [0, 1, 2]
+    labels = [trained.config.labels[number] for number in trained.labelled.classes]
     assert labels == (["ham", "spam", "zebra"] if rows.fixed_length else ["ham", "spam", "ham"])
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from batch.model.batching import TRIED_BATCH_TOKENS, WIDTH_STEP, Shapes
 from batch.model.decision import Decision
+from batch.model.tokenizer import PAD_ID
 from exporter.verify import (
     BATCH_SIZES,
     BATCH_VARIANCE,
@@ -17,7 +18,6 @@ from exporter.verify import (
     check_variant,
     torch_logits,
 )
-from trainer.model.gpt2 import PAD_ID
 
 SEQUENCES = [[5211, 345, 423, 640], [11], [], list(range(16)), [7] * 9]
 NAMES = [f"test message {number}" for number in range(1, 6)]

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from batch.errors import UnavailableError
+from batch.reading.fingerprint import hash_file
 from trainer import run
 from trainer.cli import main, summary_lines
 from trainer.evaluation.scores import format_scores, score
@@ -19,7 +20,7 @@ from trainer.model import initial_weights
 from trainer.model.generate import generate_greedy
 from trainer.model.gpt2 import SIZES
 from trainer.model.load_weights import is_conv1d
-from trainer.run_folder import hash_file, load_state_dict, read_config, read_model
+from trainer.run_folder import load_state_dict, read_config, read_model
 
 STARTER = (
     "The starter, a small model of GPT-2's architecture, trained from random weights on this "

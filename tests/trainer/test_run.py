@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from batch.errors import InputError, OutputError, UnavailableError, UsageError
 from batch.model.tokenizer import PAD_ID
+from batch.reading.fingerprint import hash_file
 from trainer.data.labelled_file import Columns
 from trainer.fetch.weight_files import WeightFiles
 from trainer.model import initial_weights
@@ -19,7 +20,7 @@ from trainer.model.initial_weights import resolve_weights
 from trainer.model.vocabulary import build_vocabulary
 from trainer.recipe import RECIPES, get_recipe
 from trainer.run import RunOptions, encode_parts, make_model, options_of_config, train
-from trainer.run_folder import check_folder, hash_file, read_config, read_model
+from trainer.run_folder import check_folder, read_config, read_model
 
 STARTER = (
     "The starter, a small model of GPT-2's architecture, trained from random weights on this "

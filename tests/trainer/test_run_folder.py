@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from batch.errors import InputError, MissingInputError
+from batch.reading.fingerprint import hash_file
 from batch.version import __version__
 from trainer.data.tensors import pad_messages
 from trainer.model.gpt2 import GPT2Classifier
@@ -16,7 +17,6 @@ from trainer.recipe import RECIPES
 from trainer.run_folder import (
     RunConfig,
     begin_run,
-    hash_file,
     load_state_dict,
     package_versions,
     read_config,

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-VOCAB_SIZE = 50257
-PAD_ID = 50256  # <|endoftext|>; encoding a message never yields it
+from batch.model.tokenizer import PAD_ID
+
+VOCAB_SIZE = PAD_ID + 1  # tokens
 POOLINGS = ("last_token", "last_position", "first_position", "mean")
 
 

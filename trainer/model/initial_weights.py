@@ -16,7 +16,7 @@ log = logging.getLogger("trainer")
 
 
 @dataclass(frozen=True)
-class Weights:
+class InitialWeights:
     """Where a trunk starts: published tensors, or None for random ones."""
 
     size: str
@@ -35,7 +35,7 @@ class Weights:
         return {key: getattr(self, key) for key in ("kind", "origin", "sha256", "statement")}
 
 
-def resolve_weights(spec: str, size: str | None, cache: Path) -> Weights:
+def resolve_weights(spec: str, size: str | None, cache: Path) -> InitialWeights:
     """Turn ``--weights`` and ``--model`` into tensors or the decision for random ones.
 
     ``spec`` is ``auto`` (GPT-2 small if it can be had, else the starter), ``gpt2``
@@ -62,14 +62,16 @@ def resolve_weights(spec: str, size: str | None, cache: Path) -> Weights:
     return _published_weights(size or "gpt2-small", kind, source, cache)
 
 
-def _random_weights(size: str) -> Weights:
+def _random_weights(size: str) -> InitialWeights:
     name = "The starter, a small model of GPT-2's architecture" if size == "starter" else size
     statement = f"{name}, trained from random weights on this data alone; not pretrained GPT-2."
-    return Weights(size, "random", "random", statement, {}, None)
+    return InitialWeights(size, "random", "random", statement, {}, None)
 
 
-def _published_weights(size: str, kind: str | None, source: Path | None, cache: Path) -> Weights:
+def _published_weights(
+    size: str, kind: str | None, source: Path | None, cache: Path
+) -> InitialWeights:
     files = fetch_weights(cache, size, kind, source)
     read = read_openai_checkpoint if files.kind == "openai" else read_safetensors
     statement = f"{size}, pretrained by OpenAI ({files.origin}), finetuned on this data."
-    return Weights(size, files.kind, files.origin, statement, files.sha256, read(files.path))
+    return InitialWeights(size, files.kind, files.origin, statement, files.sha256, read(files.path))

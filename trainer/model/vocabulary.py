@@ -17,8 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from batch.model.tokenizer import Tokenizer
-from trainer.model.gpt2 import PAD_ID
+from batch.model.tokenizer import PAD_ID, Tokenizer
 
 PAD_ROW = 0
 

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from batch.errors import InputError, MissingInputError, OutputError
+from batch.reading.fingerprint import hash_file
 from trainer.data.labelled_file import SPLITS, read_split
 from trainer.report import figures, html
 from trainer.report.html import escape, percent
-from trainer.run_folder import METRICS, PREDICTIONS, WEIGHTS, RunConfig, hash_file, read_config
+from trainer.run_folder import METRICS, PREDICTIONS, WEIGHTS, RunConfig, read_config
 
 REPORT = "report.html"
 COLUMNS = ["set", "row", "label", "predicted", "score", "tokens"]

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from batch.errors import StorageError
+from batch.model.tokenizer import PAD_ID
 from trainer.data.tensors import EncodedSet
 from trainer.model.build import build_model
-from trainer.model.gpt2 import PAD_ID, POOLINGS, model_config
+from trainer.model.gpt2 import POOLINGS, model_config
 from trainer.recipe import RECIPES, Recipe
 from trainer.training import trunk_cache as cache
 from trainer.training.fit import fit

@@ -1,4 +1,4 @@
-"""Write a bundle: golden messages, manifest, and the folder under its name."""
+"""Write a bundle: golden messages, manifest, and the folder with its final name."""
 
 import os
 import shutil
@@ -11,24 +11,24 @@ from batch.model.bundle import Manifest
 from batch.model.bundle_files import GOLDEN, MANIFEST, FileEntry, file_entries
 from batch.reading.fingerprint import hash_file
 from exporter.convert.variants import FILES, open_variant
+from exporter.parity import run_batches
 from exporter.reference import make_reference
-from exporter.rows import NASTY_TEXTS
 from exporter.trained_run import TrainedRun
-from exporter.verify import Rows, run_batches, torch_logits
+from exporter.verification_set import NASTY_TEXTS, VerificationSet, torch_logits
 from trainer.run_folder import WEIGHTS, package_versions, write_json
 
 GOLDEN_TEXTS = (*NASTY_TEXTS, "You won a prize! Call now", "See you at dinner tonight, ok?")
 
 
 def write_golden(trained: TrainedRun, folder: Path, precisions: list[str], device: str) -> None:
-    """Write messages of ours with their ids and logits, for spam-batch to replay at load.
+    """Write ``golden.json``: our own messages, their ids and logits, for spam-batch to replay.
 
-    No user's text travels with a bundle. A reduced precision has its own logits there, those
-    that ONNX Runtime gave here.
+    A bundle has no user's text. For a reduced precision the file has the logits that ONNX
+    Runtime gives here.
     """
     limit = trained.config.max_length
     sequences = [trained.tokenizer.encode(text, limit) for text in GOLDEN_TEXTS]
-    rows = Rows(
+    rows = VerificationSet(
         [*GOLDEN_TEXTS], sequences, torch_logits(trained.model, sequences, limit), trained.decision,
         limit, trained.rows.pad_id, trained.rows.fixed_length,
     )  # fmt: skip
@@ -49,7 +49,7 @@ def write_golden(trained: TrainedRun, folder: Path, precisions: list[str], devic
 
 
 def write_manifest(folder: Path, trained: TrainedRun, precisions: list[str]) -> None:
-    """Write ``bundle.json`` over the files that are in ``folder``."""
+    """Write ``bundle.json``, which lists the files in ``folder`` with their hashes."""
     config, metrics = trained.config, trained.metrics
     files: dict[str, FileEntry] = dict(file_entries(folder))
     manifest = Manifest(

@@ -290,22 +290,15 @@ def classify(text: str, run: Path) -> None:
     import torch
 
     from trainer.data.tensors import pad_messages
-    from trainer.evaluation.evaluate import read_decision
-    from trainer.evaluation.scores import predict
-    from trainer.run_folder import read_config, read_model, read_tokenizer
+    from trainer.run_folder import read_config, read_decision, read_model, read_tokenizer
 
     config = read_config(run)
-    temperature, threshold = read_decision(run)
+    decision = read_decision(run, config)
     encoded = [read_tokenizer(run).encode(text, config.max_length)]
     with torch.no_grad():
         logits = read_model(run, config)(pad_messages(encoded, config.max_length))
-    probabilities = torch.softmax(logits.double() / temperature, dim=-1).numpy()
-    positive = None
-    if config.positive_label is not None:
-        positive = config.labels.index(config.positive_label)
-    best = int(predict(probabilities, positive, threshold)[0])
-    shown = probabilities[0].max() if positive is None else probabilities[0, positive]
-    click.echo(f"{config.labels[best]}\t{shown:.6f}")
+    best, scores, _ = decision.decide(logits.numpy())
+    click.echo(f"{config.labels[best[0]]}\t{scores[0]:.6f}")
 
 
 @main.command()

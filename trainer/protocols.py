@@ -16,13 +16,13 @@ from batch.errors import UsageError
 from batch.model.tokenizer import Tokenizer
 from trainer.data.labelled_file import Columns, default_positive_label
 from trainer.data.splits import make_split, read_messages
-from trainer.evaluation.outcome import judge
+from trainer.evaluation.held_out import evaluate_held_out
 from trainer.evaluation.scores import format_scores
 from trainer.fetch.assets import fetch_bpe, fetch_data
 from trainer.model.build import select_device
 from trainer.model.initial_weights import resolve_weights
 from trainer.recipe import Recipe, get_recipe
-from trainer.run import train_model
+from trainer.training.train_model import train_model
 
 log = logging.getLogger("trainer")
 
@@ -87,7 +87,7 @@ def score_protocols(options: ScoreOptions) -> dict:
                 parts, labels, tokenizer, weights, recipe, device, progress=options.progress
             )
             seconds = time.monotonic() - start
-            metrics = judge(
+            metrics = evaluate_held_out(
                 trained.model, trained.sets, parts, labels, default_positive_label(labels)
             ).metrics
             results.append(

@@ -21,7 +21,7 @@ from trainer.model.build import select_device
 from trainer.model.gpt2 import model_config
 from trainer.model.initial_weights import InitialWeights, resolve_weights
 from trainer.recipe import get_recipe
-from trainer.run import train_model
+from trainer.training.train_model import Trained, train_model
 
 log = logging.getLogger("trainer")
 
@@ -158,7 +158,7 @@ def _weights_of(row: Row, shape: str, cache: Path) -> InitialWeights:
     return InitialWeights(row.size, "random", "random", statement, {}, None, scaled)
 
 
-def _lengths(trained) -> str:
+def _lengths(trained: Trained) -> str:
     """At which lengths the model's graph is valid."""
     if trained.model.config.is_fixed_length:
         return f"{trained.max_length}"

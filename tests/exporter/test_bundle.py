@@ -19,9 +19,8 @@ from batch.model.classifier import Classifier
 from batch.reading.fingerprint import hash_file
 from exporter.bundle import GOLDEN_TEXTS, replace_folder, write_manifest
 from exporter.export import export
-from exporter.rows import NASTY_TEXTS
 from exporter.trained_run import TrainedRun
-from exporter.verify import torch_logits
+from exporter.verification_set import NASTY_TEXTS, torch_logits
 from trainer.data.labelled_file import read_split
 from trainer.run_folder import read_config, read_model, read_tokenizer
 

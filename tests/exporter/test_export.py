@@ -20,8 +20,8 @@ from batch.reading.fingerprint import hash_file
 from exporter.convert import variants
 from exporter.convert.graph import trace
 from exporter.export import export
-from exporter.rows import NASTY_TEXTS
-from exporter.verify import VerificationError, torch_logits
+from exporter.parity import VerificationError
+from exporter.verification_set import NASTY_TEXTS, torch_logits
 from trainer.model.gpt2 import GPT2Classifier
 
 NUMBERS = r"\[(?:-?(?:\d+\.\d+(?:e-\d+)?|nan)(?:, )?)+\]"

@@ -9,7 +9,7 @@ import torch
 from batch.model.bundle import open_bundle
 from batch.model.classifier import Classifier
 from exporter.convert.graph import trace
-from exporter.verify import torch_logits
+from exporter.verification_set import torch_logits
 from trainer.model.build import build_model, merge_updates
 from trainer.model.gpt2 import GPT2Classifier, model_config
 from trainer.published_table import ROWS

@@ -20,7 +20,7 @@ from trainer.model import initial_weights
 from trainer.model.generate import generate_greedy
 from trainer.model.gpt2 import SIZES
 from trainer.model.load_weights import is_conv1d
-from trainer.run_folder import load_state_dict, read_config, read_model
+from trainer.run_folder import read_config, read_model
 
 STARTER = (
     "The starter, a small model of GPT-2's architecture, trained from random weights on this "
@@ -99,7 +99,7 @@ class TestFit:
         model = read_model(out, config)
         expected = model.score.weight.clone()
         torch.nn.init.zeros_(model.score.weight)
-        load_state_dict(model, pth)
+        model.load_state_dict(torch.load(pth, weights_only=True))
         assert torch.equal(model.score.weight, expected)
 
     def test_options_reach_the_recipe(self, invoke, given, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ class TestFit:
         path = tmp_path / "config.json"
         path.write_text(json.dumps({**config, "arguments": {}}), encoding="utf-8")
         result = invoke(main, "fit", "--config", path, "--out", tmp_path / "run", *given)
-        message = f"{path}: does not say what was asked for, so it cannot be repeated"
+        message = f"{path}: does not have the options of the run, so it cannot be repeated"
         assert (result.exit_code, result.stderr) == (65, f"spam-train: error: {message}\n")
 
     def test_output_that_cannot_be_made(self, invoke, given, tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ class TestFit:
 
 def test_summary_names_every_set() -> None:
     data = {"name": "d.csv", "rows": 5572, "origin": "UCI", "is_partial": False}
-    figures = score(np.array([0, 1]), np.eye(2), 1, 0.5)
+    figures = score(np.array([0, 1]), np.array([0, 1]), np.eye(2), 1)
     metrics = {
         "accuracy": {"train": 0.97212, "test": 1.0},
         "messages": {"train": 1045, "test": 300},

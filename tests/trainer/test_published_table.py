@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from batch.errors import UsageError
-from trainer import table
+from trainer import published_table as table
 from trainer.cli import main
 from trainer.published_table import ROWS, format_table, parse_rows, run_table
 

@@ -19,8 +19,9 @@ from trainer.model import initial_weights
 from trainer.model.initial_weights import resolve_weights
 from trainer.model.vocabulary import build_vocabulary
 from trainer.recipe import RECIPES, get_recipe
-from trainer.run import RunOptions, encode_parts, make_model, options_of_config, train
+from trainer.run import RunOptions, options_of_config, train
 from trainer.run_folder import check_folder, read_config, read_model
+from trainer.training.train_model import encode_parts, make_model
 
 STARTER = (
     "The starter, a small model of GPT-2's architecture, trained from random weights on this "
@@ -159,8 +160,8 @@ class TestTrain:
             ),
             (
                 {"unsure_band": (0.4, 0.6), "max_blocked": 0.01},
-                "--unsure-band and --max-ham-blocked both say from which score on the positive "
-                "label is given; choose one",
+                "--unsure-band and --max-ham-blocked both choose the score from which the positive "
+                "label is given; give only one of them",
             ),
         ],
     )
@@ -265,7 +266,9 @@ class TestEncodeParts:
         caplog.set_level("INFO", logger="trainer")
         sets, max_length = self.encode(tokenizer, train=" time" * 2000)
         assert max_length == sets["train"].ids.shape[1] == 1024
-        assert caplog.messages == ["The longest training message has 2000 tokens; cut to 1024."]
+        assert caplog.messages == [
+            "The longest training message has 2000 tokens; messages are truncated to 1024."
+        ]
         assert sets["train"].truncated == 1
 
     def test_max_length_beyond_the_context_is_refused(self, tokenizer) -> None:

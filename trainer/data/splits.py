@@ -25,6 +25,8 @@ from trainer.data.labelled_file import (
 )
 from trainer.recipe import Recipe
 
+HELD_OUT = ("validation", "test")  # the sets that no model has learned
+
 _DIGITS = re.compile(r"\d+")
 _WORD = re.compile(r"[^\W_]+")
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from batch.errors import InputError, MissingInputError
-from trainer.model.gpt2 import SIZES, GPT2Trunk, ModelConfig
+from trainer.model.gpt2 import GPT2Trunk
 
 PREFIX = "transformer."
 CAUSAL_MASK = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # a buffer, not a weight
@@ -71,59 +71,6 @@ def load_trunk(trunk: GPT2Trunk, tensors: dict[str, Tensor], source: str = "chec
             parameters[name].copy_(weight.T if is_conv1d(name) else weight)
 
 
-def infer_config(
-    tensors: dict[str, Tensor], heads: int | None = None, source: str = "checkpoint"
-) -> ModelConfig:
-    """The architecture that the shapes tell; classes, pooling and padding are the defaults.
-
-    Shapes do not tell the number of heads: it is ``heads``, else that of the
-    published size with the same emb_dim. ``size`` is "custom" unless all counts
-    are those of a size in ``SIZES``.
-
-    Raises:
-        InputError: an embedding is missing or not a matrix, or the heads are
-            unknown or do not divide emb_dim.
-    """
-    weights = trunk_tensors(tensors, source)
-    check_names([name for name in ("wte.weight", "wpe.weight") if name not in weights], (), source)
-    for name in ("wte.weight", "wpe.weight"):
-        if weights[name].dim() != 2:
-            raise InputError(
-                f"{source} does not fit GPT-2: {name} has shape {tuple(weights[name].shape)},"
-                " expected two dimensions"
-            )
-    vocab_size, emb_dim = weights["wte.weight"].shape
-    if heads is None:
-        published = {config.emb_dim: config.heads for config in SIZES.values()}
-        if emb_dim not in published:
-            raise InputError(
-                f"{source} has emb_dim {emb_dim}, which is no known size"
-                f" ({', '.join(map(str, sorted(published)))}); give its number of heads"
-            )
-        heads = published[emb_dim]
-    return architecture(
-        emb_dim=emb_dim,
-        layers=count_layers(weights, r"h\.(\d+)\."),
-        heads=heads,
-        vocab_size=vocab_size,
-        context_length=weights["wpe.weight"].shape[0],
-        source=source,
-    )
-
-
-def architecture(*, source: str, heads: int, emb_dim: int, **counts: int) -> ModelConfig:
-    """A ``ModelConfig`` of these counts, named after the size that has them all, else "custom".
-
-    Raises:
-        InputError: ``heads`` does not divide ``emb_dim``.
-    """
-    if heads < 1 or emb_dim % heads:
-        raise InputError(f"{source} has emb_dim {emb_dim}, which {heads} heads do not divide")
-    config = ModelConfig("custom", heads=heads, emb_dim=emb_dim, **counts)
-    same = (size for size in SIZES.values() if {**size.to_dict(), "size": "custom"} == vars(config))
-    return next(same, config)
-
-
 def published_shapes(trunk: GPT2Trunk) -> dict[str, Shape]:
     """Name to shape of every tensor that a checkpoint for ``trunk`` must hold, as published.
 
@@ -163,12 +110,6 @@ def trunk_tensors(tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
                 " expected the same (tied) weights"
             )
     return weights
-
-
-def count_layers(names: Iterable[str], pattern: str) -> int:
-    """One more than the highest block number that ``pattern`` finds, so that gaps are missing."""
-    matches = (re.match(pattern, name) for name in names)
-    return max((int(match[1]) + 1 for match in matches if match), default=0)
 
 
 def check_names(expected: Iterable[str], found: Iterable[str], source: str) -> None:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -22,13 +23,11 @@ import torch
 from torch import Tensor
 
 from batch.errors import InputError, MissingInputError, UnavailableError
-from trainer.model.gpt2 import GPT2Trunk, ModelConfig
+from trainer.model.gpt2 import SIZES, GPT2Trunk, ModelConfig
 from trainer.model.load_weights import (
     Shape,
-    architecture,
     check_names,
     check_shapes,
-    count_layers,
     is_conv1d,
     published_shapes,
 )
@@ -109,7 +108,21 @@ def read_openai_config(folder: str | Path) -> ModelConfig:
         if type(value) is not int or value < 1:  # a bool is an int, but no count
             raise InputError(f"{path} has {theirs} {value!r}, expected a positive integer")
         counts[ours] = value
-    return architecture(source=str(path), **counts)
+    return _name_config(str(path), counts)
+
+
+def _name_config(source: str, counts: dict[str, int]) -> ModelConfig:
+    """The size in ``SIZES`` that has all these counts, else a config named "custom".
+
+    Raises:
+        InputError: the heads do not divide emb_dim.
+    """
+    emb_dim, heads = counts["emb_dim"], counts["heads"]
+    if emb_dim % heads:
+        raise InputError(f"{source} has emb_dim {emb_dim}, which {heads} heads do not divide")
+    config = replace(ModelConfig("custom", emb_dim, counts["layers"], heads), **counts)
+    same = (size for size in SIZES.values() if replace(size, size="custom") == config)
+    return next(same, config)
 
 
 def find_checkpoint(folder: Path) -> Path:
@@ -161,7 +174,9 @@ def check_hparams(config: ModelConfig, shapes: dict[str, Shape], source: str) ->
     The heads leave no trace in the shapes. A tensor that is missing, or not a
     matrix, is left to the checks of names and shapes.
     """
-    found = {"n_layer": count_layers(shapes, r"model/h(\d+)/")}
+    blocks = [re.match(r"model/h(\d+)/", name) for name in shapes]
+    # One more than the highest number, so that a gap shows as missing tensors.
+    found = {"n_layer": max((int(match[1]) + 1 for match in blocks if match), default=0)}
     for name, axes in (("model/wte", ("n_vocab", "n_embd")), ("model/wpe", ("n_ctx", "n_embd"))):
         if len(shapes.get(name, ())) == 2:
             found |= zip(axes, shapes[name], strict=True)

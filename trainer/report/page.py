@@ -1,18 +1,24 @@
 """``report.html``: all of a run on one page that asks for nothing from anywhere."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from batch.errors import InputError, MissingInputError, OutputError
+from batch.errors import InputError, OutputError
 from batch.reading.fingerprint import hash_file
 from trainer.data.labelled_file import SPLITS, read_split
 from trainer.report import figures, html
 from trainer.report.html import escape, percent
-from trainer.run_folder import METRICS, PREDICTIONS, WEIGHTS, RunConfig, read_config
+from trainer.run_folder import (
+    METRICS,
+    PREDICTIONS,
+    WEIGHTS,
+    RunConfig,
+    read_config,
+    read_metrics,
+)
 
 REPORT = "report.html"
 COLUMNS = ["set", "row", "label", "predicted", "score", "tokens"]
@@ -61,23 +67,13 @@ def write_report(run: Path) -> Path:
         OutputError: the report cannot be written.
     """
     config = read_config(run)
-    text = render(Run(run, config, _read_metrics(run), _read_predictions(run)))
+    text = render(Run(run, config, read_metrics(run), _read_predictions(run)))
     path = run / REPORT
     try:
         path.write_text(text, encoding="utf-8", errors="xmlcharrefreplace", newline="\n")
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from None
     return path
-
-
-def _read_metrics(run: Path) -> dict:
-    path = run / METRICS
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise MissingInputError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
 
 
 def _read_predictions(run: Path) -> pd.DataFrame | None:

@@ -302,7 +302,7 @@ class _Loop:
         self.best = tuple(state["best"]) if state["best"] else None
         self.history = History(**state["history"])
         self.step = state["step"]
-        log.info("Going on after epoch %d of %d.", self.history.epochs, self.recipe.epochs)
+        log.info("Resuming after epoch %d of %d.", self.history.epochs, self.recipe.epochs)
         return True
 
 

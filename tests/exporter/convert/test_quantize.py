@@ -16,7 +16,7 @@ from batch.model.inference import InferenceSession
 from batch.model.tokenizer import PAD_ID
 from exporter.convert.graph import module_of
 from exporter.convert.quantize import linear_layers, reduce_precision
-from exporter.verify import TOLERANCES
+from exporter.parity import TOLERANCES
 
 # Each of these is another graph.
 KINDS = (

@@ -1,9 +1,12 @@
 """The messages of a check: the run's own and nasty ones, and what PyTorch says of them."""
 
 import numpy as np
+import pytest
 
-from exporter.rows import NASTY_TEXTS
 from exporter.trained_run import TrainedRun
+from exporter.verification_set import NASTY_TEXTS, torch_logits
+
+SEQUENCES = [[5211, 345, 423, 640], [11], [], list(range(16)), [7] * 9]
 
 
 def test_source(exported) -> None:
@@ -21,8 +24,8 @@ def test_source(exported) -> None:
     assert rows.fixed_length == (trained.config.model["pooling"] == "last_position")
     assert (rows.max_length, rows.pad_id) == (16, 50256)
     assert np.ptp(rows.logits, axis=0).max() > 0.01  # else anything would agree
-    assert trained.labelled.rows.tolist() == [0, 1, 2]
-    labels = [trained.config.labels[number] for number in trained.labelled.classes]
+    assert trained.validation.rows.tolist() == [0, 1, 2]
+    labels = [trained.config.labels[number] for number in trained.validation.classes]
     assert labels == (["ham", "spam", "zebra"] if rows.fixed_length else ["ham", "spam", "ham"])
 
 
@@ -33,3 +36,13 @@ def test_nasty_texts_reach_every_length(tokenizer) -> None:
     assert "<|endoftext|>" in NASTY_TEXTS
     assert any("\ufffd" in text for text in NASTY_TEXTS)
     assert max(map(len, NASTY_TEXTS)) >= 10_000
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 64])
+def test_torch_is_run_in_eval_mode_padded_to_the_full_length(tiny_model, batch_size) -> None:
+    model = tiny_model("last_position", drop_rate=0.5).train()
+    found = torch_logits(model, SEQUENCES, 16, batch_size)
+    assert not model.training
+    assert (found.shape, found.dtype) == ((5, 2), np.float32)
+    assert np.abs(found - torch_logits(model, SEQUENCES, 16, 5)).max() <= 1e-5
+    assert np.abs(found - torch_logits(model, SEQUENCES, 20, 5)).max() > 1e-3

@@ -244,7 +244,7 @@ class TestManifest:
     )
     def test_its_word(self, copied, write_hashes_anew, monkeypatch, key, value, problem) -> None:
         run, bundle = copied
-        monkeypatch.setattr(verify, "BATCH_SIZES", (1,))
+        monkeypatch.setattr(parity, "BATCH_SIZES", (1,))
         write_hashes_anew(bundle, **{key: value})
         results = verify_quietly(bundle, run)
         wanted = [f"bundle.json says {problem}"]

@@ -122,7 +122,7 @@ class TestFit:
         out = tmp_path / "run"
         result = invoke(main, "fit", "--out", out, "--quiet", *given)
         assert result.exit_code == 0, result.stderr
-        assert result.stderr == f"WARNING: GPT-2's weights cannot be had here. {STARTER}\n"
+        assert result.stderr == f"WARNING: GPT-2's weights are not available here. {STARTER}\n"
         assert f"weights: {STARTER}\n" in result.stdout
         assert read_config(out).weights["kind"] == "random"
 
@@ -152,7 +152,7 @@ class TestFit:
         )
         assert (
             "WARNING: an incomplete copy of the SMS Spam Collection: 91 of 5,574 lines; "
-            "these figures are not those of the published split.\n"
+            "these figures cannot be compared with the published ones.\n"
         ) in result.stdout
         assert read_config(tmp_path / "run").data["is_partial"] is True
 
@@ -181,11 +181,11 @@ class TestFit:
                 "--unsure-band '0.4' is neither two probabilities nor none; type for example: "
                 "--unsure-band 0.35,0.65",
             ),
-            (["--max-length", 0], 2, "--max-length '0' is neither a number of tokens nor model"),
+            (["--max-length", 0], 2, "--max-length '0' must be a token count or model"),
             (
                 ["--max-length", "long"],
                 2,
-                "--max-length 'long' is neither a number of tokens nor model",
+                "--max-length 'long' must be a token count or model",
             ),
             (
                 ["--max-length", 1025],
@@ -315,7 +315,7 @@ class TestSample:
             "--bpe", bpe_file, "--cache", tmp_path,
         )  # fmt: skip
         assert result.exit_code == 0, result.stderr
-        assert result.stderr == "WARNING: random weights; the text will make no sense.\n"
+        assert result.stderr == "WARNING: the weights are random; the text will make no sense.\n"
         assert result.stdout.startswith("Every effort")
 
 
@@ -332,7 +332,7 @@ class TestFetch:
         result = invoke(main, "fetch", "--from", messages_csv)
         assert result.exit_code == 2
         assert result.stderr.endswith(
-            "Error: --from needs to know what it is: data, bpe or weights\n"
+            "Error: --from needs one kind of file; say which: data, bpe or weights\n"
         )
 
 

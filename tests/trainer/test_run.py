@@ -187,7 +187,7 @@ class TestResolveWeights:
         assert weights.statement == STARTER
         assert [(record.levelno, record.message) for record in caplog.records] == [
             (logging.INFO, "no source of the weights works"),
-            (logging.WARNING, f"WARNING: GPT-2's weights cannot be had here. {STARTER}"),
+            (logging.WARNING, f"WARNING: GPT-2's weights are not available here. {STARTER}"),
         ]
 
     @pytest.mark.parametrize(

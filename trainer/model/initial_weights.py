@@ -1,4 +1,4 @@
-"""Where a trunk starts: published weights, or random ones and a sentence that says so."""
+"""The initial weights of a trunk: published, or random with a statement that says so."""
 
 import logging
 from dataclasses import dataclass
@@ -17,33 +17,35 @@ log = logging.getLogger("trainer")
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """Where a trunk starts: published tensors, or None for random ones."""
+    """The initial weights of a trunk, and where they come from."""
 
     size: str
     kind: str  # openai, huggingface, random
     origin: str
     statement: str  # one sentence for logs, config.json, bundle.json and summaries
     sha256: dict[str, str]
-    tensors: dict[str, Tensor] | None
-    shape: ModelConfig | None = None  # another one than the size's
+    tensors: dict[str, Tensor] | None  # None: random weights
+    shape: ModelConfig | None = None  # replaces the architecture of the size
 
     @property
     def config(self) -> ModelConfig:
         return self.shape or SIZES[self.size]
 
     def describe(self) -> dict:
+        """What ``config.json`` says of the weights."""
         return {key: getattr(self, key) for key in ("kind", "origin", "sha256", "statement")}
 
 
 def resolve_weights(spec: str, size: str | None, cache: Path) -> InitialWeights:
-    """Turn ``--weights`` and ``--model`` into tensors or the decision for random ones.
+    """Resolve ``--weights`` (``spec``) and ``--model`` (``size``).
 
-    ``spec`` is ``auto`` (GPT-2 small if it can be had, else the starter), ``gpt2``
-    (any published source), ``openai``, ``huggingface``, ``random``, or a path.
+    ``spec`` is ``auto`` (GPT-2 small if it can be fetched, else the starter), ``gpt2`` (any
+    published source), ``openai``, ``huggingface``, ``random``, or a path.
 
     Raises:
-        UnavailableError: the source cannot be had, and ``spec`` is not ``auto``.
-        UsageError: the starter was asked for with published weights.
+        UnavailableError: the source is not available, and ``spec`` is not ``auto``.
+        UsageError: published weights for the starter, which has none.
+        MissingInputError, InputError: the files of a path are missing or damaged.
     """
     if spec == "random" or (size == "starter" and spec == "auto"):
         return _random_weights(size or "starter")
@@ -55,7 +57,7 @@ def resolve_weights(spec: str, size: str | None, cache: Path) -> InitialWeights:
         except UnavailableError as error:
             log.info("%s", error.in_short())
             weights = _random_weights("starter")
-            log.warning("WARNING: GPT-2's weights cannot be had here. %s", weights.statement)
+            log.warning("WARNING: GPT-2's weights are not available here. %s", weights.statement)
             return weights
     kind = spec if spec in ("openai", "huggingface") else None
     source = None if kind or spec in ("auto", "gpt2") else Path(spec)

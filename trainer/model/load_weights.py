@@ -1,11 +1,11 @@
-"""Published GPT-2 weights, as Hugging Face stores them, into ``GPT2Trunk``.
+"""Load published GPT-2 weights, as Hugging Face stores them, into ``GPT2Trunk``.
 
-Names are checked first, then shapes, then values; only when all of them are
-right is anything copied, so a refused checkpoint leaves the trunk as it was.
+Names are checked first, then shapes, then values. Nothing is copied before all of them
+are right, so a refused checkpoint does not change the trunk.
 
-The published names are the trunk's own (``wte.weight``, ``h.0.attn.c_attn.bias``),
-with or without ``transformer.`` before them. The published layers are
-``Conv1D``: their weights are ``(in, out)``, those of ``nn.Linear`` ``(out, in)``.
+The published names are the trunk's (``wte.weight``, ``h.0.attn.c_attn.bias``), with or
+without the prefix ``transformer.``. The published layers are ``Conv1D``, whose weights
+are ``(in, out)``; those of ``nn.Linear`` are ``(out, in)``.
 """
 
 import re
@@ -22,7 +22,7 @@ from trainer.model.gpt2 import GPT2Trunk
 
 PREFIX = "transformer."
 CAUSAL_MASK = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # a buffer, not a weight
-NAMES_SHOWN = 10  # a checkpoint of another size differs in hundreds of names
+NAMES_SHOWN = 10  # in an error; a checkpoint of another size differs in hundreds
 
 Shape = tuple[int, ...]
 
@@ -50,15 +50,15 @@ def read_safetensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_trunk(trunk: GPT2Trunk, tensors: dict[str, Tensor], source: str = "checkpoint") -> None:
-    """Copy published weights into ``trunk``, in place, as the dtype of the trunk (float32).
+    """Copy published weights into ``trunk``, in place, with the trunk's dtype (float32).
 
     ``tensors`` has the names and shapes of Hugging Face's GPT-2, in any floating
     dtype: FP16 and BF16 are widened. Causal-mask buffers are ignored, and so is a
-    ``lm_head.weight`` equal to ``wte.weight``. ``source`` is what errors call it.
+    ``lm_head.weight`` equal to ``wte.weight``. Errors call the checkpoint ``source``.
 
     Raises:
         InputError: a tensor is missing, surplus, of a wrong shape, not of a
-            floating dtype, or holds a number that is not finite as float32.
+            floating dtype, or has a number that is not finite as float32.
     """
     weights = trunk_tensors(tensors, source)
     expected = published_shapes(trunk)
@@ -72,9 +72,9 @@ def load_trunk(trunk: GPT2Trunk, tensors: dict[str, Tensor], source: str = "chec
 
 
 def published_shapes(trunk: GPT2Trunk) -> dict[str, Shape]:
-    """Name to shape of every tensor that a checkpoint for ``trunk`` must hold, as published.
+    """Name and published shape of every tensor that a checkpoint for ``trunk`` must have.
 
-    Allocates nothing, so a trunk on the ``meta`` device will do.
+    No tensor is allocated, so the trunk may be on the ``meta`` device.
     """
     return {
         name: tuple(reversed(p.shape)) if is_conv1d(name) else tuple(p.shape)
@@ -83,16 +83,16 @@ def published_shapes(trunk: GPT2Trunk) -> dict[str, Shape]:
 
 
 def is_conv1d(name: str) -> bool:
-    """Whether ``name`` is a weight published as ``(in, out)``: c_attn, c_proj, c_fc."""
+    """True if ``name`` is a weight published as ``(in, out)``: c_attn, c_proj, c_fc."""
     return re.search(r"\.c_\w+\.weight$", name) is not None
 
 
 def trunk_tensors(tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
-    """``tensors`` with the trunk's names: no prefix, no causal masks, no tied head.
+    """``tensors`` with the trunk's names, without causal masks and the tied head.
 
     Raises:
-        InputError: a name is there with and without prefix, or the language-model
-            head is not ``wte``.
+        InputError: a name occurs with and without prefix, or the language-model head is not
+            equal to ``wte``.
     """
     weights = {}
     for full_name, tensor in tensors.items():
@@ -101,7 +101,7 @@ def trunk_tensors(tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
             raise InputError(f"{source} is ambiguous: it holds {name} and {PREFIX}{name}")
         if not CAUSAL_MASK.fullmatch(name):
             weights[name] = tensor
-    # Without wte there is nothing to compare with: both names are then reported.
+    # If wte is missing, lm_head stays, and check_names reports both.
     if "lm_head.weight" in weights and "wte.weight" in weights:
         head, wte = weights.pop("lm_head.weight"), weights["wte.weight"]
         if head.dtype != wte.dtype or not torch.equal(head, wte):
@@ -113,7 +113,7 @@ def trunk_tensors(tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
 
 
 def check_names(expected: Iterable[str], found: Iterable[str], source: str) -> None:
-    """Raises ``InputError`` that lists the missing and the surplus names, in order."""
+    """Raise ``InputError`` with the missing and the surplus names, if any."""
     expected, found = list(expected), list(found)
     missing, surplus = set(expected) - set(found), set(found) - set(expected)
     parts = []
@@ -126,9 +126,9 @@ def check_names(expected: Iterable[str], found: Iterable[str], source: str) -> N
 
 
 def check_shapes(expected: dict[str, Shape], found: dict[str, Shape], source: str) -> None:
-    """Raises ``InputError`` with name, found and expected shape of those that differ.
+    """Raise ``InputError`` with name, found and expected shape of tensors that differ.
 
-    A square matrix (``attn.c_proj``) stored the other way round cannot be seen here.
+    This cannot detect a transposed square matrix (``attn.c_proj``).
     """
     wrong = [
         f"{name} has shape {found[name]}, expected {shape}"
@@ -140,12 +140,12 @@ def check_shapes(expected: dict[str, Shape], found: dict[str, Shape], source: st
 
 
 def check_values(tensors: dict[str, Tensor], source: str) -> None:
-    """Raises ``InputError`` with the name of a tensor that is no float or not finite."""
+    """Raise ``InputError`` with the name of a tensor that is not floating or not finite."""
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             dtype = str(tensor.dtype).removeprefix("torch.")
             raise InputError(f"{source} is damaged: {name} has dtype {dtype}, expected floats")
-        # As float32, since that is what is used: a float64 may be finite and not fit.
+        # Checked as float32, which is used: a finite float64 may be too large for it.
         wrong = tensor.numel() - int(tensor.float().isfinite().sum())
         if wrong:
             raise InputError(

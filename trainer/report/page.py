@@ -1,4 +1,4 @@
-"""``report.html``: all of a run on one page that asks for nothing from anywhere."""
+"""``report.html``: a whole run on one page that loads nothing from elsewhere."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +23,8 @@ from trainer.run_folder import (
 REPORT = "report.html"
 COLUMNS = ["set", "row", "label", "predicted", "score", "tokens"]
 MOST_MISTAKES = 20
-MOST_CLASSES = 12  # of a confusion matrix that is shown whole
-LINES_OF_DATA = 5574  # of the whole SMS Spam Collection
+MOST_CLASSES = 12  # of a confusion matrix that is shown
+LINES_OF_DATA = 5574  # of the complete SMS Spam Collection
 HISTORY = {
     "loss": ("train_losses", "validation_losses"),
     "accuracy": ("train_accuracies", "validation_accuracies"),
@@ -41,15 +41,15 @@ SCORES = {
 
 @dataclass(frozen=True)
 class Run:
-    """What the report is made from."""
+    """The parts of a run folder that the report is made from."""
 
     folder: Path
     config: RunConfig
     metrics: dict
-    predictions: pd.DataFrame | None  # COLUMNS, and the message as ``text``
+    predictions: pd.DataFrame | None  # COLUMNS, and the messages as ``text``
 
     def of_set(self, name: str) -> pd.DataFrame | None:
-        """The predictions for one set, None where there are none with a score."""
+        """The predictions for one set; None if there are none, or one has no score."""
         if self.predictions is None:
             return None
         rows = self.predictions[self.predictions["set"] == name]
@@ -59,11 +59,11 @@ class Run:
 def write_report(run: Path) -> Path:
     """Write ``report.html`` into the run folder; returns its path.
 
-    A figure that the run has no numbers for is replaced by a sentence that says so.
+    Where the run has no numbers for a figure, a sentence says so.
 
     Raises:
-        MissingInputError: no run folder, or its metrics or a set are missing.
-        InputError: a file of it cannot be read or contradicts another.
+        MissingInputError: ``run`` is not a run folder, or its metrics or a set are missing.
+        InputError: a file of the run cannot be read, or contradicts another one.
         OutputError: the report cannot be written.
     """
     config = read_config(run)
@@ -77,10 +77,10 @@ def write_report(run: Path) -> Path:
 
 
 def _read_predictions(run: Path) -> pd.DataFrame | None:
-    """``predictions.csv`` with each message's text, None where the run has no such file.
+    """``predictions.csv`` with each message's text; None if the run has no such file.
 
-    ``score`` is the calibrated probability of the positive label or, where the
-    run has none, of the predicted one.
+    ``score`` is the calibrated probability of the positive label or, if the run has none, of
+    the predicted label.
     """
     path = run / PREDICTIONS
     if not path.exists():
@@ -114,7 +114,7 @@ def _read_set(run: Path, name: str, path: Path) -> pd.DataFrame:
 
 
 def render(run: Run) -> str:
-    """The page."""
+    """The report as HTML."""
     title = f"Training report: {run.folder.resolve().name}"
     sections = {
         "Learning curves": _learning(run),

@@ -130,6 +130,6 @@ def test_a_full_disk_is_said(sets, monkeypatch, tmp_path: Path) -> None:
         build_caches(model_of(recipe), sets, recipe, 0, tmp_path)
     assert str(caught.value) == (
         "the trunk's output needs 0.0 GB on disk: No space left on device; "
-        "give --no-trunk-cache to compute it anew in every step"
+        "give --no-trunk-cache to compute it again in every step"
     )
     assert list(tmp_path.iterdir()) == []

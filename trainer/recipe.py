@@ -62,7 +62,7 @@ RECIPES = {
 }
 
 # Chosen by the runs in docs/measurements.md, section "Starter".
-FROM_RANDOM = {
+FROM_RANDOM: dict[str, Any] = {
     "trainable": "all",
     "epochs": 4,
     "learning_rate": 2e-3,

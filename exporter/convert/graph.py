@@ -55,6 +55,7 @@ def trace(model: GPT2Classifier, max_length: int) -> onnx.ModelProto:
                 optimize=True,
                 verbose=False,
             )
+            assert program is not None  # it is None only without dynamo
             onnxscript.optimizer.optimize(
                 program.model, input_size_limit=_NO_LIMIT, output_size_limit=_NO_LIMIT
             )
@@ -91,7 +92,7 @@ def module_of(node: onnx.NodeProto) -> str:
 @contextlib.contextmanager
 def _written_for_onnx(model: GPT2Classifier) -> Iterator[None]:
     """Replace attention and mean by forms that suit onnxruntime, while ``model`` is traced."""
-    last = model.transformer.h[-1].attn
+    last = model.transformer.last_block.attn
     C = last.c_proj.in_features
     last.c_q, last.c_kv = _rows_of(last.c_attn, 0, C), _rows_of(last.c_attn, C, 3 * C)
     try:

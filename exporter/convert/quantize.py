@@ -141,7 +141,10 @@ class _Half:
 
 
 def _nodes(name: str, steps: list[tuple[str, list[str], str]]) -> list[onnx.NodeProto]:
-    options = {"ReduceMax": {"keepdims": 1}, "Cast": {"to": TensorProto.FLOAT}}
+    options: dict[str, dict[str, Any]] = {
+        "ReduceMax": {"keepdims": 1},
+        "Cast": {"to": TensorProto.FLOAT},
+    }
     return _name(
         name,
         [helper.make_node(kind, inputs, [output], **options.get(kind, {}))

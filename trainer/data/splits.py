@@ -93,7 +93,7 @@ def split_grouped(frame: pd.DataFrame, recipe: Recipe) -> dict[str, pd.DataFrame
     keys = frame["text"].map(group_key)
     ends = np.array([recipe.train_fraction, recipe.train_fraction + recipe.validation_fraction])
     groups = _list_groups(keys, frame["label"])
-    side = {}  # key: index into SPLITS
+    side: dict[str, int] = {}  # key: index into SPLITS
     for _, stratum in groups.groupby("label"):
         stratum = stratum.iloc[random.permutation(len(stratum))]
         sizes = stratum["size"].to_numpy()

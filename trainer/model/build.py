@@ -60,12 +60,13 @@ def build_model(
 
 def _trainable_modules(model: GPT2Classifier, trainable: str) -> list[nn.Module]:
     trunk = model.transformer
-    return {
+    modules: dict[str, list[nn.Module]] = {
         "head": [model.score],
         "last_block": [model.score, trunk.ln_f, trunk.h[-1]],
         "last_two_blocks": [model.score, trunk.ln_f, *trunk.h[-2:]],
         "all": [model],
-    }[trainable]
+    }
+    return modules[trainable]
 
 
 class LowRankUpdate(nn.Module):
@@ -97,6 +98,10 @@ def add_lora(model: nn.Module, rank: int, alpha: float) -> None:
 
 class SharedRows(nn.Module):
     """Add shared vectors to each row, see Vocabulary: ``(R, C)`` -> ``(R, C)``."""
+
+    letters_of: Tensor
+    shape_of: Tensor
+    has_own: Tensor
 
     def __init__(self, vocabulary: Vocabulary, channels: int):
         super().__init__()

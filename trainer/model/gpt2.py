@@ -158,6 +158,8 @@ class Block(nn.Module):
 class GPT2Trunk(nn.Module):
     """Everything except the head. ``forward_pooled`` computes the last block at one position."""
 
+    token_map: Tensor  # (50257,) int64, the row of each id; only of a remapped vocabulary
+
     def __init__(self, config: ModelConfig):
         super().__init__()
         if config.remapped:
@@ -168,6 +170,12 @@ class GPT2Trunk(nn.Module):
         self.drop = nn.Dropout(config.drop_rate)
         self.h = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.ln_f = nn.LayerNorm(config.emb_dim, eps=1e-5)
+
+    @property
+    def last_block(self) -> Block:
+        block = self.h[-1]
+        assert isinstance(block, Block)
+        return block
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token plus position embeddings: ``(B, T)`` int64 -> ``(B, T, C)``."""
@@ -192,7 +200,7 @@ class GPT2Trunk(nn.Module):
         ``(B, T, C)``, ``(B,)`` -> ``(B, C)``. The last block is computed only at that position.
         """
         x = self.run_blocks(x, start, len(self.h) - 1)
-        return self.ln_f(self.h[-1].forward_pooled(x, position))
+        return self.ln_f(self.last_block.forward_pooled(x, position))
 
     def forward_pooled(self, ids: Tensor, position: Tensor) -> Tensor:
         """Final hidden state at one position each: ``(B, T)``, ``(B,)`` -> ``(B, C)``."""

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -112,7 +113,7 @@ def read_openai_config(folder: str | Path) -> ModelConfig:
     return _name_config(str(path), counts)
 
 
-def _name_config(source: str, counts: dict[str, int]) -> ModelConfig:
+def _name_config(source: str, counts: dict[str, Any]) -> ModelConfig:
     """The size in ``SIZES`` that has all these counts, else a config named "custom".
 
     Raises:

@@ -8,14 +8,19 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trainer.report.html import escape
 
+if TYPE_CHECKING:  # matplotlib is slow to import
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 TRAIN, VALIDATION, MARK, INK, GRID = "#8a93a6", "#2457c5", "#d9480f", "#1f2430", "#e6e8ee"
 BINS = 10  # of the reliability diagram, of equal width
-SETTINGS = {  # of matplotlib
+SETTINGS: dict[Any, Any] = {  # of matplotlib
     "svg.fonttype": "path", "svg.hashsalt": "report",  # the same run gives the same bytes
     "font.size": 9, "font.family": "DejaVu Sans", "legend.frameon": False,
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": TRAIN,
@@ -32,7 +37,7 @@ def plot_history(
     """Training and validation values over steps or epochs (``unit``)."""
     with _drawing() as figure:
         axis = figure.subplots()
-        style = {"marker": "o", "markersize": 3} if len(at) < 40 else {}
+        style: dict[str, Any] = {"marker": "o", "markersize": 3} if len(at) < 40 else {}
         axis.plot(at, train, color=TRAIN, label="training", **style)
         axis.plot(at, validation, color=VALIDATION, label="validation", **style)
         axis.set(xlabel=unit, ylabel=name)
@@ -118,7 +123,7 @@ def plot_lengths(sets: dict[str, np.ndarray], max_length: int) -> str:
 
 
 @contextmanager
-def _drawing() -> Iterator:
+def _drawing() -> "Iterator[Figure]":
     """A figure in our style, without pyplot, so without a display and global state."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -127,14 +132,14 @@ def _drawing() -> Iterator:
         yield Figure(figsize=(4.4, 3.1), layout="constrained")
 
 
-def _place_legend(axis) -> None:
+def _place_legend(axis: "Axes") -> None:
     """Put the legend above the axes, where it hides nothing."""
     axis.legend(
         loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=4, columnspacing=1.0, handlelength=1.2
     )
 
 
-def _to_svg(figure, name: str, title: str) -> str:
+def _to_svg(figure: "Figure", name: str, title: str) -> str:
     """The figure as an SVG element that can be in one page with others."""
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))

@@ -213,15 +213,13 @@ def _precision_recall(run: Run) -> str:
         if rows is not None and (rows["label"] == positive).any():
             real = (rows["label"] == positive).to_numpy()
             curves[name] = figures.precision_recall(real, rows["score"].to_numpy())
-    if "test" not in curves:
+    test = sets["test"]
+    if test is None or "test" not in curves:
         return html.absent("a score for each test message")
     threshold, marked = run.metrics.get("threshold"), None
     text = f"The positive label is {escape(positive)}. No threshold was recorded."
     if threshold:
-        taken, real = (
-            (sets["test"]["score"] >= threshold["value"]),
-            sets["test"]["label"] == positive,
-        )
+        taken, real = test["score"] >= threshold["value"], test["label"] == positive
         hits, false = (taken & real).sum(), (taken & ~real).sum()
         marked = (hits / real.sum(), hits / taken.sum()) if hits else None
         text = (

@@ -196,11 +196,12 @@ class _Loop:
                 self.average.update_parameters(model)
         return loss.detach()
 
-    def _average(self, average: Tensor, weight: Tensor, count: Tensor) -> Tensor:
+    def _average(self, average: Tensor, weight: Tensor, count: Tensor | int) -> Tensor:
         """One step of the moving average, with a lower decay at first.
 
         Otherwise the weights of the first steps would dominate the average of a short run.
         """
+        count = torch.as_tensor(count)
         decay = torch.minimum((1 + count) / (10 + count), torch.tensor(self.recipe.average_decay))
         return torch.lerp(weight, average, decay.to(weight.dtype).to(weight.device))
 

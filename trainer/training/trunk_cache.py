@@ -114,10 +114,15 @@ def build_caches(
         "The trunk's output for %d distinct messages is cached: %.0f MB",
         len(kept_ids), flat.numel() * 4 / 1e6,
     )  # fmt: skip
-    shared = [tensor.to(flat.device) for tensor in (offsets, lengths)]
+    offsets, lengths = offsets.to(flat.device), lengths.to(flat.device)
     return {
         name: TrunkCache(
-            start, flat, *shared, torch.tensor(rows, device=flat.device), position.to(device)
+            start,
+            flat,
+            offsets,
+            lengths,
+            torch.tensor(rows, device=flat.device),
+            position.to(device),
         )
         for name, rows in row_of.items()
     }

@@ -1,1 +1,1 @@
-"""Export a trained classifier to ONNX and prove that it says the same."""
+"""Export a trained classifier to ONNX and prove that it gives the same results."""

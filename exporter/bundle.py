@@ -1,4 +1,4 @@
-"""Write a bundle: golden messages, manifest, and the folder under its name."""
+"""Write a bundle: golden messages, manifest, and the folder with its final name."""
 
 import contextlib
 import json
@@ -11,30 +11,31 @@ import numpy as np
 from batch.errors import OutputError
 from batch.model.bundle import FORMAT, Manifest
 from batch.model.bundle_files import GOLDEN, MANIFEST, FileEntry, file_entries
+from batch.reading.fingerprint import hash_file
 from batch.writing.target import find_foreign, is_foreign
 from exporter.convert.variants import FILES, open_variant
+from exporter.parity import run_batches
 from exporter.reference import make_reference
-from exporter.rows import NASTY_TEXTS
-from exporter.trained_run import Source
-from exporter.verify import Rows, run_batches, torch_logits
-from trainer.run_folder import WEIGHTS, hash_file, package_versions, write_json
+from exporter.trained_run import TrainedRun
+from exporter.verification_set import NASTY_TEXTS, VerificationSet, torch_logits
+from trainer.run_folder import WEIGHTS, package_versions, write_json
 
 log = logging.getLogger("exporter")
 
 GOLDEN_TEXTS = (*NASTY_TEXTS, "You won a prize! Call now", "See you at dinner tonight, ok?")
 
 
-def write_golden(source: Source, folder: Path, precisions: list[str], device: str) -> None:
-    """Write messages of ours with their ids and logits, for spam-batch to replay at load.
+def write_golden(trained: TrainedRun, folder: Path, precisions: list[str], device: str) -> None:
+    """Write ``golden.json``: our own messages, their ids and logits, for spam-batch to replay.
 
-    No user's text travels with a bundle. A reduced precision has its own logits there, those
-    that ONNX Runtime gave here.
+    A bundle has no user's text. For a reduced precision the file has the logits that ONNX
+    Runtime gives here.
     """
-    limit = source.config.max_length
-    sequences = [source.tokenizer.encode(text, limit) for text in GOLDEN_TEXTS]
-    rows = Rows(
-        [*GOLDEN_TEXTS], sequences, torch_logits(source.model, sequences, limit), source.decision,
-        limit, source.rows.pad_id, source.rows.fixed_length,
+    limit = trained.config.max_length
+    sequences = [trained.tokenizer.encode(text, limit) for text in GOLDEN_TEXTS]
+    rows = VerificationSet(
+        [*GOLDEN_TEXTS], sequences, torch_logits(trained.model, sequences, limit), trained.decision,
+        limit, trained.rows.pad_id, trained.rows.fixed_length,
     )  # fmt: skip
     messages = [
         {"text": text, "ids": ids, "logits": row.tolist()}
@@ -48,19 +49,19 @@ def write_golden(source: Source, folder: Path, precisions: list[str], device: st
             variants[precision] = run_batches(session, rows, batches).tolist()
     write_json(
         folder / GOLDEN,
-        {"labels": source.config.labels, "messages": messages, "variants": variants},
+        {"labels": trained.config.labels, "messages": messages, "variants": variants},
     )
 
 
-def write_manifest(folder: Path, source: Source, precisions: list[str]) -> None:
-    """Write ``bundle.json`` over the files that are in ``folder``."""
-    config, metrics = source.config, source.metrics
+def write_manifest(folder: Path, trained: TrainedRun, precisions: list[str]) -> None:
+    """Write ``bundle.json``, which lists the files in ``folder`` with their hashes."""
+    config, metrics = trained.config, trained.metrics
     files: dict[str, FileEntry] = dict(file_entries(folder))
     manifest = Manifest(
         labels=config.labels,
         positive_label=config.positive_label,
-        threshold=source.decision.threshold,
-        temperature=source.decision.temperature,
+        threshold=trained.decision.threshold,
+        temperature=trained.decision.temperature,
         max_length=config.max_length,
         fixed_length=config.model_config.is_fixed_length,
         pooling=config.model["pooling"],
@@ -75,10 +76,10 @@ def write_manifest(folder: Path, source: Source, precisions: list[str]) -> None:
             "versions": package_versions("torch", "onnx", "onnxscript", "onnxruntime"),
             "recipe": config.recipe["name"],
             "data_sha256": config.data["sha256"],
-            "model_sha256": hash_file(source.run / WEIGHTS),
+            "model_sha256": hash_file(trained.folder / WEIGHTS),
             "weights": config.weights,
         },
-        reference=make_reference(source),
+        reference=make_reference(trained),
     )
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""``spam-export``: trace to ONNX, check, write the bundle; check it again."""
+"""The command line of ``spam-export``."""
 
 from pathlib import Path
 
@@ -15,15 +15,15 @@ _run = click.option(
 )  # fmt: skip
 _device = click.option(
     "--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True,
-    help="Where the exported model is checked.",
+    help="Device on which the exported model is checked.",
 )  # fmt: skip
-_quiet = click.option("--quiet", is_flag=True, help="No progress, warnings only.")
+_quiet = click.option("--quiet", is_flag=True, help="Show warnings only, and no progress.")
 
 
 @click.group(cls=Cli, name="spam-export", context_settings={"max_content_width": 100})
 @click.version_option(__version__, prog_name="spam-export")
 def main() -> None:
-    """Export a trained classifier to ONNX and prove that it says the same.
+    """Export a trained classifier to ONNX and prove that it gives the same results.
 
     \b
     Example:
@@ -36,30 +36,32 @@ def main() -> None:
 @_run
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("models/spam"), show_default=True,
-    help="Bundle to write.",
+    help="Folder of the bundle to write.",
 )  # fmt: skip
 @click.option("--precision", metavar="LIST",
-    help="Of fp32, int8, fp16, bf16, comma-separated; each must pass. Default: fp32, and int8 "
-    "if it passes.")  # fmt: skip
+    help="Precisions, comma-separated: fp32, int8, fp16, bf16. Each must pass its checks. "
+    "Default: fp32, and int8 if it passes.")  # fmt: skip
 @_device
 @_quiet
 def bundle(run: Path, out: Path, precision: str | None, device: str, quiet: bool) -> None:
-    """Write a bundle, once every message's logits and labels equal PyTorch's.
+    """Write a bundle after every message's logits and labels are checked against PyTorch's.
 
     \b
     Example:
       spam-export bundle --run runs/spam --out models/spam
       spam-export bundle --precision fp32,int8
     """
-    precisions, optional = ("fp32",), ("int8",)
+    precisions: tuple[str, ...] = ("fp32",)
+    optional: tuple[str, ...] = ("int8",)
     if precision is not None:
         precisions, optional = parse_precisions(precision), ()
     show_log("exporter", quiet)
     from exporter.export import export
     from exporter.machine import describe_machine
     from exporter.report import machine_lines, variant_lines
+    from exporter.variant_check import VariantCheck
 
-    def show(verified) -> None:
+    def show(verified: VariantCheck) -> None:
         click.echo("\n".join(variant_lines(verified, verified.problems())))
 
     results = export(run, out, device, precisions, optional, progress=not quiet, show=show)
@@ -69,7 +71,11 @@ def bundle(run: Path, out: Path, precision: str | None, device: str, quiet: bool
 
 
 def parse_precisions(text: str) -> tuple[str, ...]:
-    """Precisions by name; fp32 comes first, because it is what the others are made from."""
+    """Parse ``--precision``; fp32 comes first, because the others are made from it.
+
+    Raises:
+        UsageError: an unknown precision, or fp32 is missing.
+    """
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in PRECISIONS:
@@ -77,7 +83,9 @@ def parse_precisions(text: str) -> tuple[str, ...]:
                 f"--precision: there is no {name!r}; choose from {', '.join(PRECISIONS)}"
             )
     if "fp32" not in names:
-        raise click.UsageError("--precision: fp32 must be among them: it runs everywhere")
+        raise click.UsageError(
+            "--precision: fp32 is missing; every bundle needs it, because it runs everywhere"
+        )
     return tuple(name for name in PRECISIONS if name in names)
 
 
@@ -89,8 +97,8 @@ def parse_precisions(text: str) -> tuple[str, ...]:
 def verify(folder: Path, run: Path, device: str, quiet: bool) -> None:
     """Check every variant of BUNDLE against PyTorch on this machine.
 
-    A variant that falls short is removed from the bundle, and the exit status is 78. Where
-    bundle.json says something else than the run, of labels or lengths, every variant does.
+    A variant that fails is removed from the bundle, and the exit status is 78. Where bundle.json
+    has other labels or lengths than the run, every variant fails.
 
     \b
     Example:
@@ -98,11 +106,11 @@ def verify(folder: Path, run: Path, device: str, quiet: bool) -> None:
     """
     show_log("exporter", quiet)
     from exporter.machine import describe_machine
-    from exporter.recheck import recheck
+    from exporter.parity import VerificationError
     from exporter.report import machine_lines, variant_lines
-    from exporter.verify import VerificationError
+    from exporter.verify_bundle import verify_bundle
 
-    results = recheck(folder, run, device, progress=not quiet)
+    results = verify_bundle(folder, run, device, progress=not quiet)
     for result in results:
         lines = variant_lines(result.verified, result.problems(), result.structure)
         click.echo("\n".join(lines))

@@ -1,32 +1,36 @@
-"""From run folder to verified bundle."""
+"""Export a run folder to a verified bundle."""
 
 import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnx
 
 from batch.errors import BundleError, OutputError
 from batch.model.bundle_files import TOKENIZER, VERIFY
 from batch.model.inference import wanted_device
+from exporter.accuracy_gate import Gate, search_layers
 from exporter.bundle import check_target, replace_folder, write_golden, write_manifest
 from exporter.convert.graph import trace
 from exporter.convert.quantize import linear_layers, reduce_precision
 from exporter.convert.variants import FILES, describe_model, remove_variant, save_model
-from exporter.gate import search_layers
-from exporter.trained_run import Source
-from exporter.variant_check import Verified, _logits, gate_of, report_of, verify_file
-from exporter.verify import VerificationError
+from exporter.parity import VerificationError
+from exporter.trained_run import TrainedRun
+from exporter.variant_check import (
+    VariantCheck,
+    gate_of,
+    report_of,
+    variant_logits,
+    verify_file,
+)
 from trainer.run_folder import write_json
 
 log = logging.getLogger("exporter")
 
-COST_MESSAGES = 32  # that a layer's cost is measured on; the gate itself takes all
+COST_MESSAGES = 32  # messages that a layer's cost is measured on; the gate uses all
 
 
 def export(
@@ -36,22 +40,22 @@ def export(
     precisions: tuple[str, ...] = ("fp32",),
     optional: tuple[str, ...] = (),
     progress: bool = True,
-    show: Callable[["Verified"], None] = lambda verified: None,
-) -> list[Verified]:
-    """Export the model of a run folder, compare it, and write the bundle.
+    show: Callable[[VariantCheck], None] = lambda verified: None,
+) -> list[VariantCheck]:
+    """Export the model of a run folder, check it against PyTorch, and write the bundle.
 
-    The bundle appears under its name only when each of ``precisions`` holds; an older one
-    is replaced then, and stays otherwise. Of the ``optional`` ones, those that hold are in it.
-    ``show`` gets each variant that was checked, whether it holds or not.
+    The bundle gets its name only after all ``precisions`` passed; it then replaces an older
+    bundle. Of the ``optional`` precisions it has those that passed. ``show`` is called with each
+    variant that was checked, passed or not.
 
     Raises:
-        VerificationError: a variant does not say what PyTorch says.
+        VerificationError: a variant of ``precisions`` does not give what PyTorch gives.
         OutputError: ``out`` is or holds something else than a bundle, or cannot be made.
     """
     check_target(out)
     out = Path(os.path.realpath(out))  # a link's target is what gets replaced, not the link
     wanted_device(device)
-    source = Source.read(run)
+    trained = TrainedRun.read(run)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
@@ -59,76 +63,100 @@ def export(
         raise OutputError(f"cannot create {out}: {error.strerror}; give another --out") from None
     try:
         shutil.copyfile(run / TOKENIZER, scratch / TOKENIZER)
-        plain = trace(source.model, source.config.max_length)
-        results = []
-        for precision in (*precisions, *optional):
-            try:
-                verified = write_variant(source, plain, precision, scratch, device, progress)
-                problems = verified.problems()
-                show(verified)
-            except BundleError as error:  # onnxruntime has no bf16 product on a CPU
-                problems = [str(error)]
-            if problems:
-                if precision in precisions:
-                    raise VerificationError(f"{precision}: {problems[0]}; no bundle was written")
-                log.warning("WARNING: no %s in this bundle: %s", precision, problems[0])
-                remove_variant(scratch, precision)
-            else:
-                results.append(verified)
-        write_golden(source, scratch, [verified.precision for verified in results], device)
-        write_json(
-            scratch / VERIFY,
-            report_of(source.rows, scratch, [(result, []) for result in results]),
-        )
-        write_manifest(scratch, source, [verified.precision for verified in results])
+        writer = VariantWriter(trained, scratch, device, progress)
+        results = _write_variants(writer, precisions, optional, show)
+        passed = [verified.precision for verified in results]
+        write_golden(trained, scratch, passed, device)
+        report = report_of(trained.rows, scratch, [(verified, []) for verified in results])
+        write_json(scratch / VERIFY, report)
+        write_manifest(scratch, trained, passed)
         replace_folder(scratch, out)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return results
 
 
-def write_variant(
-    source: Source, plain: onnx.ModelProto, precision: str, folder: Path, device: str, progress
-) -> Verified:
-    """Write one variant's file and verify it; layers that its gate does not let go stay fp32."""
-    kept: list[str] = []
-    write = partial(_write_file, source, plain, precision, folder)
-    write(kept)
-    gate = None
-    if precision != "fp32":
-        gate = gate_of(source, folder, precision, device)
-        if gate.problems():
-            kept = _search(source, folder, precision, device, plain, write)
-            gate = gate_of(source, folder, precision, device)
-    return Verified(precision, verify_file(source, folder, precision, device, progress), gate, kept)
+class VariantWriter:
+    """Writes the files of one run's variants into a folder, and verifies each."""
+
+    def __init__(self, trained: TrainedRun, folder: Path, device: str, progress: bool):
+        self.trained, self.folder = trained, folder
+        self.device, self.progress = device, progress
+        self.plain = trace(trained.model, trained.config.max_length)
+
+    def write(self, precision: str) -> VariantCheck:
+        """Write one variant and verify it; layers stay fp32 as far as its gate needs that.
+
+        Raises:
+            BundleError: ONNX Runtime cannot run the variant on the device.
+        """
+        self._write_file(precision, [])
+        kept: list[str] = []
+        gate = None
+        if precision != "fp32":
+            gate = self._measure_gate(precision)
+            if gate.problems():
+                kept = self._search_layers(precision)
+                gate = self._measure_gate(precision)
+        check = verify_file(self.trained, self.folder, precision, self.device, self.progress)
+        return VariantCheck(precision, check, gate, kept)
+
+    def _write_file(self, precision: str, kept: Sequence[str]) -> None:
+        proto = self.plain
+        if precision != "fp32":
+            proto = reduce_precision(proto, precision, kept)
+        describe_model(proto, self.trained.config, precision)
+        save_model(proto, self.folder / FILES[precision])
+
+    def _measure_gate(self, precision: str) -> Gate:
+        return gate_of(self.trained, self.folder, precision, self.device)
+
+    def _search_layers(self, precision: str) -> list[str]:
+        """Choose the layers to keep in fp32 and write the file so; none if no choice passes."""
+        numbers = self.trained.validation.rows
+        sample = numbers[:: -(-len(numbers) // COST_MESSAGES)]
+
+        def passes(kept: Sequence[str]) -> bool:
+            self._write_file(precision, kept)
+            return not self._measure_gate(precision).problems()
+
+        def error_without(layer: str) -> float:
+            self._write_file(precision, [layer])
+            ours = variant_logits(self.trained, sample, self.folder, precision, self.device)
+            return float(np.abs(ours - self.trained.rows.logits[sample]).mean())
+
+        layers = linear_layers(self.plain)
+        log.info("The gate is not passed; measuring what each of %d layers costs", len(layers))
+        kept = search_layers(layers, passes, error_without)
+        if kept is None:
+            self._write_file(precision, [])
+        return kept or []
 
 
-def _write_file(
-    source: Source, plain: onnx.ModelProto, precision: str, folder: Path, kept: list[str]
-) -> None:
-    proto = plain if precision == "fp32" else reduce_precision(plain, precision, kept)
-    describe_model(proto, source.config, precision)
-    save_model(proto, folder / FILES[precision])
+def _write_variants(
+    writer: VariantWriter,
+    precisions: tuple[str, ...],
+    optional: tuple[str, ...],
+    show: Callable[[VariantCheck], None],
+) -> list[VariantCheck]:
+    """Write all variants; returns those that passed.
 
-
-def _search(source, folder, precision, device, plain, write) -> list[str]:
-    """Layers to keep in fp32, with the file written so; none if no choice passes the gate."""
-
-    numbers = source.labelled.rows
-    sample = numbers[:: -(-len(numbers) // COST_MESSAGES)]
-
-    def passes(kept) -> bool:
-        write(kept)
-        return not gate_of(source, folder, precision, device).problems()
-
-    def error_without(layer: str) -> float:
-        write([layer])
-        ours = _logits(source, sample, folder, precision, device)
-        return float(np.abs(ours - source.rows.logits[sample]).mean())
-
-    layers = linear_layers(plain)
-    log.info("The gate is not passed; measuring what each of %d layers costs", len(layers))
-    kept = search_layers(layers, passes, error_without)
-    if kept is None:
-        write([])
-    return kept or []
+    Raises:
+        VerificationError: one of ``precisions`` failed.
+    """
+    results = []
+    for precision in (*precisions, *optional):
+        try:
+            verified = writer.write(precision)
+            problems = verified.problems()
+            show(verified)
+        except BundleError as error:  # onnxruntime has no bf16 product on a CPU
+            problems = [str(error)]
+        if not problems:
+            results.append(verified)
+        elif precision in precisions:
+            raise VerificationError(f"{precision}: {problems[0]}; no bundle was written")
+        else:
+            log.warning("WARNING: no %s in this bundle: %s", precision, problems[0])
+            remove_variant(writer.folder, precision)
+    return results

@@ -1,75 +1,76 @@
-"""What a run's held-out messages give, for spam-batch to hold the nightly rows against."""
+"""The bundle's reference: label, score and length shares that spam-batch compares rows with."""
 
 import logging
 
 import numpy as np
 
-from batch.drift.histograms import TOKEN_EDGES, count_scores, count_tokens
-from exporter.trained_run import Source
+from batch.drift.histograms import SCORE_BINS, TOKEN_EDGES, count_scores, count_tokens
+from exporter.trained_run import TrainedRun
 from trainer.data.labelled_file import read_split
+from trainer.data.splits import HELD_OUT
 
 log = logging.getLogger("exporter")
-HELD_OUT = ("validation", "test")  # the model has not learned them
 
 
-def make_reference(source: Source) -> dict:
-    """``reference`` of the bundle's manifest; empty if the run does not know its data's mix.
+def make_reference(trained: TrainedRun) -> dict:
+    """The ``reference`` of ``bundle.json``; empty if the run did not record its label counts.
 
-    Held-out sets are often balanced, the mail is not: each label's messages are weighed so that
-    they make up the share that the label had in the data before balancing.
+    Held-out sets are often balanced, and real mail is not. So each label's messages are weighted
+    to the share that the label had in the data before balancing.
     """
-    counts = source.config.data.get("labels")
+    counts = trained.config.data.get("labels")
     if not counts:
         log.warning(
-            "WARNING: this run does not say how many messages of each label its data had, so "
-            "spam-batch will not look for drift; train it again to have that"
+            "WARNING: this run did not record how many messages of each label its data had, so "
+            "spam-batch cannot look for drift with this bundle; to change that, train again"
         )
         return {}
-    given = [label for part in HELD_OUT for label in read_split(source.run, part)["label"]]
-    return weigh(
-        given,
-        counts,
-        source.config.labels,
-        *source.decision.decide(source.rows.logits[: len(given)])[:2],
-        np.array([len(ids) for ids in source.rows.sequences[: len(given)]]),
-    )
+    truth = [label for part in HELD_OUT for label in read_split(trained.folder, part)["label"]]
+    # The verification set begins with the held-out messages, in this order.
+    predicted, scores, _ = trained.decision.decide(trained.rows.logits[: len(truth)])
+    tokens = np.array([len(ids) for ids in trained.rows.sequences[: len(truth)]])
+    return weigh(truth, counts, trained.config.labels, predicted, scores, tokens)
 
 
 def weigh(
-    given: list[str],
+    truth: list[str],
     counts: dict[str, int],
     labels: list[str],
-    best: np.ndarray,
+    predicted: np.ndarray,
     scores: np.ndarray,
     tokens: np.ndarray,
 ) -> dict:
-    """
+    """Weighted shares of labels, scores and token counts.
+
     Args:
-        given: true labels of N messages.
-        counts: messages of each label in the data.
-        labels: K names; ``best`` ``(N,)`` are the numbers of those that the model gave.
-        scores: ``(N,)``. tokens: ``(N,)``.
+        truth: true labels of N messages.
+        counts: messages of each label in the data before balancing.
+        labels: K names.
+        predicted: ``(N,)`` int, the numbers of the labels that the model gave.
+        scores: ``(N,)`` float.
+        tokens: ``(N,)`` int, tokens of each message.
     """
-    there = {name: counts[name] for name in labels if name in given}
+    there = {name: counts[name] for name in labels if name in truth}
     mix = {name: count / sum(there.values()) for name, count in there.items()}
-    rated, scored, long = np.zeros(len(labels)), 0.0, 0.0
-    variance = 0.0
+    label_shares = np.zeros(len(labels))
+    score_shares, token_shares = np.zeros(SCORE_BINS), np.zeros(len(TOKEN_EDGES))
+    sum_of_squares = 0.0  # of the weights of all messages
     for name, share in mix.items():
-        own = np.flatnonzero([label == name for label in given])
+        own = np.flatnonzero([label == name for label in truth])
         weight = share / len(own)
-        rated = rated + weight * np.bincount(best[own], minlength=len(labels))
-        scored = scored + weight * count_scores(scores[own])
-        long = long + weight * count_tokens(tokens[own])
-        variance += weight**2 * len(own)
+        label_shares += weight * np.bincount(predicted[own], minlength=len(labels))
+        score_shares += weight * count_scores(scores[own])
+        token_shares += weight * count_tokens(tokens[own])
+        sum_of_squares += weight**2 * len(own)
     return {
         "sets": list(HELD_OUT),
-        "messages": len(given),
-        # As many unweighted ones would tell as much (Kish, Survey Sampling, 1965).
-        "effective_messages": round(1 / variance, 1),
+        "messages": len(truth),
+        # So many unweighted messages would tell as much (Kish, Survey Sampling, 1965).
+        "effective_messages": round(1 / sum_of_squares, 1),
         "mix": {name: round(share, 6) for name, share in mix.items()},
-        "labels": {name: _round(rate) for name, rate in zip(labels, rated, strict=True)},
-        "scores": [_round(share) for share in scored],
-        "tokens": [_round(share) for share in long],
+        "labels": {name: _round(share) for name, share in zip(labels, label_shares, strict=True)},
+        "scores": [_round(share) for share in score_shares],
+        "tokens": [_round(share) for share in token_shares],
         "token_edges": list(TOKEN_EDGES),
     }
 

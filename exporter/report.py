@@ -1,9 +1,9 @@
-"""The lines that an export or a verification prints, in the order in which a parity is read."""
+"""The lines that an export or a verification prints: names, then shapes, then values."""
 
+from exporter.accuracy_gate import Gate
 from exporter.convert.structure import Structure
-from exporter.gate import Gate
-from exporter.variant_check import Verified
-from exporter.verify import BATCH_VARIANCE, Check, Worst
+from exporter.parity import BATCH_VARIANCE, ParityCheck, Worst
+from exporter.variant_check import VariantCheck
 
 _SHOWN = 3  # rows whose label differs
 
@@ -19,7 +19,7 @@ def structure_lines(structure: Structure) -> list[str]:
     ]
 
 
-def check_lines(check: Check) -> list[str]:
+def check_lines(check: ParityCheck) -> list[str]:
     """Logits, probabilities, labels and batch variance of one variant."""
     allowed = BATCH_VARIANCE[check.device]
     differ = [f"{entry['row']} (margin {entry['margin']:.4f})" for entry in check.labels_differ]
@@ -47,7 +47,7 @@ def _variance(worst: Worst) -> str:
 
 
 def gate_lines(gate: Gate, kept_fp32: list[str]) -> list[str]:
-    """Accuracy, recall and agreement on validation, PyTorch's in brackets."""
+    """Accuracy, recall and agreement on validation, with PyTorch's in brackets."""
     recalls = ", ".join(
         f"{label} {100 * gate.recall_ours[label]:.2f} % ({100 * theirs:.2f} %)"
         for label, theirs in gate.recall_theirs.items()
@@ -63,9 +63,9 @@ def gate_lines(gate: Gate, kept_fp32: list[str]) -> list[str]:
 
 
 def variant_lines(
-    verified: Verified, problems: list[str], structure: Structure | None = None
+    verified: VariantCheck, problems: list[str], structure: Structure | None = None
 ) -> list[str]:
-    """Everything on one variant, its verdict last."""
+    """All lines on one variant, with its verdict and problems at the end."""
     check = verified.check
     where = f"on {check.device}, {check.rows} rows" if check else "was not run"
     lines = [f"{verified.precision} {where}"]
@@ -84,7 +84,7 @@ def machine_lines(machine: dict, precisions: list[str]) -> list[str]:
     lines = [f"machine: {machine['cpu']}; {' '.join(machine['flags']) or 'flags unknown'}"]
     if "int8" in precisions and not machine["vnni"]:
         lines.append(
-            "this CPU has no VNNI: it adds int8 products in 16 bits, which the 7-bit weights do "
-            "not overflow, so its sums are exact; with VNNI it would be faster"
+            "this CPU has no VNNI: it adds int8 products in 16 bits; weights have 7 bits, so the "
+            "sums do not overflow and are exact; a CPU with VNNI would be faster"
         )
     return lines

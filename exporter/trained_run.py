@@ -1,42 +1,51 @@
 """What an export reads from a run folder."""
 
-import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from batch.model.decision import Decision
 from batch.model.tokenizer import Tokenizer
-from exporter.rows import Labelled, log, read_rows
-from exporter.verify import Rows
+from exporter.verification_set import ValidationSet, VerificationSet, read_verification_set
 from trainer.model.gpt2 import GPT2Classifier
-from trainer.run_folder import METRICS, RunConfig, read_config, read_model, read_tokenizer
+from trainer.run_folder import (
+    RunConfig,
+    read_config,
+    read_decision,
+    read_metrics,
+    read_model,
+    read_tokenizer,
+)
+
+log = logging.getLogger("exporter")
 
 
 @dataclass(frozen=True)
-class Source:
-    """All that an export takes from a run folder."""
+class TrainedRun:
+    """A run folder's settings, model and tokenizer, and PyTorch's logits of its messages."""
 
-    run: Path
+    folder: Path
     config: RunConfig
     model: GPT2Classifier
     tokenizer: Tokenizer
     metrics: dict
     decision: Decision
-    rows: Rows
-    labelled: Labelled
+    rows: VerificationSet
+    validation: ValidationSet
 
     @classmethod
-    def read(cls, run: Path) -> "Source":
-        """Read the run and run its validation and test messages through PyTorch."""
-        config = read_config(run)
-        model, tokenizer = read_model(run, config), read_tokenizer(run)
-        metrics = json.loads((run / METRICS).read_text(encoding="utf-8"))
-        decision = Decision(
-            config.labels, config.positive_label, metrics["threshold"]["value"],
-            metrics["calibration"]["temperature"],
-        )  # fmt: skip
+    def read(cls, folder: Path) -> "TrainedRun":
+        """Read a run folder and run its validation and test messages through PyTorch.
+
+        Raises:
+            MissingInputError: a file of the folder is missing.
+            InputError: a file of the folder cannot be read as what it is.
+        """
+        config = read_config(folder)
+        model, tokenizer = read_model(folder, config), read_tokenizer(folder)
+        metrics, decision = read_metrics(folder), read_decision(folder, config)
         log.info("Weights: %s", config.weights["statement"])
         log.info("PyTorch, fp32, every validation and test message padded to %d tokens",
                  config.max_length)  # fmt: skip
-        rows, labelled = read_rows(run, model, tokenizer, config, decision)
-        return cls(run, config, model, tokenizer, metrics, decision, rows, labelled)
+        rows, validation = read_verification_set(folder, model, tokenizer, config, decision)
+        return cls(folder, config, model, tokenizer, metrics, decision, rows, validation)

@@ -1,41 +1,44 @@
-"""Check one variant of a bundle: against PyTorch, and by the accuracy gate."""
+"""Check one variant of a bundle: parity with PyTorch, and the accuracy gate."""
 
 import math
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from batch.model.batching import BATCH_TOKENS, cut_batches
 from batch.model.bundle_files import EXTERNAL_SUFFIX
+from batch.reading.fingerprint import hash_file
+from exporter.accuracy_gate import Gate, measure_gate
 from exporter.convert.variants import FILES, open_variant
-from exporter.gate import Gate, measure_gate
 from exporter.machine import describe_machine
-from exporter.trained_run import Source
-from exporter.verify import Check, Rows, check_variant, run_batches
-from trainer.run_folder import hash_file
+from exporter.parity import ParityCheck, check_variant, run_batches
+from exporter.trained_run import TrainedRun
+from exporter.verification_set import VerificationSet
 
 
 @dataclass(frozen=True)
-class Verified:
-    """What was found out about one variant."""
+class VariantCheck:
+    """The checks of one variant."""
 
     precision: str
-    check: Check | None  # None of a file that cannot be loaded
-    gate: Gate | None  # of a reduced precision
-    kept_fp32: list[str]  # layers that its gate did not let go
+    check: ParityCheck | None  # None for a file that cannot be loaded
+    gate: Gate | None  # None for fp32
+    kept_fp32: list[str]  # layers that stay fp32 so that the gate is passed
 
     def problems(self) -> list[str]:
+        """One sentence for each failed check; empty if all passed."""
         return [found for part in (self.check, self.gate) if part for found in part.problems()]
 
 
-def _logits(
-    source: Source, numbers: np.ndarray, folder: Path, precision: str, device: str
+def variant_logits(
+    trained: TrainedRun, numbers: np.ndarray, folder: Path, precision: str, device: str
 ) -> np.ndarray:
-    """``(len(numbers), K)`` of the rows ``numbers``."""
-    rows = source.rows
+    """A variant's logits ``(B, K)`` of the rows with these numbers ``(B,)``."""
+    rows = trained.rows
     lengths = [len(rows.sequences[row]) for row in numbers]
     fixed = rows.max_length if rows.fixed_length else None
     session = open_variant(folder, precision, device, rows)
@@ -44,22 +47,29 @@ def _logits(
     return run_batches(session, rows, batches)[numbers]
 
 
-def gate_of(source: Source, folder: Path, precision: str, device: str) -> Gate:
-    numbers = source.labelled.rows
-    ours, theirs = _logits(source, numbers, folder, precision, device), source.rows.logits[numbers]
-    return measure_gate(ours, theirs, source.labelled.classes, source.decision)
+def gate_of(trained: TrainedRun, folder: Path, precision: str, device: str) -> Gate:
+    """Measure the accuracy gate of the variant in ``folder`` on the validation messages."""
+    numbers = trained.validation.rows
+    ours = variant_logits(trained, numbers, folder, precision, device)
+    theirs = trained.rows.logits[numbers]
+    return measure_gate(ours, theirs, trained.validation.classes, trained.decision)
 
 
-def verify_file(source: Source, folder: Path, precision: str, device: str, progress: bool) -> Check:
+def verify_file(
+    trained: TrainedRun, folder: Path, precision: str, device: str, progress: bool
+) -> ParityCheck:
+    """Check the variant in ``folder`` against PyTorch on all rows, with a progress bar."""
     bar = partial(
         tqdm, desc=f"checking {precision}", unit="run", disable=None if progress else True
     )
-    session = open_variant(folder, precision, device, source.rows)
-    return check_variant(session, source.rows, precision, bar)
+    session = open_variant(folder, precision, device, trained.rows)
+    return check_variant(session, trained.rows, precision, bar)
 
 
-def report_of(rows: Rows, folder: Path, results: list[tuple[Verified, list[str]]]) -> dict:
-    """What ``verify.json`` says of variants with their problems, whose files are in ``folder``."""
+def report_of(
+    rows: VerificationSet, folder: Path, results: list[tuple[VariantCheck, list[str]]]
+) -> dict:
+    """The contents of ``verify.json``; ``results`` has each variant with its problems."""
     kinds = [name.partition(" ")[0] for name in rows.names]
     return {
         "rows": {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
@@ -71,7 +81,7 @@ def report_of(rows: Rows, folder: Path, results: list[tuple[Verified, list[str]]
     }
 
 
-def _report_variant(verified: Verified, problems: list[str], folder: Path) -> dict:
+def _report_variant(verified: VariantCheck, problems: list[str], folder: Path) -> dict:
     path, check = folder / FILES[verified.precision], verified.check
     external = path.with_name(path.name + EXTERNAL_SUFFIX)
     return {
@@ -88,8 +98,8 @@ def _report_variant(verified: Verified, problems: list[str], folder: Path) -> di
     }
 
 
-def _finite(value):
-    """With null for what is no number, for which JSON has no name."""
+def _finite(value: Any) -> Any:
+    """Replace numbers that are not finite by null, because JSON cannot write them."""
     if isinstance(value, dict):
         return {key: _finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""``spam-train``: fetch, fit, evaluate, sample."""
+"""The command line of ``spam-train``."""
 
 import logging
 from pathlib import Path
@@ -13,12 +13,12 @@ log = logging.getLogger("trainer")
 
 _cache = click.option(
     "--cache", type=click.Path(path_type=Path), default=Path("data"), show_default=True,
-    help="Folder that keeps what was fetched.",
+    help="Folder for fetched files.",
 )  # fmt: skip
 _weights = click.option(
     "--weights", default="auto", show_default=True,
     help="auto, gpt2, openai, huggingface, random, or the path of a checkpoint folder or "
-    ".safetensors file. auto: GPT-2 small if it can be had, else the starter.",
+    ".safetensors file. auto: GPT-2 small if it can be fetched, else the starter.",
 )  # fmt: skip
 _model = click.option(
     "--model", "size", default=None,
@@ -41,15 +41,18 @@ def main() -> None:
 @main.command()
 @click.argument("what", type=click.Choice(["data", "bpe", "weights", "all"]), default="all")
 @click.option(
-    "--from", "source", type=click.Path(path_type=Path), help="A local file or folder instead."
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    help="Take a local file or folder instead of the network.",
 )
 @_cache
 @_model
 def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None:
-    """Fetch data, BPE files or weights, each checked by its SHA-256.
+    """Fetch data, BPE files or weights, and check each by its SHA-256.
 
-    What is there already is not fetched again. `all` means data and BPE files;
-    weights are half a gigabyte and are fetched when they are asked for.
+    A file that is already there is not fetched again. `all` means data and BPE files;
+    weights have at least half a gigabyte and are fetched only on request.
 
     \b
     Example:
@@ -61,7 +64,7 @@ def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None
 
     show_log("trainer")
     if source is not None and what == "all":
-        raise click.UsageError("--from needs to know what it is: data, bpe or weights")
+        raise click.UsageError("--from needs one kind of file; say which: data, bpe or weights")
     if what in ("data", "all"):
         found = fetch_data(cache, source)
         click.echo(f"data: {found.path} ({found.lines:,} lines; {found.origin})")
@@ -80,39 +83,54 @@ def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None
 )  # fmt: skip
 @click.option(
     "--recipe", type=click.Choice(["default", "book"]), default="default", show_default=True,
-    help="book: the published notebook; default: the same, read at the last real token.",
+    help="book: the published notebook; default: the same, but the class is read at the last "
+    "real token.",
 )  # fmt: skip
 @_model
 @_weights
-@click.option("--data", type=click.Path(path_type=Path), help="Labelled CSV or TSV of your own.")
-@click.option("--bpe", type=click.Path(path_type=Path), help="gpt2.tiktoken, or a folder with it.")
+@click.option("--data", type=click.Path(path_type=Path), help="Your own labelled CSV or TSV.")
+@click.option(
+    "--bpe", type=click.Path(path_type=Path), help="A gpt2.tiktoken, or a folder with it."
+)
 @click.option("--text-column", help="Name of the text column in --data.")
 @click.option("--label-column", help="Name of the label column in --data.")
-@click.option("--delimiter", help="One character; default: a tab if the first line has one.")
-@click.option("--positive-label", help="Class whose probability is the score. Default: spam.")
+@click.option(
+    "--delimiter", help="One character. Default: a tab if the first line has one, else a comma."
+)
+@click.option(
+    "--positive-label",
+    help="Class whose probability is the score. Default: spam if there is one, else the second "
+    "of two classes.",
+)
 @_cache
 @click.option(
     "--device", type=click.Choice(["auto", "cuda", "mps", "cpu"]), default="auto",
     show_default=True,
 )  # fmt: skip
 @recipe_options
-@click.option("--pth", type=click.Path(path_type=Path), help="Also write a .pth state dict here.")
+@click.option(
+    "--pth", type=click.Path(path_type=Path), help="Also write the weights to this .pth file."
+)
 @click.option("--trunk-cache/--no-trunk-cache", default=True,
-    help="Keep what the frozen blocks give for each message.")  # fmt: skip
-@click.option("--restart", is_flag=True, help="Leave a killed run's checkpoint aside.")
+    help="Compute the output of the frozen blocks only once for each message.")  # fmt: skip
+@click.option("--restart", is_flag=True, help="Start over, even if a killed run left a checkpoint.")
 @click.option("--max-ham-blocked", metavar="SHARE",
-    help="Choose the threshold on validation so that at most this share of the other class "
-    "gets the positive label: 0.2% or 0.002.")  # fmt: skip
+    help="Choose the threshold on the validation set so that at most this share of the other "
+    "class gets the positive label: 0.2% or 0.002.")  # fmt: skip
 @click.option("--unsure-band", metavar="LOW,HIGH",
-    help="For the bundle: scores from LOW to below HIGH get the label unsure.")  # fmt: skip
-@click.option("--config", type=click.Path(path_type=Path), help="Repeat the run of a config.json.")
-@click.option("--quiet", is_flag=True, help="No progress, warnings only.")
+    help="In the exported bundle, scores from LOW to below HIGH get the label unsure.")  # fmt: skip
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="Repeat the run of this config.json."
+)
+@click.option("--quiet", is_flag=True, help="Show warnings only, and no progress.")
 def fit(
     out, recipe, size, weights, data, bpe, text_column, label_column, delimiter, positive_label,
     cache, device, pth, trunk_cache, restart, max_ham_blocked, unsure_band, config, quiet,
     **changes,
 ) -> None:  # fmt: skip
-    """Train a classifier and write a run folder. A killed run goes on where it was.
+    """Train a classifier and write a run folder.
+
+    The same command resumes a killed run from its last whole epoch.
 
     \b
     Example:
@@ -149,7 +167,7 @@ def fit(
 
 
 def summary_lines(metrics: dict) -> list[str]:
-    """What a run gave, in a few lines: accuracy by set, scores, weights, data."""
+    """The result of a run in a few lines: accuracies, scores, calibration, weights, data."""
     from trainer.evaluation.scores import format_scores
 
     lines = [
@@ -172,7 +190,7 @@ def summary_lines(metrics: dict) -> list[str]:
     if data["is_partial"]:
         lines.append(
             f"WARNING: an incomplete copy of the SMS Spam Collection: {data['lines']:,} of 5,574 "
-            "lines; these figures are not those of the published split."
+            "lines; these figures cannot be compared with the published ones."
         )
     return lines
 
@@ -184,9 +202,13 @@ def summary_lines(metrics: dict) -> list[str]:
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Labelled CSV or TSV.")
 @click.option("--text-column", help="Name of the text column.")
 @click.option("--label-column", help="Name of the label column.")
-@click.option("--delimiter", help="One character; default: a tab if the first line has one.")
+@click.option(
+    "--delimiter", help="One character. Default: a tab if the first line has one, else a comma."
+)
 def evaluate(run: Path, data: Path, text_column, label_column, delimiter) -> None:
-    """Score a labelled file from another source, without the messages seen in training.
+    """Score a run on a labelled file from another source.
+
+    Messages that were in the training set are left out.
 
     \b
     Example:
@@ -202,18 +224,27 @@ def evaluate(run: Path, data: Path, text_column, label_column, delimiter) -> Non
 
 
 @main.command()
-@click.option("--rows", default="all", show_default=True, help="Row numbers, such as 1,16.")
+@click.option("--rows", default="all", show_default=True, help="Row numbers, such as 1,16 or 3-5.")
 @click.option("--shape", type=click.Choice(["starter", "gpt2"]), default="gpt2", show_default=True,
-    help="starter: small shapes from random weights, for a machine without a GPU.")  # fmt: skip
-@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Runs a row.")
-@click.option("--data", type=click.Path(path_type=Path), help="Labelled CSV or TSV of your own.")
-@click.option("--bpe", type=click.Path(path_type=Path), help="gpt2.tiktoken, or a folder with it.")
+    help="starter: small models from random weights, for a machine without a GPU.")  # fmt: skip
+@click.option(
+    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Runs of each row."
+)
+@click.option("--data", type=click.Path(path_type=Path), help="Your own labelled CSV or TSV.")
+@click.option(
+    "--bpe", type=click.Path(path_type=Path), help="A gpt2.tiktoken, or a folder with it."
+)
 @_cache
 @click.option("--device", type=click.Choice(["auto", "cuda", "mps", "cpu"]), default="auto")
-@click.option("--json", "json_out", type=click.Path(path_type=Path), help="Also write it as JSON.")
-@click.option("--quiet", is_flag=True, help="No progress, warnings only.")
+@click.option(
+    "--json",
+    "json_out",
+    type=click.Path(path_type=Path),
+    help="Also write the result to this JSON file.",
+)
+@click.option("--quiet", is_flag=True, help="Show warnings only, and no progress.")
 def table(rows, shape, seeds, data, bpe, cache, device, json_out, quiet) -> None:
-    """Run rows of the published table of experiments and print ours beside theirs.
+    """Run rows of the published table of experiments, and print our accuracy beside theirs.
 
     \b
     Example:
@@ -233,27 +264,36 @@ def table(rows, shape, seeds, data, bpe, cache, device, json_out, quiet) -> None
 
 @main.command()
 @click.option("--protocols", default="book,grouped,natural", show_default=True,
-    help="book: the published split; grouped: near copies on one side; natural: grouped, and "
-    "the mix of classes as it is.")  # fmt: skip
-@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Runs of each.")
-@click.option("--new-splits", is_flag=True, help="Each seed draws its own split as well.")
+    help="book: the published split; grouped: near copies are in the same set; natural: grouped, "
+    "with the classes in their natural mix.")  # fmt: skip
+@click.option(
+    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Runs of each protocol."
+)
+@click.option("--new-splits", is_flag=True, help="Draw another split for each seed, too.")
 @click.option("--recipe", type=click.Choice(["default", "book"]), default="default")
 @_model
 @_weights
-@click.option("--data", type=click.Path(path_type=Path), help="Labelled CSV or TSV of your own.")
+@click.option("--data", type=click.Path(path_type=Path), help="Your own labelled CSV or TSV.")
 @click.option("--text-column", help="Name of the text column in --data.")
 @click.option("--label-column", help="Name of the label column in --data.")
-@click.option("--bpe", type=click.Path(path_type=Path), help="gpt2.tiktoken, or a folder with it.")
+@click.option(
+    "--bpe", type=click.Path(path_type=Path), help="A gpt2.tiktoken, or a folder with it."
+)
 @_cache
 @click.option("--device", type=click.Choice(["auto", "cuda", "mps", "cpu"]), default="auto")
 @recipe_options
-@click.option("--json", "json_out", type=click.Path(path_type=Path), help="Also write it as JSON.")
-@click.option("--quiet", is_flag=True, help="No progress, warnings only.")
+@click.option(
+    "--json",
+    "json_out",
+    type=click.Path(path_type=Path),
+    help="Also write the result to this JSON file.",
+)
+@click.option("--quiet", is_flag=True, help="Show warnings only, and no progress.")
 def scores(
     protocols, seeds, new_splits, recipe, size, weights, data, text_column, label_column, bpe,
     cache, device, json_out, quiet, split, balance, **changes,
 ) -> None:  # fmt: skip
-    """Train once for each protocol and seed; print every test score, the linear SVM's beside it.
+    """Train once for each protocol and seed, and print each test score beside the linear SVM's.
 
     \b
     Example:
@@ -261,7 +301,7 @@ def scores(
       spam-train scores --protocols grouped --seeds 5 --new-splits
     """
     if split is not None or balance is not None:
-        raise click.UsageError("--protocols says how to split; leave --split and --balance out")
+        raise click.UsageError("--protocols sets the split; leave --split and --balance out")
     show_log("trainer", quiet)
     from trainer import protocols as scoring
     from trainer.data.labelled_file import Columns
@@ -285,7 +325,7 @@ def scores(
     "--run", type=click.Path(path_type=Path), default=Path("runs/spam"), show_default=True
 )
 def classify(text: str, run: Path) -> None:
-    """Label one message with PyTorch; spam-batch text does it with the exported model.
+    """Label one message with PyTorch. (With the exported model: spam-batch text.)
 
     \b
     Example:
@@ -294,22 +334,15 @@ def classify(text: str, run: Path) -> None:
     import torch
 
     from trainer.data.tensors import pad_messages
-    from trainer.evaluation.evaluate import read_decision
-    from trainer.evaluation.scores import predict
-    from trainer.run_folder import read_config, read_model, read_tokenizer
+    from trainer.run_folder import read_config, read_decision, read_model, read_tokenizer
 
     config = read_config(run)
-    temperature, threshold = read_decision(run)
+    decision = read_decision(run, config)
     encoded = [read_tokenizer(run).encode(text, config.max_length)]
     with torch.no_grad():
         logits = read_model(run, config)(pad_messages(encoded, config.max_length))
-    probabilities = torch.softmax(logits.double() / temperature, dim=-1).numpy()
-    positive = None
-    if config.positive_label is not None:
-        positive = config.labels.index(config.positive_label)
-    best = int(predict(probabilities, positive, threshold)[0])
-    shown = probabilities[0].max() if positive is None else probabilities[0, positive]
-    click.echo(f"{config.labels[best]}\t{shown:.6f}")
+    best, scores, _ = decision.decide(logits.numpy())
+    click.echo(f"{config.labels[best[0]]}\t{scores[0]:.6f}")
 
 
 @main.command()
@@ -318,9 +351,11 @@ def classify(text: str, run: Path) -> None:
 @_weights
 @_model
 @_cache
-@click.option("--bpe", type=click.Path(path_type=Path), help="gpt2.tiktoken, or a folder with it.")
+@click.option(
+    "--bpe", type=click.Path(path_type=Path), help="A gpt2.tiktoken, or a folder with it."
+)
 def sample(prompt: str, new_tokens: int, weights: str, size: str | None, cache: Path, bpe) -> None:
-    """Go on with PROMPT, greedily: the check that weights were loaded well.
+    """Continue PROMPT with the most probable tokens, to check that weights are loaded correctly.
 
     \b
     Example:
@@ -341,7 +376,7 @@ def sample(prompt: str, new_tokens: int, weights: str, size: str | None, cache: 
     config = model_config(found.size)
     trunk = GPT2Trunk(config)
     if found.tensors is None:
-        log.warning("WARNING: random weights; the text will make no sense.")
+        log.warning("WARNING: the weights are random; the text will make no sense.")
         torch.manual_seed(123)
         init_weights(trunk, config.layers)
     else:

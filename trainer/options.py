@@ -1,9 +1,14 @@
 """Command-line options for the fields of a recipe."""
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import click
 
 from batch.errors import UsageError
 from trainer.recipe import SCHEDULES, SPLITS_BY_NAME, TRAINABLE
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _CHOICES = {
     "trainable": TRAINABLE,
@@ -14,31 +19,35 @@ _CHOICES = {
 }
 _SHARE = click.FloatRange(0, 1, max_open=True)
 
-# Option, type, help; the field of Recipe has the option's name.
+# Option, type, help. The option has the name of the field of Recipe.
 _OPTIONS = [
-    ("--seed", int, "Seed of head, order and dropout."),
+    ("--seed", int, "Random seed of the head, the order of messages and dropout."),
     ("--epochs", click.IntRange(1), "Passes over the training set."),
-    ("--learning-rate", click.FloatRange(0, min_open=True), "Of AdamW."),
-    ("--weight-decay", click.FloatRange(0), "Of AdamW."),
-    ("--batch-size", click.IntRange(1), "Messages a batch."),
-    ("--accumulate", click.IntRange(1), "Batches a step of the optimizer."),
-    ("--max-length", str, "Tokens, or model for its whole context; default: longest in training."),
-    ("--warmup-fraction", _SHARE, "Share of the steps in which the rate grows."),
-    ("--clip-norm", click.FloatRange(0, min_open=True), "Largest norm of the gradient."),
-    ("--drop-rate", _SHARE, "Dropout."),
+    ("--learning-rate", click.FloatRange(0, min_open=True), "Learning rate of AdamW."),
+    ("--weight-decay", click.FloatRange(0), "Weight decay of AdamW."),
+    ("--batch-size", click.IntRange(1), "Messages in a batch."),
+    ("--accumulate", click.IntRange(1), "Batches for one step of the optimizer."),
+    (
+        "--max-length",
+        str,
+        "Tokens, or model for its whole context. Default: the longest training message.",
+    ),
+    ("--warmup-fraction", _SHARE, "Share of the steps in which the learning rate grows."),
+    ("--clip-norm", click.FloatRange(0, min_open=True), "Clip the gradient to this norm."),
+    ("--drop-rate", _SHARE, "Dropout probability."),
     ("--lora-rank", click.IntRange(1), "Rank of the updates with --trainable lora."),
-    ("--lora-alpha", float, "Their scale."),
-    ("--ignore-index", int, "A target that the loss leaves out."),
-    ("--patience", click.IntRange(1), "Epochs without a better validation loss; then stop."),
-    ("--balance/--no-balance", bool, "Cut classes to equal size, or keep the natural mix."),
-    ("--causal/--no-causal", bool, "Whether a token sees only what stands before it."),
-    ("--group-by-length/--no-group-by-length", bool, "Batches of messages of like length."),
-    ("--bf16/--no-bf16", bool, "Autocast to bfloat16, on CUDA."),
+    ("--lora-alpha", float, "Scale of the updates with --trainable lora."),
+    ("--ignore-index", int, "Target class that the loss ignores."),
+    ("--patience", click.IntRange(1), "Stop after so many epochs without a lower validation loss."),
+    ("--balance/--no-balance", bool, "Cut all classes to equal size, or keep the natural mix."),
+    ("--causal/--no-causal", bool, "Whether a token sees only the tokens before it."),
+    ("--group-by-length/--no-group-by-length", bool, "Make batches of messages of similar length."),
+    ("--bf16/--no-bf16", bool, "Compute in bfloat16 (autocast), on CUDA only."),
 ]
 
 
-def recipe_options(command):
-    """Decorate a click command with an option for each field; left out, it is None."""
+def recipe_options(command: F) -> F:
+    """Decorate a click command with an option for each recipe field; its default is None."""
     for name, choices in _CHOICES.items():
         command = click.option(f"--{name}", type=click.Choice(choices))(command)
     for flag, kind, text in reversed(_OPTIONS):
@@ -47,7 +56,7 @@ def recipe_options(command):
 
 
 def checked_changes(changes: dict) -> dict:
-    """The options as fields of Recipe.
+    """The options' values as fields of Recipe.
 
     Raises:
         UsageError: --max-length is neither a number above 0 nor ``model``.
@@ -55,6 +64,6 @@ def checked_changes(changes: dict) -> dict:
     length = changes.get("max_length")
     if length is not None and length != "model":
         if not length.isdecimal() or int(length) < 1:
-            raise UsageError(f"--max-length {length!r} is neither a number of tokens nor model")
+            raise UsageError(f"--max-length {length!r} must be a token count or model")
         changes = {**changes, "max_length": int(length)}
     return changes

@@ -1,8 +1,8 @@
-"""One recipe scored by several protocols and seeds, the linear SVM beside it each time.
+"""Score one recipe by several protocols and seeds, each time beside the linear SVM.
 
-A protocol is a way to split: ``book`` is the published one, in whose test set 12 % of
-the messages stand word for word in training; ``grouped`` keeps near copies on one
-side; ``natural`` does too and keeps the mix of classes as it is.
+A protocol is a way to split. ``book`` is the published split, where 12 % of the test
+messages are also in the training set, word for word. ``grouped`` keeps near copies in the
+same set. ``natural`` does that too, and keeps the natural mix of classes.
 """
 
 import logging
@@ -16,13 +16,13 @@ from batch.errors import UsageError
 from batch.model.tokenizer import Tokenizer
 from trainer.data.labelled_file import Columns, default_positive_label
 from trainer.data.splits import make_split, read_messages
-from trainer.evaluation.outcome import judge
+from trainer.evaluation.held_out import evaluate_held_out
 from trainer.evaluation.scores import format_scores
 from trainer.fetch.assets import fetch_bpe, fetch_data
 from trainer.model.build import select_device
 from trainer.model.initial_weights import resolve_weights
 from trainer.recipe import Recipe, get_recipe
-from trainer.run import train_model
+from trainer.training.train_model import train_model
 
 log = logging.getLogger("trainer")
 
@@ -37,11 +37,11 @@ PROTOCOLS = {
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """What to score; None leaves the choice to the recipe."""
+    """The options of ``spam-train scores``; None leaves the choice to the recipe."""
 
     protocols: tuple[str, ...] = tuple(PROTOCOLS)
     seeds: int = 1
-    new_splits: bool = False  # each seed draws its own split, else all have the recipe's
+    new_splits: bool = False  # another split for each seed, else the recipe's for all
     recipe: str = "default"
     weights: str = "auto"
     size: str | None = None
@@ -55,10 +55,10 @@ class ScoreOptions:
 
 
 def parse_protocols(text: str) -> tuple[str, ...]:
-    """Protocols by name, comma-separated.
+    """Parse ``--protocols``: names, comma-separated.
 
     Raises:
-        UsageError: no such protocol.
+        UsageError: an unknown name.
     """
     names = tuple(name.strip() for name in text.split(","))
     for name in names:
@@ -70,7 +70,7 @@ def parse_protocols(text: str) -> tuple[str, ...]:
 
 
 def score_protocols(options: ScoreOptions) -> dict:
-    """Train and score once for each protocol and seed; returns the figures as JSON has them."""
+    """Train and score once for each protocol and seed; the result can be written as JSON."""
     data_file = fetch_data(options.cache, options.data)
     tokenizer = Tokenizer.load(fetch_bpe(options.cache, options.bpe).path)
     device = select_device(options.device)
@@ -88,7 +88,7 @@ def score_protocols(options: ScoreOptions) -> dict:
                 parts, labels, tokenizer, weights, recipe, device, progress=options.progress
             )
             seconds = time.monotonic() - start
-            metrics = judge(
+            metrics = evaluate_held_out(
                 trained.model, trained.sets, parts, labels, default_positive_label(labels)
             ).metrics
             results.append(
@@ -123,8 +123,8 @@ def _recipe(options: ScoreOptions, protocol: str, number: int, from_random: bool
 def compare_accuracies(ours: list[float], theirs: list[float]) -> dict:
     """Means over paired runs, and the paired difference with its 95 % interval.
 
-    The interval is Student's over the differences of each run; None for one run, and where
-    all runs share one test set it speaks of the seeds alone.
+    The interval is Student's, over the runs' differences; it is None for a single run. Where all
+    runs have the same test set, it covers only the variation by seed.
     """
     from scipy.stats import t
 
@@ -146,7 +146,7 @@ def compare_accuracies(ours: list[float], theirs: list[float]) -> dict:
 
 
 def format_protocols(result: dict) -> str:
-    """A table of every run, then one line a protocol over its seeds."""
+    """For each protocol a table of its runs, then a line with the means over its seeds."""
     lines = []
     for protocol in dict.fromkeys(run["protocol"] for run in result["runs"]):
         runs = [run for run in result["runs"] if run["protocol"] == protocol]

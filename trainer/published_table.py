@@ -1,15 +1,19 @@
 """The published table of experiments, row by row: ours beside theirs.
 
-Source of the rows and of their test accuracies: LLMs-from-scratch, chapter 6,
-additional experiments, with OpenAI's pretrained weights. The protocol is the
-notebook's (recipe ``book``); each row changes what it names.
+The rows and their test accuracies are from LLMs-from-scratch, chapter 6, additional
+experiments, with OpenAI's pretrained weights. Every row is the notebook's run (recipe
+``book``) with the changes that it names.
 """
 
 import logging
 import statistics
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+
+import pandas as pd
+import torch
 
 from batch.errors import UsageError
 from batch.model.tokenizer import Tokenizer
@@ -19,19 +23,19 @@ from trainer.evaluation.scores import wilson
 from trainer.fetch.assets import fetch_bpe, fetch_data
 from trainer.model.build import select_device
 from trainer.model.gpt2 import model_config
-from trainer.model.initial_weights import Weights, resolve_weights
+from trainer.model.initial_weights import InitialWeights, resolve_weights
 from trainer.recipe import get_recipe
-from trainer.run import train_model
+from trainer.training.train_model import Trained, train_model
 
 log = logging.getLogger("trainer")
 
 KEYS = ("shape", "seeds", "device", "data", "rows")  # of its JSON
-SEED = 123  # of the first run; the others count on from it
+SEED = 123  # of the first run; the next runs have the next numbers
 
 
 @dataclass(frozen=True)
-class Row:
-    """One experiment: what it changes in the recipe, and the published test accuracy in %."""
+class Experiment:
+    """One row: its changes to the recipe, and the published test accuracy in %."""
 
     number: int
     title: str
@@ -41,65 +45,65 @@ class Row:
     random: bool = False
 
 
-ROWS = {
+EXPERIMENTS = {
     row.number: row
     for row in (
-        Row(1, "book: last position, last block", 95.00),
-        Row(2, "first position", 75.00, {"pooling": "first_position"}),
-        Row(3, "head only", 72.00, {"trainable": "head"}),
-        Row(4, "last two blocks", 98.33, {"trainable": "last_two_blocks"}),
-        Row(5, "all layers", 96.67, {"trainable": "all"}),
-        Row(6, "medium", 84.67, size="gpt2-medium"),
-        Row(7, "large", 96.67, size="gpt2-large"),
-        Row(8, "xl", 98.33, size="gpt2-xl"),
-        Row(9, "xl, all layers", 98.67, {"trainable": "all"}, size="gpt2-xl"),
-        Row(10, "random weights, all layers", 93.67, {"trainable": "all"}, random=True),
-        Row(11, "LoRA, rank 16, alpha 16", 96.67, {"trainable": "lora"}),
-        Row(12, "xl, LoRA, rank 16, alpha 8", 98.33, {"trainable": "lora", "lora_alpha": 8.0},
-            size="gpt2-xl"),
-        Row(13, "padded to the model's context", 78.33, {"max_length": "model"}),
-        Row(14, "no padding, batch 1", 98.00, {"pooling": "last_token", "batch_size": 1}),
-        Row(15, "no padding, batch 1, accumulate 8", 98.33,
+        Experiment(1, "book: last position, last block", 95.00),
+        Experiment(2, "first position", 75.00, {"pooling": "first_position"}),
+        Experiment(3, "head only", 72.00, {"trainable": "head"}),
+        Experiment(4, "last two blocks", 98.33, {"trainable": "last_two_blocks"}),
+        Experiment(5, "all layers", 96.67, {"trainable": "all"}),
+        Experiment(6, "medium", 84.67, size="gpt2-medium"),
+        Experiment(7, "large", 96.67, size="gpt2-large"),
+        Experiment(8, "xl", 98.33, size="gpt2-xl"),
+        Experiment(9, "xl, all layers", 98.67, {"trainable": "all"}, size="gpt2-xl"),
+        Experiment(10, "random weights, all layers", 93.67, {"trainable": "all"}, random=True),
+        Experiment(11, "LoRA, rank 16, alpha 16", 96.67, {"trainable": "lora"}),
+        Experiment(12, "xl, LoRA, rank 16, alpha 8", 98.33,
+            {"trainable": "lora", "lora_alpha": 8.0}, size="gpt2-xl"),
+        Experiment(13, "padded to the model's context", 78.33, {"max_length": "model"}),
+        Experiment(14, "no padding, batch 1", 98.00, {"pooling": "last_token", "batch_size": 1}),
+        Experiment(15, "no padding, batch 1, accumulate 8", 98.33,
             {"pooling": "last_token", "batch_size": 1, "accumulate": 8}),
-        Row(16, "last real token", 98.33, {"pooling": "last_token"}),
-        Row(17, "no causal mask", 95.33, {"causal": False}),
-        Row(18, "ignore_index for padding", 95.00, {"ignore_index": 50256}),
-        Row(19, "mean of all positions", 96.33, {"pooling": "mean"}),
+        Experiment(16, "last real token", 98.33, {"pooling": "last_token"}),
+        Experiment(17, "no causal mask", 95.33, {"causal": False}),
+        Experiment(18, "ignore_index for padding", 95.00, {"ignore_index": 50256}),
+        Experiment(19, "mean of all positions", 96.33, {"pooling": "mean"}),
     )
 }  # fmt: skip
 
-# Shapes that stand for the published sizes where those cannot be run: name -> changes.
+# Small shapes that replace the published sizes with --shape starter: size -> changes.
 SCALED = {
     "gpt2-small": {"emb_dim": 64, "layers": 2, "heads": 4},
     "gpt2-medium": {"emb_dim": 80, "layers": 3, "heads": 4},
     "gpt2-large": {"emb_dim": 96, "layers": 4, "heads": 4},
     "gpt2-xl": {"emb_dim": 128, "layers": 5, "heads": 8},
 }
-# From random weights the published rate of 5e-5 leaves a model where it was.
+# With the published rate of 5e-5 a model from random weights learns nothing.
 SCALED_CHANGES = {"learning_rate": 1e-3}
 
 
-def parse_rows(text: str) -> list[Row]:
+def parse_rows(text: str) -> list[Experiment]:
     """Rows by number, such as ``1,16`` or ``3-5``, or ``all``.
 
     Raises:
-        UsageError: no such row.
+        UsageError: a row that does not exist.
     """
     if text == "all":
-        return list(ROWS.values())
+        return list(EXPERIMENTS.values())
     rows = []
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
         try:
             numbers = range(int(first), int(last or first) + 1)
-            rows += [ROWS[number] for number in numbers]
+            rows += [EXPERIMENTS[number] for number in numbers]
         except (ValueError, KeyError):
-            raise UsageError(f"--rows: {part.strip()!r} is no row; they are 1 to 19") from None
+            raise UsageError(f"--rows: {part.strip()!r} is not a row; rows are 1 to 19") from None
     return rows
 
 
 def run_table(
-    rows: list[Row],
+    rows: list[Experiment],
     shape: str,
     seeds: int,
     data: Path | None,
@@ -108,66 +112,75 @@ def run_table(
     device_name: str,
     progress: bool = True,
 ) -> dict:
-    """Train every row ``seeds`` times; returns the table as JSON has it."""
+    """Train every row ``seeds`` times; the result can be written as JSON."""
     data_file = fetch_data(cache, data)
     tokenizer = Tokenizer.load(fetch_bpe(cache, bpe).path)
     device = select_device(device_name)
     frame = read_labelled(data_file.path)
-    labels = sorted(frame["label"].unique())
-    results = []
-    for row in rows:
-        weights = _weights_of(row, shape, cache)
-        accuracies, start = [], time.monotonic()
-        for seed in range(SEED, SEED + seeds):
-            changes = {**(SCALED_CHANGES if shape == "starter" else {}), **row.changes}
-            recipe = get_recipe("book", **changes, seed=seed)
-            log.info("Row %d, %s, seed %d", row.number, row.title, seed)
-            trained = train_model(
-                make_split(frame, recipe), labels, tokenizer, weights, recipe, device,
-                progress=progress,
-            )  # fmt: skip
-            accuracies.append(trained.accuracy["test"])
-        messages = len(trained.sets["test"])
-        low, high = wilson(round(statistics.mean(accuracies) * messages), messages)
-        results.append(
-            {
-                "row": row.number,
-                "title": row.title,
-                "published": row.published,
-                "ours": [round(100 * value, 2) for value in accuracies],
-                "mean": round(100 * statistics.mean(accuracies), 2),
-                "interval": [round(100 * low, 2), round(100 * high, 2)],
-                "seconds_a_seed": round((time.monotonic() - start) / seeds, 1),
-                "lengths": _lengths(trained),
-                "weights": weights.statement,
-            }
-        )
+    run_row = partial(_run_row, shape, seeds, cache, frame, tokenizer, device, progress)
     return {
         "shape": shape,
         "seeds": list(range(SEED, SEED + seeds)),
         "device": str(device),
         "data": {"name": data_file.name, "is_partial": data_file.is_partial},
-        "rows": results,
+        "rows": [run_row(row) for row in rows],
     }
 
 
-def _weights_of(row: Row, shape: str, cache: Path) -> Weights:
+def _run_row(
+    shape: str,
+    seeds: int,
+    cache: Path,
+    frame: pd.DataFrame,
+    tokenizer: Tokenizer,
+    device: torch.device,
+    progress: bool,
+    row: Experiment,
+) -> dict:
+    weights = _weights_of(row, shape, cache)
+    labels = sorted(frame["label"].unique())
+    accuracies, start = [], time.monotonic()
+    for seed in range(SEED, SEED + seeds):
+        changes = {**(SCALED_CHANGES if shape == "starter" else {}), **row.changes}
+        recipe = get_recipe("book", **changes, seed=seed)
+        log.info("Row %d, %s, seed %d", row.number, row.title, seed)
+        trained = train_model(
+            make_split(frame, recipe), labels, tokenizer, weights, recipe, device,
+            progress=progress,
+        )  # fmt: skip
+        accuracies.append(trained.accuracy["test"])
+    mean, messages = statistics.mean(accuracies), len(trained.sets["test"])
+    low, high = wilson(round(mean * messages), messages)
+    return {
+        "row": row.number,
+        "title": row.title,
+        "published": row.published,
+        "ours": [round(100 * value, 2) for value in accuracies],
+        "mean": round(100 * mean, 2),
+        "interval": [round(100 * low, 2), round(100 * high, 2)],
+        "seconds_a_seed": round((time.monotonic() - start) / seeds, 1),
+        "lengths": _lengths(trained),
+        "weights": weights.statement,
+    }
+
+
+def _weights_of(row: Experiment, shape: str, cache: Path) -> InitialWeights:
     if shape == "gpt2":
         return resolve_weights("random" if row.random else "gpt2", row.size, cache)
     scaled = model_config(row.size, **SCALED[row.size])
     statement = f"random weights of a shape scaled down from {row.size}"
-    return Weights(row.size, "random", "random", statement, {}, None, scaled)
+    return InitialWeights(row.size, "random", "random", statement, {}, None, scaled)
 
 
-def _lengths(trained) -> str:
-    """At which lengths the model's graph is valid."""
+def _lengths(trained: Trained) -> str:
+    """The message lengths in tokens at which the model's graph is valid."""
     if trained.model.config.is_fixed_length:
         return f"{trained.max_length}"
     return f"1 to {trained.max_length}"
 
 
 def format_table(result: dict) -> str:
-    """The table as Markdown, with what it rests on below."""
+    """The table as Markdown, with seeds, device and warnings below it."""
     lines = [
         "| row | experiment | published % | ours % | 95 % interval | seconds a seed | tokens |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -185,7 +198,7 @@ def format_table(result: dict) -> str:
         lines.append(
             "Ours are small shapes from random weights at a learning rate of "
             f"{SCALED_CHANGES['learning_rate']:g}: they show that each row runs, and say nothing "
-            "about pretrained GPT-2, which the published figures are of."
+            "about pretrained GPT-2, from which the published figures come."
         )
     if result["data"]["is_partial"]:
         lines.append("WARNING: the data is an incomplete copy of the SMS Spam Collection.")

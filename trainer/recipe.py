@@ -1,12 +1,13 @@
-"""Recipes: everything that decides a training run, apart from data and weights.
+"""Recipes: all settings of a training run except data and weights.
 
-``book`` is the published notebook. ``default`` differs from it in one thing,
-the pooled position. Both are written for pretrained weights; a model that
-starts from random weights keeps the recipe's data, split, pooling and order,
-and takes the optimizer settings of :data:`FROM_RANDOM` instead.
+``book`` is the published notebook. ``default`` differs from it only in the pooled
+position. Both are for pretrained weights. A model that starts from random weights
+keeps the recipe's data, split, pooling and order, and takes the other settings of
+:data:`FROM_RANDOM`.
 """
 
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 SPLITS_BY_NAME = ("book", "grouped")
 SCHEDULES = ("constant", "cosine")
@@ -15,39 +16,39 @@ TRAINABLE = ("head", "last_block", "last_two_blocks", "all", "lora")
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training run's settings; frozen, and stored whole in ``config.json``."""
+    """The settings of one training run; ``config.json`` has all of them."""
 
     name: str
     pooling: str
-    trainable: str = "last_block"  # which parameters learn
+    trainable: str = "last_block"  # one of TRAINABLE
     lora_rank: int = 16
     lora_alpha: float = 16.0
-    causal: bool = True  # False: every position sees all others, padding too
-    split: str = "book"  # or "grouped": near copies stay on one side, no quote guessing
-    balance: bool = True  # every class cut down to the smallest
+    causal: bool = True  # False: every position sees all others, padding included
+    split: str = "book"  # or "grouped": near copies are in the same set, quotes mean nothing
+    balance: bool = True  # cut every class to the size of the smallest
     train_fraction: float = 0.7
     validation_fraction: float = 0.1  # the rest is the test set
     split_seed: int = 123  # pandas random_state of balancing and shuffling
     max_length: int | str | None = None  # tokens; None: longest training message; "model": context
     batch_size: int = 8  # messages
-    accumulate: int = 1  # batches whose gradients make one step of the optimizer
-    group_by_length: bool = False  # batches of messages of like length, in random order
-    ignore_index: int = -100  # a target that the loss leaves out
+    accumulate: int = 1  # batches whose gradients are added for one optimizer step
+    group_by_length: bool = False  # batches of messages of similar length, in random order
+    ignore_index: int = -100  # target class that the loss ignores
     epochs: int = 5
     learning_rate: float = 5e-5
     weight_decay: float = 0.1
     schedule: str = "constant"  # or "cosine", after a linear warm-up
     warmup_fraction: float = 0.0  # of all steps
     clip_norm: float | None = None  # global gradient norm; None: unclipped
-    average_decay: float | None = None  # of a moving average of the weights; None: the last ones
+    average_decay: float | None = None  # of a moving average of the weights; None: no average
     drop_rate: float = 0.0
     token_drop_rate: float = 0.0  # probability that a training token is deleted
-    stand_in_rate: float = 0.0  # probability that it is shown by its shape alone
-    min_token_count: int = 2  # messages that must hold a token for a row of its own; starter
+    stand_in_rate: float = 0.0  # probability that only its shape is shown; starter
+    min_token_count: int = 2  # messages that must have a token for its own row; starter
     eval_freq: int = 50  # steps between two evaluations of the loss
-    eval_iter: int = 5  # batches that such an evaluation looks at
-    keep: str = "last"  # or "best": the weights of the epoch with the least validation loss
-    patience: int | None = None  # epochs without a better one after which training stops
+    eval_iter: int = 5  # batches of each such evaluation
+    keep: str = "last"  # or "best": the weights of the epoch with the lowest validation loss
+    patience: int | None = None  # stop after so many epochs without a lower validation loss
     bf16: bool = False  # autocast, on CUDA
     seed: int = 123
 
@@ -61,7 +62,7 @@ RECIPES = {
 }
 
 # Chosen by the runs in docs/measurements.md, section "Starter".
-FROM_RANDOM = {
+FROM_RANDOM: dict[str, Any] = {
     "trainable": "all",
     "epochs": 4,
     "learning_rate": 2e-3,
@@ -74,8 +75,8 @@ FROM_RANDOM = {
 }
 
 
-def get_recipe(name: str, from_random: bool = False, **changes) -> Recipe:
-    """A recipe by name; ``changes`` that are None are left out.
+def get_recipe(name: str, from_random: bool = False, **changes: Any) -> Recipe:
+    """The recipe of this name with ``changes``, except those that are None.
 
     >>> get_recipe("book").learning_rate
     5e-05

@@ -1,6 +1,5 @@
-"""The run folder: all that a training run leaves, and all that an export needs."""
+"""The run folder: what a training run writes, and what an export reads."""
 
-import hashlib
 import json
 import os
 import platform
@@ -16,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from batch.errors import InputError, MissingInputError, OutputError
 from batch.model.bundle_files import TOKENIZER
+from batch.model.decision import Decision
 from batch.model.tokenizer import Tokenizer
 from batch.version import __version__
 from batch.writing.atomic import LEFTOVER, replace_file, temporary_name
@@ -38,7 +38,7 @@ RUN_FILES = {*RESULTS, CHECKPOINT, CHECKPOINT + ".part"}  # the last one of vers
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What ``config.json`` says: enough to know, and to repeat, a run."""
+    """The contents of ``config.json``: what a run was made from, and how to repeat it."""
 
     model: dict  # ModelConfig
     recipe: dict  # Recipe
@@ -50,8 +50,8 @@ class RunConfig:
     tokenizer_sha256: str
     device: str
     versions: dict[str, str]
-    arguments: dict = field(default_factory=dict)  # what was asked for, to repeat the run
-    unsure_band: list | None = None  # two probabilities; scores between get the label unsure
+    arguments: dict = field(default_factory=dict)  # the options of spam-train fit
+    unsure_band: list[float] | None = None  # scores from the first to below the second are unsure
     format: int = RUN_FORMAT
 
     @property
@@ -60,7 +60,7 @@ class RunConfig:
 
 
 def package_versions(*names: str) -> dict[str, str]:
-    """Versions of Python, of this project and of the packages named."""
+    """Versions of Python, of this project and of the packages in ``names``."""
     versions = {"python": platform.python_version(), "spam-batch": __version__}
     for name in names:
         try:
@@ -71,7 +71,7 @@ def package_versions(*names: str) -> dict[str, str]:
 
 
 def write_json(path: Path, values: dict) -> None:
-    """Write ``path`` whole or not at all; a link there is replaced, not followed."""
+    """Write indented UTF-8 JSON, whole or not at all; a link there is replaced, not followed."""
     text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
     replace_file(path, text.encode("utf-8"), path, ".json", 0o666)
 
@@ -146,10 +146,11 @@ def write_run(
 
 
 def read_config(folder: Path) -> RunConfig:
-    """Read ``config.json`` of a run folder, or such a file by itself.
+    """Read ``config.json`` of a run folder, or the file itself if ``folder`` is one.
 
     Raises:
-        MissingInputError: no run folder. InputError: not one that we can read.
+        MissingInputError: ``folder`` is not a run folder.
+        InputError: the file is not a ``config.json`` of this format.
     """
     path = folder if folder.is_file() else folder / CONFIG
     try:
@@ -166,11 +167,47 @@ def read_config(folder: Path) -> RunConfig:
     return config
 
 
+def read_metrics(folder: Path) -> dict:
+    """Read ``metrics.json`` of a run folder.
+
+    Raises:
+        MissingInputError: there is none. InputError: it is not JSON.
+    """
+    path = folder / METRICS
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MissingInputError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def read_decision(folder: Path, config: RunConfig) -> Decision:
+    """The run's rule from logits to labels; 1 and 0.5 where an old run has no such numbers.
+
+    Raises:
+        MissingInputError: there is no ``metrics.json``.
+        InputError: its temperature or threshold is not a valid number.
+    """
+    path, metrics = folder / METRICS, read_metrics(folder)
+    try:
+        temperature = float(metrics.get("calibration", {}).get("temperature", 1.0))
+        threshold = float(metrics.get("threshold", {}).get("value", 0.5))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: {error}") from None
+    if not (temperature > 0 and 0 <= threshold <= 1):
+        raise InputError(
+            f"{path}: a temperature of {temperature:g} and a threshold of {threshold:g} "
+            "are not valid"
+        )
+    return Decision(config.labels, config.positive_label, threshold, temperature)
+
+
 def read_model(folder: Path, config: RunConfig) -> GPT2Classifier:
     """The trained classifier on the CPU, in eval mode.
 
     Raises:
-        InputError: the weights are not those of ``config.json``.
+        InputError: the weights cannot be read, or do not fit the model of ``config.json``.
     """
     model = GPT2Classifier(config.model_config)
     try:
@@ -182,12 +219,8 @@ def read_model(folder: Path, config: RunConfig) -> GPT2Classifier:
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a run folder, which :func:`write_run` copied there."""
     return Tokenizer.load(folder / TOKENIZER)
-
-
-def hash_file(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_result(path: Path, keys: Collection[str], option: str) -> Path:
@@ -247,15 +280,3 @@ def save_state_dict(model: GPT2Classifier, path: Path) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-
-
-def load_state_dict(model: GPT2Classifier, path: Path) -> None:
-    """Read a ``.pth`` of :func:`save_state_dict`; a pickle that holds code is refused.
-
-    Raises:
-        InputError: not a state dict of this model.
-    """
-    try:
-        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # torch raises pickle, zip and runtime errors here
-        raise InputError(f"{path}: no state dict of this model: {type(error).__name__}") from None

@@ -1,4 +1,4 @@
-"""Trace the padded fixed-length classifier to one ONNX graph."""
+"""Trace the classifier to one ONNX graph."""
 
 import ast
 import contextlib
@@ -16,27 +16,28 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from batch.errors import InternalError
-from trainer.model.gpt2 import PAD_ID, Attention, GPT2Classifier, take_position
+from batch.model.tokenizer import PAD_ID
+from trainer.model.gpt2 import Attention, GPT2Classifier, take_position
 
 OPSET = 23  # the first with Attention as one operator; onnxruntime has it from 1.23 on
 INPUT, OUTPUT = "input_ids", "logits"
 _SCOPES = "pkg.torch.onnx.name_scopes"  # where torch writes which module a node comes from
-_NO_LIMIT = 1 << 62  # bytes of a tensor that is computed once instead of at every run
+_NO_LIMIT = 1 << 62  # bytes; tensors of any size are computed once instead of in every run
 
 
 def trace(model: GPT2Classifier, max_length: int) -> onnx.ModelProto:
     """``model`` as a graph with input ``(B, T)`` int64 and output ``(B, K)`` float32.
 
-    The batch axis is free. The sequence axis is ``max_length`` where the model is tied to
-    its padding, else it is free. Nodes have the names of the modules that they come from,
-    such as ``h.3.mlp.c_fc``; what does not depend on the input is computed already.
+    The batch axis is free. The sequence axis is fixed to ``max_length`` where the logits depend
+    on padding, else it is free. Nodes are named after the modules that they come from, such as
+    ``h.3.mlp.c_fc``. What does not depend on the input is already computed.
 
     Raises:
-        InternalError: torch could not trace it.
+        InternalError: torch cannot trace the model.
     """
     fixed = model.config.is_fixed_length
     width = max_length if fixed else min(max(2, max_length), model.config.context_length)
-    ids = torch.full((3, width), PAD_ID)  # sizes above 1, which tracing would take as constants
+    ids = torch.full((3, width), PAD_ID)  # both above 1: tracing takes a size of 1 for a constant
     ids[0] = 0
     ids[1, : width // 2] = 1
     free = torch.export.Dim.DYNAMIC
@@ -54,11 +55,12 @@ def trace(model: GPT2Classifier, max_length: int) -> onnx.ModelProto:
                 optimize=True,
                 verbose=False,
             )
+            assert program is not None  # it is None only without dynamo
             onnxscript.optimizer.optimize(
                 program.model, input_size_limit=_NO_LIMIT, output_size_limit=_NO_LIMIT
             )
             proto = program.model_proto
-    except Exception as error:  # the exporter raises a zoo of classes
+    except Exception as error:  # the exporter raises many classes
         raise InternalError(
             f"the export failed: {type(error).__name__}: {str(error).splitlines()[0]}"
         ) from error
@@ -67,7 +69,7 @@ def trace(model: GPT2Classifier, max_length: int) -> onnx.ModelProto:
 
 
 def _name_nodes(graph: onnx.GraphProto) -> None:
-    """Give nodes their module's name, and drop the exporter's notes on them."""
+    """Name nodes after their modules, and remove the exporter's notes on them."""
     for number, node in enumerate(graph.node):
         notes = {entry.key: entry.value for entry in node.metadata_props}
         scopes = ast.literal_eval(notes.get(_SCOPES, "[]"))
@@ -89,8 +91,8 @@ def module_of(node: onnx.NodeProto) -> str:
 
 @contextlib.contextmanager
 def _written_for_onnx(model: GPT2Classifier) -> Iterator[None]:
-    """Attention and mean as onnxruntime runs them best, while ``model`` is traced."""
-    last = model.transformer.h[-1].attn
+    """Replace attention and mean by forms that suit onnxruntime, while ``model`` is traced."""
+    last = model.transformer.last_block.attn
     C = last.c_proj.in_features
     last.c_q, last.c_kv = _rows_of(last.c_attn, 0, C), _rows_of(last.c_attn, C, 3 * C)
     try:
@@ -113,18 +115,18 @@ def _rows_of(linear: nn.Linear, start: int, stop: int) -> nn.Linear:
 
 
 def _attend(self: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """:meth:`Attention.attend` as ONNX's operator, which needs neither heads apart nor a mask."""
+    """:meth:`Attention.attend` as ONNX's operator, which splits heads and masks by itself."""
     return torch.onnx.ops.attention(
         q, k, v, is_causal=self.causal, q_num_heads=self.heads, kv_num_heads=self.heads
     )[0]
 
 
 def _forward_pooled(self: Attention, x: Tensor, position: Tensor) -> Tensor:
-    """:meth:`Attention.forward_pooled` with keys and values formed.
+    """:meth:`Attention.forward_pooled` with keys and values computed.
 
-    Without them onnxruntime would sum C products for each of T positions in blocks
-    whose size depends on T, and a message's last bits on its batch. With them every
-    sum over C has weights for its other side, whose blocks are always the same.
+    Without them onnxruntime would sum C products at each of T positions in blocks whose size
+    depends on T, so a message's last bits would depend on its batch. With them every sum over C
+    multiplies by weights, whose blocks never change.
     """
     B, T, C = x.shape
     D = C // self.heads
@@ -141,9 +143,9 @@ _plain_pool_from = GPT2Classifier.pool_from
 
 
 def _pool_from(self: GPT2Classifier, x: Tensor, start: int, position: Tensor) -> Tensor:
-    """:meth:`GPT2Classifier.pool_from` with the mean as a product.
+    """:meth:`GPT2Classifier.pool_from` with the mean as a matrix product.
 
-    onnxruntime's own mean sums a message's positions in another order when it is alone.
+    onnxruntime's own mean sums positions in another order when a message is alone in its batch.
     """
     if self.config.pooling != "mean":
         return _plain_pool_from(self, x, start, position)
@@ -155,7 +157,7 @@ def _pool_from(self: GPT2Classifier, x: Tensor, start: int, position: Tensor) ->
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter prints its stages and warns about packages that we do not use."""
+    """Hide the exporter's output: its stages, and warnings about packages that we do not use."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):

@@ -1,14 +1,14 @@
 """Reduced precisions of a traced graph: int8 with one scale a row, and 16-bit floats.
 
-Only the products that see every token change: linear layers inside the blocks. What is
-computed once a message (the last block from its query on, the head) stays fp32: it is
-under one percent of the work and all of its error would be in the logits.
+Only the products over every token change: the linear layers inside the blocks. What is
+computed once for a message (the last block from its query on, and the head) stays fp32: it
+is under one percent of the work, and its whole error would reach the logits.
 
-int8. A row (one token's C activations) is divided by its largest magnitude, so its
-integers, and with them its logits, are the same whatever stands beside it in the batch;
-the usual dynamic quantization takes one scale over the whole batch. Weights have one
-scale an output channel and 7 bits: two products of an 8-bit and a 7-bit number still fit
-into the 16 bits in which CPUs without VNNI add them, so every CPU gets the same sums.
+int8. A row (one token's C activations) is divided by its largest magnitude. Its integers,
+and so its logits, do not depend on the other rows of the batch; the usual dynamic
+quantization takes one scale for the whole batch. Weights have one scale for each output
+channel, and 7 bits: the sum of two products of an 8-bit and a 7-bit number fits into the 16
+bits in which CPUs without VNNI add them, so every CPU gets the same sums.
 """
 
 from collections.abc import Collection
@@ -19,28 +19,31 @@ from onnx import TensorProto, helper, numpy_helper
 
 from exporter.convert.graph import module_of
 
-ACTIVATION_LEVELS = 127  # of a row's largest magnitude, either side of the zero point
-ZERO_POINT = 128  # of the unsigned activations, which the kernels want
+ACTIVATION_LEVELS = 127  # of a row's largest magnitude, on either side of the zero point
+ZERO_POINT = 128  # the kernels need unsigned activations
 WEIGHT_LEVELS = 64  # 2 * 255 * 64 < 2 ** 15
-_TINY = 1e-30  # stands for the magnitude of a row of zeros
+_TINY = 1e-30  # the magnitude that a row of zeros is divided by
 _HALVES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 
 
 def linear_layers(proto: onnx.ModelProto) -> list[str]:
-    """Names of the modules that a reduced precision may change, in the order of the graph."""
+    """Names of the modules that a reduced precision changes, in the order of the graph."""
     weights = {tensor.name for tensor in proto.graph.initializer}
     return [module_of(node) for node in proto.graph.node if _is_linear(node, weights)]
 
 
 def _is_linear(node: onnx.NodeProto, weights: Collection[str]) -> bool:
-    # Products of two-dimensional activations, one row a message, were traced as Gemm.
+    # Products with one row for each message (two-dimensional activations) are traced as Gemm.
     return node.op_type == "MatMul" and node.input[1] in weights
 
 
 def reduce_precision(
     proto: onnx.ModelProto, precision: str, keep_fp32: Collection[str] = ()
 ) -> onnx.ModelProto:
-    """A copy of an fp32 graph in ``int8``, ``fp16`` or ``bf16``, but for the layers named."""
+    """A copy of an fp32 graph in ``int8``, ``fp16`` or ``bf16``.
+
+    The layers of ``keep_fp32`` stay as they are.
+    """
     rewrite = _Int8() if precision == "int8" else _Half(_HALVES[precision])
     graph = proto.graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
@@ -85,7 +88,7 @@ class _Int8:
         scale = np.maximum(np.abs(weight).max(axis=0), _TINY) / WEIGHT_LEVELS  # (out,)
         integers = np.rint(weight / scale).astype(np.int8)  # (in, out)
         name = f"{module}/int8"
-        # The row's own scale is magnitude / levels; the constant half of it goes in here.
+        # The row's scale is magnitude / levels; the division by levels is constant and done here.
         factor = (scale / ACTIVATION_LEVELS).astype(np.float32)
         self.initializers += [
             numpy_helper.from_array(integers, f"{name}/weight"),
@@ -115,7 +118,7 @@ class _Int8:
 
 
 class _Half:
-    """Products in 16 bits; everything between them, and the sums of the residuals, in 32."""
+    """Products in 16 bits; everything else, such as the residual sums, in 32 bits."""
 
     def __init__(self, kind: int) -> None:
         self._kind = kind
@@ -138,7 +141,10 @@ class _Half:
 
 
 def _nodes(name: str, steps: list[tuple[str, list[str], str]]) -> list[onnx.NodeProto]:
-    options = {"ReduceMax": {"keepdims": 1}, "Cast": {"to": TensorProto.FLOAT}}
+    options: dict[str, dict[str, Any]] = {
+        "ReduceMax": {"keepdims": 1},
+        "Cast": {"to": TensorProto.FLOAT},
+    }
     return _name(
         name,
         [helper.make_node(kind, inputs, [output], **options.get(kind, {}))

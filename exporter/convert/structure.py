@@ -1,4 +1,4 @@
-"""What an ONNX file says of itself, and whether it is the file that the bundle speaks of."""
+"""The structure of an ONNX file, compared with the run that it was exported from."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from trainer.run_folder import RunConfig
 
 @dataclass(frozen=True)
 class Structure:
-    """Names, shapes and types of one graph."""
+    """Names, shapes and types of one graph, and where they differ from the run's."""
 
     inputs: list[str]  # such as "input_ids (B, T) int64"
     outputs: list[str]
-    opset: dict[str, int]  # by domain; "" is ONNX's own
+    opset: dict[str, int]  # version by domain; "" is ONNX itself
     nodes: int
-    operators: dict[str, int]
+    operators: dict[str, int]  # nodes of each kind
     megabytes: float
     problems: list[str]
 
@@ -30,7 +30,7 @@ def read_structure(path: Path, config: RunConfig, precision: str) -> Structure:
     """Read a file and compare its names, types, shape and metadata with the run's.
 
     Raises:
-        BundleError: it is no ONNX file.
+        BundleError: the file is not ONNX.
     """
     try:
         proto = onnx.load(str(path), load_external_data=False)

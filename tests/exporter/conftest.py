@@ -11,10 +11,11 @@ import pytest
 
 from batch.model.bundle import Manifest, open_bundle
 from batch.model.bundle_files import MANIFEST, file_entries
+from batch.reading.fingerprint import hash_file
 from trainer.data.labelled_file import write_split
 from trainer.model.gpt2 import GPT2Classifier
 from trainer.recipe import RECIPES
-from trainer.run_folder import RunConfig, hash_file, package_versions, write_run
+from trainer.run_folder import RunConfig, package_versions, write_run
 
 LABELS = ["ham", "spam", "zebra"]
 TEXTS = ["You won a car! Text us", "See you at lunch", "", "NA", "a\r\nb", "ok " * 30, "time"]

@@ -16,13 +16,13 @@ import torch
 from batch.errors import OutputError
 from batch.model.bundle import open_bundle
 from batch.model.classifier import Classifier
+from batch.reading.fingerprint import hash_file
 from exporter.bundle import GOLDEN_TEXTS, replace_folder, write_manifest
 from exporter.export import export
-from exporter.rows import NASTY_TEXTS
-from exporter.trained_run import Source
-from exporter.verify import torch_logits
+from exporter.trained_run import TrainedRun
+from exporter.verification_set import NASTY_TEXTS, torch_logits
 from trainer.data.labelled_file import read_split
-from trainer.run_folder import hash_file, read_config, read_model, read_tokenizer
+from trainer.run_folder import read_config, read_model, read_tokenizer
 
 TOLERANCE = 1e-4
 HOSTILE = [
@@ -71,9 +71,9 @@ def test_manifest(exported) -> None:
 def test_the_runs_band_is_the_bundles(exported, tmp_path: Path) -> None:
     run, bundle, _ = exported
     folder = shutil.copytree(bundle, tmp_path / "copy")
-    source = Source.read(run)
-    config = replace(source.config, unsure_band=[0.4, 0.6])
-    write_manifest(folder, replace(source, config=config), ["fp32", "int8"])
+    trained = TrainedRun.read(run)
+    config = replace(trained.config, unsure_band=[0.4, 0.6])
+    write_manifest(folder, replace(trained, config=config), ["fp32", "int8"])
     assert json.loads((folder / "bundle.json").read_bytes())["unsure_band"] == [0.4, 0.6]
     assert b"unsure" not in (bundle / "bundle.json").read_bytes()
 
@@ -250,10 +250,10 @@ class TestReplaceFolder:
         before = tree_of(tmp_path / "bundle")
         rename = os.rename
 
-        def stop_at_new(source, target) -> None:
-            if source == new:
+        def stop_at_new(trained, target) -> None:
+            if trained == new:
                 raise KeyboardInterrupt
-            rename(source, target)
+            rename(trained, target)
 
         monkeypatch.setattr(os, "rename", stop_at_new)
         with pytest.raises(KeyboardInterrupt):

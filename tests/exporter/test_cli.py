@@ -12,9 +12,9 @@ import torch
 
 from batch.model.bundle import open_bundle
 from batch.model.classifier import Classifier
-from exporter import verify as measures
+from exporter import parity
 from exporter.cli import main, parse_precisions
-from exporter.rows import NASTY_TEXTS
+from exporter.verification_set import NASTY_TEXTS
 from trainer.model.gpt2 import GPT2Classifier, init_weights, model_config
 from trainer.run_folder import read_config, read_model, read_tokenizer
 
@@ -89,7 +89,7 @@ class TestBundle:
         self, invoke, exported, traced, monkeypatch, tmp_path: Path
     ) -> None:
         monkeypatch.setattr("exporter.export.trace", lambda *_: traced()[1])
-        monkeypatch.setitem(measures.TOLERANCES, ("int8", "cpu"), 0.0)
+        monkeypatch.setitem(parity.TOLERANCES, ("int8", "cpu"), 0.0)
         run, out = exported[0], tmp_path / "spam"
         options = ("--run", run, "--out", out, "--device", "cpu", "--quiet")
         result = invoke(main, "bundle", *options)
@@ -129,7 +129,7 @@ class TestPrecisions:
         [
             ("fp32,int4", "there is no 'int4'; choose from fp32, int8, fp16, bf16"),
             ("", "there is no ''; choose from fp32, int8, fp16, bf16"),
-            ("int8", "fp32 must be among them: it runs everywhere"),
+            ("int8", "fp32 is missing; every bundle needs it, because it runs everywhere"),
         ],
     )
     def test_refusals(self, text: str, message: str) -> None:

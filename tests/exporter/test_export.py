@@ -16,13 +16,13 @@ from batch.errors import BundleError, MissingInputError
 from batch.model.batching import TRIED_BATCH_TOKENS
 from batch.model.bundle import open_bundle
 from batch.model.classifier import Classifier
+from batch.reading.fingerprint import hash_file
 from exporter.convert import variants
 from exporter.convert.graph import trace
 from exporter.export import export
-from exporter.rows import NASTY_TEXTS
-from exporter.verify import VerificationError, torch_logits
+from exporter.parity import VerificationError
+from exporter.verification_set import NASTY_TEXTS, torch_logits
 from trainer.model.gpt2 import GPT2Classifier
-from trainer.run_folder import hash_file
 
 NUMBERS = r"\[(?:-?(?:\d+\.\d+(?:e-\d+)?|nan)(?:, )?)+\]"
 ROWS = 7 + len(NASTY_TEXTS)

@@ -9,10 +9,10 @@ import torch
 from batch.model.bundle import open_bundle
 from batch.model.classifier import Classifier
 from exporter.convert.graph import trace
-from exporter.verify import torch_logits
+from exporter.verification_set import torch_logits
 from trainer.model.build import build_model, merge_updates
 from trainer.model.gpt2 import GPT2Classifier, model_config
-from trainer.published_table import ROWS
+from trainer.published_table import EXPERIMENTS
 from trainer.recipe import get_recipe
 from trainer.run_folder import read_config, read_model
 
@@ -30,9 +30,9 @@ TEXTS = ["", "ok", "You won a prize! Call now " * 3, "See you at lunch"]
 
 def build_row(number: int) -> GPT2Classifier:
     """What training would hand over, with every weight random: few channels, two blocks."""
-    recipe = get_recipe("book", **ROWS[number].changes)
+    recipe = get_recipe("book", **EXPERIMENTS[number].changes)
     config = model_config(
-        ROWS[number].size, emb_dim=16, heads=2, layers=2, context_length=64,
+        EXPERIMENTS[number].size, emb_dim=16, heads=2, layers=2, context_length=64,
         pooling=recipe.pooling, causal=recipe.causal,
     )  # fmt: skip
     model = build_model(config, recipe, None)
@@ -58,7 +58,7 @@ def check_bundle(run: Path, bundle: Path, results, is_fixed: bool) -> None:
         assert np.abs(classifier.logits(ids) - theirs).max() < tolerance * np.abs(theirs).max()
 
 
-@pytest.mark.parametrize("number", ROWS)
+@pytest.mark.parametrize("number", EXPERIMENTS)
 def test_row_has_one_of_these_architectures(number: int, tiny_model) -> None:
     model = build_row(number)
     pooling, causal = model.config.pooling, model.config.causal
@@ -70,7 +70,7 @@ def test_row_has_one_of_these_architectures(number: int, tiny_model) -> None:
 
 
 def test_every_architecture_is_of_some_row() -> None:
-    recipes = [get_recipe("book", **row.changes) for row in ROWS.values()]
+    recipes = [get_recipe("book", **row.changes) for row in EXPERIMENTS.values()]
     assert {(recipe.pooling, recipe.causal) for recipe in recipes} == set(KINDS)
 
 

@@ -37,9 +37,9 @@ def test_a_label_that_no_held_out_message_has():
 
 
 def test_a_run_of_before_has_none(caplog):
-    source = SimpleNamespace(config=SimpleNamespace(data={"rows": 7}))
-    assert make_reference(source) == {}
+    trained = SimpleNamespace(config=SimpleNamespace(data={"rows": 7}))
+    assert make_reference(trained) == {}
     assert caplog.messages == [
-        "WARNING: this run does not say how many messages of each label its data had, so "
-        "spam-batch will not look for drift; train it again to have that"
+        "WARNING: this run did not record how many messages of each label its data had, so "
+        "spam-batch cannot look for drift with this bundle; to change that, train again"
     ]

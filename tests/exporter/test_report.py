@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
+from exporter.accuracy_gate import Gate
 from exporter.convert.structure import Structure
-from exporter.gate import Gate
+from exporter.parity import ParityCheck, Worst
 from exporter.report import machine_lines, variant_lines
-from exporter.variant_check import Verified
-from exporter.verify import Check, Worst
+from exporter.variant_check import VariantCheck
 
-CHECK = Check(
+CHECK = ParityCheck(
     precision="int8",
     device="cpu",
     rows=1234,
@@ -35,7 +35,7 @@ STRUCTURE = Structure(
 
 
 def test_everything() -> None:
-    assert variant_lines(Verified("int8", CHECK, GATE, ["h.0.mlp.c_fc"]), [], STRUCTURE) == [
+    assert variant_lines(VariantCheck("int8", CHECK, GATE, ["h.0.mlp.c_fc"]), [], STRUCTURE) == [
         "int8 on cpu, 1234 rows",
         "  graph           input_ids (B, T) int64 -> logits (B, 2) float; 1,234.5 MB",
         "  operators       opset ai.onnx 23, com.example 1; 5 nodes: 3 MatMul, 2 Add",
@@ -60,7 +60,7 @@ def test_what_differs_and_fails() -> None:
         labels_differ=differ,
         batch_variance=Worst(0.08, "test message 3", where="7 rows, own width"),
     )
-    lines = variant_lines(Verified("fp32", check, None, []), ["one thing", "another"])
+    lines = variant_lines(VariantCheck("fp32", check, None, []), ["one thing", "another"])
     assert lines[0] == "fp32 on cpu, 1234 rows"
     assert lines[3:5] == [
         "  labels          4 of 1234 differ: test message 1 (margin 0.0100), test message 2 "
@@ -72,7 +72,7 @@ def test_what_differs_and_fails() -> None:
 
 
 def test_a_file_that_was_not_run() -> None:
-    assert variant_lines(Verified("bf16", None, None, []), ["not here"]) == [
+    assert variant_lines(VariantCheck("bf16", None, None, []), ["not here"]) == [
         "bf16 was not run",
         "  FAILED",
         "    not here",
@@ -85,8 +85,8 @@ def test_machine() -> None:
     assert machine_lines(machine, ["fp32"]) == [first]
     assert machine_lines(machine, ["fp32", "int8"]) == [
         first,
-        "this CPU has no VNNI: it adds int8 products in 16 bits, which the 7-bit weights do not "
-        "overflow, so its sums are exact; with VNNI it would be faster",
+        "this CPU has no VNNI: it adds int8 products in 16 bits; weights have 7 bits, so the sums "
+        "do not overflow and are exact; a CPU with VNNI would be faster",
     ]
     assert machine_lines(machine | {"vnni": True}, ["int8"]) == [first]
     assert machine_lines(machine | {"flags": []}, []) == ["machine: EPYC; flags unknown"]

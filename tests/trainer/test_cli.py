@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from batch.errors import UnavailableError
+from batch.reading.fingerprint import hash_file
 from trainer import run
 from trainer.cli import main, summary_lines
 from trainer.evaluation.scores import format_scores, score
@@ -19,7 +20,7 @@ from trainer.model import initial_weights
 from trainer.model.generate import generate_greedy
 from trainer.model.gpt2 import SIZES
 from trainer.model.load_weights import is_conv1d
-from trainer.run_folder import hash_file, load_state_dict, read_config, read_model
+from trainer.run_folder import read_config, read_model
 
 STARTER = (
     "The starter, a small model of GPT-2's architecture, trained from random weights on this "
@@ -98,7 +99,7 @@ class TestFit:
         model = read_model(out, config)
         expected = model.score.weight.clone()
         torch.nn.init.zeros_(model.score.weight)
-        load_state_dict(model, pth)
+        model.load_state_dict(torch.load(pth, weights_only=True))
         assert torch.equal(model.score.weight, expected)
 
     def test_options_reach_the_recipe(self, invoke, given, tmp_path: Path) -> None:
@@ -121,7 +122,7 @@ class TestFit:
         out = tmp_path / "run"
         result = invoke(main, "fit", "--out", out, "--quiet", *given)
         assert result.exit_code == 0, result.stderr
-        assert result.stderr == f"WARNING: GPT-2's weights cannot be had here. {STARTER}\n"
+        assert result.stderr == f"WARNING: GPT-2's weights are not available here. {STARTER}\n"
         assert f"weights: {STARTER}\n" in result.stdout
         assert read_config(out).weights["kind"] == "random"
 
@@ -151,7 +152,7 @@ class TestFit:
         )
         assert (
             "WARNING: an incomplete copy of the SMS Spam Collection: 91 of 5,574 lines; "
-            "these figures are not those of the published split.\n"
+            "these figures cannot be compared with the published ones.\n"
         ) in result.stdout
         assert read_config(tmp_path / "run").data["is_partial"] is True
 
@@ -180,11 +181,11 @@ class TestFit:
                 "--unsure-band '0.4' is neither two probabilities nor none; type for example: "
                 "--unsure-band 0.35,0.65",
             ),
-            (["--max-length", 0], 2, "--max-length '0' is neither a number of tokens nor model"),
+            (["--max-length", 0], 2, "--max-length '0' must be a token count or model"),
             (
                 ["--max-length", "long"],
                 2,
-                "--max-length 'long' is neither a number of tokens nor model",
+                "--max-length 'long' must be a token count or model",
             ),
             (
                 ["--max-length", 1025],
@@ -222,7 +223,7 @@ class TestFit:
         path = tmp_path / "config.json"
         path.write_text(json.dumps({**config, "arguments": {}}), encoding="utf-8")
         result = invoke(main, "fit", "--config", path, "--out", tmp_path / "run", *given)
-        message = f"{path}: does not say what was asked for, so it cannot be repeated"
+        message = f"{path}: does not have the options of the run, so it cannot be repeated"
         assert (result.exit_code, result.stderr) == (65, f"spam-train: error: {message}\n")
 
     def test_output_that_cannot_be_made(self, invoke, given, tmp_path: Path) -> None:
@@ -235,7 +236,7 @@ class TestFit:
 
 def test_summary_names_every_set() -> None:
     data = {"name": "d.csv", "rows": 5572, "origin": "UCI", "is_partial": False}
-    figures = score(np.array([0, 1]), np.eye(2), 1, 0.5)
+    figures = score(np.array([0, 1]), np.array([0, 1]), np.eye(2), 1)
     metrics = {
         "accuracy": {"train": 0.97212, "test": 1.0},
         "messages": {"train": 1045, "test": 300},
@@ -314,7 +315,7 @@ class TestSample:
             "--bpe", bpe_file, "--cache", tmp_path,
         )  # fmt: skip
         assert result.exit_code == 0, result.stderr
-        assert result.stderr == "WARNING: random weights; the text will make no sense.\n"
+        assert result.stderr == "WARNING: the weights are random; the text will make no sense.\n"
         assert result.stdout.startswith("Every effort")
 
 
@@ -331,7 +332,7 @@ class TestFetch:
         result = invoke(main, "fetch", "--from", messages_csv)
         assert result.exit_code == 2
         assert result.stderr.endswith(
-            "Error: --from needs to know what it is: data, bpe or weights\n"
+            "Error: --from needs one kind of file; say which: data, bpe or weights\n"
         )
 
 

@@ -78,4 +78,4 @@ def test_table(result) -> None:
 def test_split_options_are_refused() -> None:
     done = CliRunner().invoke(main, ["scores", "--split", "book"])
     assert done.exit_code == 2
-    assert "--protocols says how to split; leave --split and --balance out" in done.stderr
+    assert "--protocols sets the split; leave --split and --balance out" in done.stderr

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from batch.errors import UsageError
-from trainer import published_table as table
+from trainer import published_table
 from trainer.cli import main
-from trainer.published_table import KEYS, ROWS, format_table, parse_rows, run_table
+from trainer.published_table import EXPERIMENTS, KEYS, format_table, parse_rows, run_table
 
 # Test accuracies as published, rows 1 to 19.
 PUBLISHED = [
@@ -19,8 +19,8 @@ PUBLISHED = [
 
 
 def test_rows_are_the_published_ones() -> None:
-    assert [row.published for row in ROWS.values()] == PUBLISHED
-    assert list(ROWS) == list(range(1, 20))
+    assert [row.published for row in EXPERIMENTS.values()] == PUBLISHED
+    assert list(EXPERIMENTS) == list(range(1, 20))
 
 
 def test_parse_rows() -> None:
@@ -34,13 +34,13 @@ def test_no_such_row(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_rows(text)
     bad = next(part for part in text.split(",") if part not in ("1", "2"))
-    assert str(caught.value) == f"--rows: {bad!r} is no row; they are 1 to 19"
+    assert str(caught.value) == f"--rows: {bad!r} is not a row; rows are 1 to 19"
 
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     shape = {"emb_dim": 8, "layers": 2, "heads": 2, "context_length": 64}
-    monkeypatch.setattr(table, "SCALED", dict.fromkeys(table.SCALED, shape))
+    monkeypatch.setattr(published_table, "SCALED", dict.fromkeys(published_table.SCALED, shape))
 
 
 def test_every_row_runs(tiny, messages_csv: Path, bpe_file: Path, tmp_path: Path) -> None:

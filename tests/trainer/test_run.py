@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from batch.errors import InputError, OutputError, UnavailableError, UsageError
 from batch.model.tokenizer import PAD_ID
+from batch.reading.fingerprint import hash_file
 from trainer.cli import main
 from trainer.data.labelled_file import Columns
 from trainer.fetch.weight_files import WeightFiles
@@ -20,17 +21,17 @@ from trainer.model import initial_weights
 from trainer.model.initial_weights import resolve_weights
 from trainer.model.vocabulary import build_vocabulary
 from trainer.recipe import RECIPES, get_recipe
-from trainer.run import RunOptions, encode_parts, make_model, options_of_config, train
+from trainer.run import RunOptions, options_of_config, train
 from trainer.run_folder import (
     RESULTS,
     begin_run,
     check_folder,
-    hash_file,
     read_config,
     read_model,
     remove_leftovers,
 )
 from trainer.training.checkpoint import write_checkpoint
+from trainer.training.train_model import encode_parts, make_model
 
 STARTER = (
     "The starter, a small model of GPT-2's architecture, trained from random weights on this "
@@ -169,8 +170,8 @@ class TestTrain:
             ),
             (
                 {"unsure_band": (0.4, 0.6), "max_blocked": 0.01},
-                "--unsure-band and --max-ham-blocked both say from which score on the positive "
-                "label is given; choose one",
+                "--unsure-band and --max-ham-blocked both choose the score from which the positive "
+                "label is given; give only one of them",
             ),
         ],
     )
@@ -196,7 +197,7 @@ class TestResolveWeights:
         assert weights.statement == STARTER
         assert [(record.levelno, record.message) for record in caplog.records] == [
             (logging.INFO, "no source of the weights works"),
-            (logging.WARNING, f"WARNING: GPT-2's weights cannot be had here. {STARTER}"),
+            (logging.WARNING, f"WARNING: GPT-2's weights are not available here. {STARTER}"),
         ]
 
     @pytest.mark.parametrize(
@@ -275,7 +276,9 @@ class TestEncodeParts:
         caplog.set_level("INFO", logger="trainer")
         sets, max_length = self.encode(tokenizer, train=" time" * 2000)
         assert max_length == sets["train"].ids.shape[1] == 1024
-        assert caplog.messages == ["The longest training message has 2000 tokens; cut to 1024."]
+        assert caplog.messages == [
+            "The longest training message has 2000 tokens; messages are truncated to 1024."
+        ]
         assert sets["train"].truncated == 1
 
     def test_max_length_beyond_the_context_is_refused(self, tokenizer) -> None:

@@ -1,7 +1,6 @@
 """The run folder: what is written is read back, and what is not ours is refused."""
 
 import json
-import pickle
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -9,6 +8,8 @@ import pytest
 import torch
 
 from batch.errors import InputError, MissingInputError, OutputError
+from batch.model.decision import Decision
+from batch.reading.fingerprint import hash_file
 from batch.version import __version__
 from trainer.data.tensors import pad_messages
 from trainer.model.gpt2 import GPT2Classifier
@@ -18,10 +19,9 @@ from trainer.run_folder import (
     begin_run,
     check_result,
     check_state_dict,
-    hash_file,
-    load_state_dict,
     package_versions,
     read_config,
+    read_decision,
     read_model,
     read_tokenizer,
     save_state_dict,
@@ -148,48 +148,18 @@ class TestRefusals:
             read_model(folder, config)
 
 
-class Marker:
-    """Unpickling it would create a file."""
+def test_pth_round_trip(tmp_path: Path, model: GPT2Classifier, tiny_model) -> None:
+    path = tmp_path / "review_classifier.pth"
+    save_state_dict(model, path)
+    other = tiny_model(vocab_size=8, remapped=True, seed=1)
+    assert not same_weights(other, model)
+    other.load_state_dict(torch.load(path, weights_only=True))
+    assert same_weights(other, model)
 
-    def __init__(self, path: Path):
-        self.path = path
 
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
-class TestPth:
-    def test_round_trip(self, tmp_path: Path, model: GPT2Classifier, tiny_model) -> None:
-        path = tmp_path / "review_classifier.pth"
-        save_state_dict(model, path)
-        other = tiny_model(vocab_size=8, remapped=True, seed=1)
-        assert not same_weights(other, model)
-        load_state_dict(other, path)
-        assert same_weights(other, model)
-
-    def test_code_is_not_run(self, tmp_path: Path, model: GPT2Classifier) -> None:
-        marker, path = tmp_path / "marker", tmp_path / "evil.pth"
-        torch.save({**model.state_dict(), "score.bias": Marker(marker)}, path)
-        self.refused(model, path, "UnpicklingError")
-        path.write_bytes(pickle.dumps(Marker(marker), protocol=2))
-        self.refused(model, path, "UnpicklingError")
-        assert not marker.exists()
-        pickle.loads(path.read_bytes())
-        assert marker.exists()  # it was no dud
-
-    def test_other_contents(self, tmp_path: Path, model: GPT2Classifier, tiny_model) -> None:
-        path = tmp_path / "other.pth"
-        self.refused(model, path, "FileNotFoundError")
-        path.write_bytes(b"")
-        self.refused(model, path, "EOFError")
-        save_state_dict(tiny_model(), path)
-        self.refused(model, path, "RuntimeError")
-
-    @staticmethod
-    def refused(model: GPT2Classifier, path: Path, reason: str) -> None:
-        with pytest.raises(InputError) as caught:
-            load_state_dict(model, path)
-        assert str(caught.value) == f"{path}: no state dict of this model: {reason}"
+def test_decision_of_an_old_run(folder: Path) -> None:
+    decision = read_decision(folder, read_config(folder))
+    assert decision == Decision(["Spaß", "spam"], "spam", threshold=0.5, temperature=1.0)
 
 
 def test_config_is_plain_json(model: GPT2Classifier) -> None:

@@ -1,1 +1,1 @@
-"""Labelled files, splits, and tensors of them."""
+"""Labelled files, splits, and their tensors."""

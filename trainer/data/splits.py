@@ -1,8 +1,9 @@
-"""The honest split: a message and its near copies stay on one side.
+"""Splits, and the grouped split: a message and its near copies are in the same set.
 
-Messages that are equal after normalising case, digits and punctuation are one
-group (a campaign sent with another phone number, a chain letter), and a group
-goes to one set whole. The natural mix is ``recipe.balance`` off: nothing is left out.
+Messages that are equal after normalising case, digits and punctuation are one group
+(a campaign sent with another phone number, a chain letter). All messages of a group go
+to the same set. Without ``recipe.balance`` no message is left out, which keeps the
+natural mix of classes.
 """
 
 import re
@@ -25,15 +26,17 @@ from trainer.data.labelled_file import (
 )
 from trainer.recipe import Recipe
 
+HELD_OUT = ("validation", "test")  # the sets that no model has learned
+
 _DIGITS = re.compile(r"\d+")
 _WORD = re.compile(r"[^\W_]+")
 
 
 def group_key(text: str) -> str:
-    """What a message has in common with its near copies.
+    """The normalised text that a message has in common with its near copies.
 
-    Case is folded, every run of digits becomes 0, and all but letters and digits
-    only separates words. A message without either is its own key.
+    Case is folded, every run of digits becomes 0, and all other characters that are not
+    letters only separate words. A message without letters and digits is its own key.
 
     >>> group_key("WINNER!! Call 0900-123 now"), group_key(":-)")
     ('winner call 0 0 now', ':-)')
@@ -43,21 +46,21 @@ def group_key(text: str) -> str:
 
 
 def read_lines(path: Path) -> pd.DataFrame:
-    """Columns ``label`` and ``text`` of a file with one ``label<tab>text`` a line.
+    """Columns ``label`` and ``text`` of a file with one ``label<tab>text`` in each line.
 
-    A line is a message whatever quotes are in it: 5,574 of the SMS Spam Collection,
-    where :func:`trainer.data.labelled_file.read_labelled` glues two pairs together. The text goes
-    from the first tab to the end of the line.
+    Quotes have no meaning, so the SMS Spam Collection has 5,574 messages;
+    :func:`trainer.data.labelled_file.read_labelled` joins two pairs of them. The text is
+    everything from the first tab to the end of the line.
 
     Raises:
         MissingInputError: the file cannot be read.
-        InputError: no line, a line without a tab, or labels that cannot be learned.
+        InputError: no line, a line without a tab, or unusable labels (see ``check_labels``).
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise MissingInputError(f"cannot read {path}: {error.strerror}") from None
-    # Not splitlines(): it would cut at characters that a message may hold, such as U+2028.
+    # Not splitlines(): it would split at characters of a message, such as U+2028.
     lines = content.decode("utf-8-sig", errors="replace").removesuffix("\n").split("\n")
     if lines == [""]:
         raise InputError(f"{path}: the file is empty")
@@ -73,27 +76,24 @@ def read_lines(path: Path) -> pd.DataFrame:
 
 
 def split_grouped(frame: pd.DataFrame, recipe: Recipe) -> dict[str, pd.DataFrame]:
-    """Cut into ``train``, ``validation`` and ``test``, no group in two of them.
+    """Split into ``train``, ``validation`` and ``test``, with every group in only one of them.
 
-    Within each label the groups are shuffled by ``recipe.split_seed`` and laid end
-    to end; a group goes to the set in whose stretch its middle lies. A set is so off
-    its fraction by at most half a group at each of its ends. A group with several
-    labels counts under its most frequent one. Copies within a set stay: they are
-    part of what arrives.
+    The groups of each label are shuffled by ``recipe.split_seed`` and put in a row. A group goes
+    to the set whose part of the row has the group's middle, so a set differs from its fraction
+    by at most half a group at each end. A group with several labels counts under its most
+    frequent one. Copies within a set stay, because real mail has them, too.
 
-    With ``recipe.balance`` every set is cut down to equal classes after that, each
-    on its own: balancing first would only shift what is near equal anyway, and
-    leave the classes of a set near equal instead of equal. Without it the sets are
-    in the natural mix.
+    With ``recipe.balance`` the classes of each set are then cut to equal size. Balancing before
+    the split would make them only nearly equal. Without it the sets keep the natural mix.
 
     Raises:
-        InputError: a set would be empty, or a label would be missing in training.
+        InputError: a set would be empty, or the training set would miss a label.
     """
-    random = np.random.RandomState(recipe.split_seed)  # its stream never changes with NumPy
+    random = np.random.RandomState(recipe.split_seed)  # the same stream in every NumPy
     keys = frame["text"].map(group_key)
     ends = np.array([recipe.train_fraction, recipe.train_fraction + recipe.validation_fraction])
     groups = _list_groups(keys, frame["label"])
-    side = {}  # key: index into SPLITS
+    side: dict[str, int] = {}  # key: index into SPLITS
     for _, stratum in groups.groupby("label"):
         stratum = stratum.iloc[random.permutation(len(stratum))]
         sizes = stratum["size"].to_numpy()
@@ -117,7 +117,7 @@ def split_grouped(frame: pd.DataFrame, recipe: Recipe) -> dict[str, pd.DataFrame
 
 
 def _list_groups(keys: pd.Series, labels: pd.Series) -> pd.DataFrame:
-    """``key``, most frequent ``label`` (the first of equals) and ``size``, in order of key."""
+    """``key``, most frequent ``label`` (the first of equals) and ``size``, sorted by key."""
     pairs = pd.DataFrame({"key": keys, "label": labels})
     counts = pairs.groupby(["key", "label"]).size().reset_index(name="count")
     counts = counts.sort_values(["key", "count", "label"], ascending=[True, False, True])
@@ -127,10 +127,10 @@ def _list_groups(keys: pd.Series, labels: pd.Series) -> pd.DataFrame:
 
 
 def check_no_leak(parts: dict[str, pd.DataFrame]) -> None:
-    """Refuse sets of which one holds a message of another, or its near copy.
+    """Refuse sets that have a message, or its near copy, in common.
 
     Raises:
-        InputError: how many messages of which set stand in which other.
+        InputError: the two sets, and the number of such messages.
     """
     keys = {name: part["text"].map(group_key) for name, part in parts.items()}
     names = list(parts)
@@ -139,16 +139,16 @@ def check_no_leak(parts: dict[str, pd.DataFrame]) -> None:
             count = int(keys[name].isin(set(keys[earlier])).sum())
             if count:
                 raise InputError(
-                    f"{count} of {len(keys[name])} messages of the {name} set stand in the "
-                    f"{earlier} set too (case, digits and punctuation aside)"
+                    f"{count} of {len(keys[name])} messages of the {name} set are also in the "
+                    f"{earlier} set (case, digits and punctuation aside)"
                 )
 
 
 def read_messages(path: Path, columns: Columns, recipe: Recipe) -> pd.DataFrame:
-    """Columns ``label`` and ``text`` of a file, as the recipe's split reads it.
+    """Columns ``label`` and ``text`` of a file, read as the recipe's split needs it.
 
-    ``grouped`` reads a file of ``label<tab>text`` lines without guessing at quotes;
-    everything else is read by :func:`trainer.data.labelled_file.read_labelled`.
+    For ``grouped`` a file of ``label<tab>text`` lines is read by :func:`read_lines`; all other
+    files are read by :func:`trainer.data.labelled_file.read_labelled`.
     """
     if recipe.split == "grouped" and columns == Columns() and _has_bare_lines(path):
         return read_lines(path)
@@ -156,18 +156,22 @@ def read_messages(path: Path, columns: Columns, recipe: Recipe) -> pd.DataFrame:
 
 
 def _has_bare_lines(path: Path) -> bool:
-    """Whether the first line is ``label<tab>text`` and no header."""
+    """True if the first line is ``label<tab>text`` and not a header."""
     try:
         with open(path, "rb") as file:
             first = file.readline(1 << 20).decode("utf-8-sig", errors="replace")
     except OSError:
-        return False  # read_labelled says what is wrong
+        return False  # read_labelled raises the error
     fields = [name.strip().lower() for name in first.split("\t")]
     return len(fields) == 2 and not {*fields} & {*LABEL_NAMES, *TEXT_NAMES}
 
 
 def make_split(frame: pd.DataFrame, recipe: Recipe) -> dict[str, pd.DataFrame]:
-    """The three sets that a recipe asks for; near copies never straddle a grouped one."""
+    """Split into the three sets of a recipe.
+
+    Raises:
+        InputError: too few messages.
+    """
     if recipe.split == "grouped":
         parts = split_grouped(frame, recipe)
         check_no_leak(parts)

@@ -1,4 +1,4 @@
-"""Messages as padded tensors, and loaders that hand out their row numbers."""
+"""Messages as padded tensors, and loaders that give their row numbers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ def pad_messages(encoded: list[list[int]], max_length: int) -> Tensor:
 def encode_frame(
     frame: pd.DataFrame, labels: list[str], tokenizer: Tokenizer, max_length: int | None
 ) -> EncodedSet:
-    """Encode, truncate and pad on the right; ``max_length`` None: the longest message."""
+    """Encode, truncate and pad on the right, to the longest message if ``max_length`` is None."""
     encoded = tokenizer.encode_all(frame["text"])
     if max_length is None:
         max_length = longest(encoded)
@@ -65,10 +65,10 @@ def make_loader(
 ) -> DataLoader:
     """Batches of row numbers, ``(batch_size,)`` int64.
 
-    The loader draws from torch's global generator just as the notebook's does,
-    so the same seed gives the same order; only the numbers travel, and the
-    tensors stay where they are. The training loader shuffles and drops the
-    last short batch. With ``lengths`` ``(count,)`` it makes batches of like length.
+    The loader draws from torch's global generator as the notebook's does, so the same seed
+    gives the same order. It gives only numbers, and the tensors stay on their device. The
+    training loader shuffles and drops an incomplete last batch. With ``lengths`` ``(count,)``
+    its batches have messages of similar length.
     """
     if train and lengths is not None:
         return DataLoader(range(count), batch_sampler=LengthGroupedSampler(lengths, batch_size))
@@ -78,7 +78,7 @@ def make_loader(
 
 
 class LengthGroupedSampler:
-    """Shuffles, sorts stretches of 50 batches by length, and shuffles the batches."""
+    """Shuffles all rows, sorts each stretch of 50 batches by length, and shuffles the batches."""
 
     STRETCH = 50  # batches
 
@@ -98,10 +98,10 @@ class LengthGroupedSampler:
 
 
 def trim(ids: Tensor, lengths: Tensor, config: ModelConfig) -> Tensor:
-    """Cut what no message of the batch needs: ``(B, T)``, ``(B,)`` -> ``(B, <= T)``.
+    """Cut the columns that no message of the batch needs: ``(B, T)``, ``(B,)`` -> ``(B, <= T)``.
 
-    Nothing to the right of the pooled token can change its logits, so this is
-    exact; where the padding is part of the input it stays.
+    This does not change the logits: no position after the pooled one affects them. Where
+    logits depend on the padding, nothing is cut.
     """
     if config.is_fixed_length:
         return ids
@@ -111,7 +111,7 @@ def trim(ids: Tensor, lengths: Tensor, config: ModelConfig) -> Tensor:
 
 
 def drop_tokens(ids: Tensor, lengths: Tensor, rate: float) -> tuple[Tensor, Tensor]:
-    """Delete each token with probability ``rate``; at least one of a message stays.
+    """Delete each token with probability ``rate``; every message keeps at least one.
 
     ``(B, T)``, ``(B,)`` -> ``(B, T)`` padded again on the right, ``(B,)``.
     """

@@ -1,1 +1,1 @@
-"""Scores, calibration, threshold, and the bar to clear."""
+"""Scores, calibration, threshold, and the baseline."""

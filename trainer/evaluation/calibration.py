@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say, and a threshold for a budget of false alarms."""
+"""Calibrate probabilities, and choose a threshold for a budget of false alarms."""
 
 import math
 from decimal import Decimal
@@ -22,13 +22,13 @@ def negative_log_likelihood(
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The number to divide logits by so that their likelihood is greatest.
+    """The temperature: dividing the logits by it makes their likelihood largest.
 
-    Within [0.05, 20]; never worse than 1 on the messages given, which are the
-    validation set. Where every message is labelled right, likelihood grows
-    without end as the temperature falls: such a set says nothing of how often the
-    model errs, and the temperature is 1, which leaves the model's own
-    probabilities. Labels do not change with the temperature.
+    It is within [0.05, 20], and never worse than 1 on these messages (the validation set).
+    If every message is labelled right, the likelihood has no maximum: it grows as the
+    temperature falls. Such a set does not tell how often the model errs, so the temperature is
+    then 1, which keeps the model's own probabilities. The most probable class does not depend
+    on the temperature.
 
     Args:
         logits: ``(N, K)`` float.
@@ -36,7 +36,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
     Raises:
         ValueError: no messages.
-        InternalError: a logit that is not a number.
+        InternalError: a logit is not finite.
 
     Source: Guo et al. 2017, section 4.2.
     """
@@ -48,7 +48,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         raise InternalError(f"a logit of validation message {is_bad.argmax() + 1} is not a number")
     if is_separated(logits, labels):
         return 1.0
-    # Convex in 1/T, hence with one minimum in log T too.
+    # The function is convex in 1/T, so it has one minimum in log T.
     found = minimize_scalar(
         lambda log_t: negative_log_likelihood(logits, labels, math.exp(log_t)),
         bounds=(math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE)),
@@ -61,7 +61,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def is_separated(logits: np.ndarray, labels: np.ndarray) -> bool:
-    """Whether no other class's logit reaches the true one's, in any of the N messages."""
+    """True if in each of the N messages the true class has the highest logit, without a tie."""
     rows = np.arange(len(labels))
     others = np.array(logits, dtype=np.float64)
     others[rows, labels] = -np.inf
@@ -69,13 +69,13 @@ def is_separated(logits: np.ndarray, labels: np.ndarray) -> bool:
 
 
 def parse_share(text: str) -> float:
-    """A share between 0 and 1, of a percentage or a plain number.
+    """Parse a share from 0 to 1, written as a percentage or a plain number.
 
     >>> parse_share("0.2%"), parse_share("0.002")
     (0.002, 0.002)
 
     Raises:
-        UsageError: neither, or not from 0 to 1.
+        UsageError: it is neither, or not from 0 to 1.
     """
     try:
         # Decimal: 0.7 / 100 as a float is not 0.007.
@@ -83,40 +83,39 @@ def parse_share(text: str) -> float:
         share = number.scaleb(-2) if text.strip().endswith("%") else number
         if 0 <= share <= 1:
             return float(share)
-    except ArithmeticError:  # no number at all, or nan
+    except ArithmeticError:  # not a number, or nan
         pass
-    raise UsageError(f"{text!r} is no share from 0 to 1; write it as 0.2% or as 0.002")
+    raise UsageError(f"{text!r} is not a share from 0 to 1; write it as 0.2% or as 0.002")
 
 
 def choose_threshold(
     scores: np.ndarray, is_positive: np.ndarray, max_negative_share: float
 ) -> float:
-    """The lowest cut at which at most that share of the negatives scores as much or more.
+    """The lowest threshold that at most this share of the negatives reaches.
 
-    The budget in messages is rounded down: of 75 negatives, 0.2 % is none. Equal
-    scores fall on one side together, so less than the budget may be used.
-    Every threshold between two neighbouring scores decides these messages alike; the
-    middle is taken, so that rounding on another machine does not move a message
-    across. (Above the highest score the neighbour is 1.) If the budget covers every
-    negative, the threshold is 0 and every message is positive.
+    The number of negatives allowed is rounded down: 0.2 % of 75 is none. Equal scores are on
+    the same side, so fewer than allowed may reach the threshold. All thresholds between two
+    neighbouring scores give these messages the same labels. The middle is taken, so that
+    rounding on another machine does not change a label. (Above the highest score the neighbour
+    is 1.) If all negatives are allowed, the threshold is 0 and every message is positive.
 
     Args:
-        scores: ``(N,)`` float, probabilities of the positive class, of the validation set.
-        is_positive: ``(N,)`` bool, whether a message is of that class.
+        scores: ``(N,)`` float, probabilities of the positive class on the validation set.
+        is_positive: ``(N,)`` bool, whether a message belongs to that class.
         max_negative_share: from 0 to 1.
 
     Raises:
-        ValueError: a share that is none.
-        InputError: no negative to learn it from; or more of them than allowed score
-            1, so that a threshold would have to be above 1, where nothing is positive.
+        ValueError: ``max_negative_share`` is not from 0 to 1.
+        InputError: there is no negative; or more of them than allowed score 1, so that the
+            threshold would be above 1 and no message positive.
     """
     scores, is_positive = np.asarray(scores, dtype=np.float64), np.asarray(is_positive, dtype=bool)
     if not 0 <= max_negative_share <= 1:
-        raise ValueError(f"{max_negative_share} is no share from 0 to 1")
+        raise ValueError(f"{max_negative_share} is not a share from 0 to 1")
     negatives = np.sort(scores[~is_positive])[::-1]
     if not len(negatives):
         raise InputError(
-            "no threshold can be chosen: every validation message is of the positive class"
+            "no threshold can be chosen: every validation message belongs to the positive class"
         )
     allowed = math.floor(max_negative_share * len(negatives) + 1e-9)  # 0.29 * 100 is 28.99...
     if allowed >= len(negatives):

@@ -1,10 +1,11 @@
-"""What a set of labelled messages says about a classifier, and how surely.
+"""Scores of a classifier on a labelled set, with 95 % intervals.
 
-N messages, K classes. A figure that has no meaning, such as the precision of a
-class that was never predicted, is None and never 0.
+N messages, K classes. An undefined figure, such as the precision of a class that
+was never predicted, is None and never 0.
 """
 
 import math
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
@@ -18,14 +19,14 @@ MISSING = "–"
 def wilson(successes: int, n: int) -> tuple[float, float]:
     """The 95 % Wilson score interval of a proportion ``successes / n``.
 
-    Without a message nothing is known, and the interval is (0, 1).
+    Without messages the interval is (0, 1).
     Source: Wilson 1927; Newcombe 1998 (Statistics in Medicine 17, 857-872), method 3.
 
     >>> wilson(292, 300)
     (0.9482710570494102, 0.9864269301913529)
 
     Raises:
-        ValueError: not ``0 <= successes <= n``.
+        ValueError: unless ``0 <= successes <= n``.
     """
     if not 0 <= successes <= n:
         raise ValueError(f"{successes} successes of {n}")
@@ -34,59 +35,62 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     share, square = successes / n, Z_95**2
     middle = (share + square / (2 * n)) / (1 + square / n)
     half = Z_95 / (1 + square / n) * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
-    low = 0.0 if successes == 0 else middle - half  # exact, where rounding would miss
+    low = 0.0 if successes == 0 else middle - half  # rounding would miss the exact 0
     high = 1.0 if successes == n else middle + half
     return low, high
 
 
-def predict(probabilities: np.ndarray, positive: int | None, threshold: float) -> np.ndarray:
-    """Class numbers ``(N,)`` of probabilities ``(N, K)``; the rule of ``Classifier.decide``.
-
-    With two classes and a positive one, that one is predicted from ``threshold``
-    on; else the most probable class, the first of equals.
-    """
-    if positive is not None and probabilities.shape[1] == 2:
-        return np.where(probabilities[:, positive] >= threshold, positive, 1 - positive)
-    return probabilities.argmax(axis=1)
-
-
 def score(
-    labels: np.ndarray, probabilities: np.ndarray, positive: int | None, threshold: float
+    labels: np.ndarray, predicted: np.ndarray, ranking: np.ndarray, positive: int | None
 ) -> dict:
-    """Every figure of one set; JSON as it is.
+    """Every figure of one labelled set; the dict can be written as JSON.
 
     Args:
         labels: ``(N,)`` int, the true class numbers.
-        probabilities: ``(N, K)`` float.
+        predicted: ``(N,)`` int, the class numbers that the classifier gave.
+        ranking: ``(N, K)`` float, probabilities, or any numbers that are higher the more
+            probable a class is. Only the AUC uses them.
         positive: the class that precision, recall, F1, false positive rate and AUC are
             about. None, or more than two classes: the mean over the classes (macro).
-        threshold: see :func:`predict`.
 
     Returns:
         ``messages``, ``accuracy``, ``precision``, ``recall``, ``f1``,
         ``false_positive_rate``, ``auc``, ``recall_per_class`` (K), ``confusion``
         (K x K counts; a row is a true class, a column a predicted one), and
         ``intervals``: [low, high] under the same names, for those that are
-        proportions of messages. A macro mean, F1 and AUC are none, so they have no
-        interval. Undefined figures and their intervals are None.
+        proportions of messages. A macro mean, F1 and AUC are not proportions, so they
+        have no interval. Undefined figures and their intervals are None.
 
     Raises:
         ValueError: no messages, or shapes that do not fit.
-        InternalError: a probability that is not a number.
-    """
-    predicted = predict(np.asarray(probabilities), positive, threshold)
-    return score_predictions(labels, predicted, probabilities, positive)
-
-
-def score_predictions(
-    labels: np.ndarray, predicted: np.ndarray, ranking: np.ndarray, positive: int | None
-) -> dict:
-    """:func:`score` for a classifier without probabilities.
-
-    ``ranking`` ``(N, K)`` is any number that grows with the belief in a class; only
-    the AUC looks at it. ``predicted`` ``(N,)`` are class numbers.
+        InternalError: a number of ``ranking`` is not finite.
     """
     labels, predicted, ranking = map(np.asarray, (labels, predicted, ranking))
+    _check_arrays(labels, predicted, ranking)
+    classes = range(ranking.shape[1])
+    confusion = confusion_matrix(labels, predicted, labels=classes)
+    per_class = _score_classes(labels, predicted, ranking, confusion)
+    hits = int(confusion.trace())
+    intervals = {
+        "accuracy": _interval(hits, len(labels)),
+        "recall_per_class": [_interval(confusion[k, k], confusion[k].sum()) for k in classes],
+    }
+    if positive is not None and len(classes) == 2:
+        figures = {name: _or_none(values[positive]) for name, values in per_class.items()}
+        intervals |= _positive_intervals(confusion, positive)
+    else:
+        figures = {name: _mean_of_defined(values) for name, values in per_class.items()}
+    return {
+        "messages": len(labels),
+        "accuracy": hits / len(labels),
+        **figures,
+        "recall_per_class": [_or_none(value) for value in per_class["recall"]],
+        "confusion": confusion.tolist(),
+        "intervals": intervals,
+    }
+
+
+def _check_arrays(labels: np.ndarray, predicted: np.ndarray, ranking: np.ndarray) -> None:
     if not len(labels):
         raise ValueError("no messages to score")
     if ranking.ndim != 2 or not len(labels) == len(predicted) == len(ranking):
@@ -98,42 +102,33 @@ def score_predictions(
     if is_bad.any():
         raise InternalError(f"the score of message {is_bad.argmax() + 1} is not a number")
 
-    classes = range(ranking.shape[1])
-    confusion = confusion_matrix(labels, predicted, labels=classes)
+
+def _score_classes(
+    labels: np.ndarray, predicted: np.ndarray, ranking: np.ndarray, confusion: np.ndarray
+) -> dict[str, Sequence[float]]:
+    """Each figure for every class against the rest, ``(K,)``; NaN where it is undefined."""
+    classes = range(len(confusion))
     precision, recall, f1, _ = precision_recall_fscore_support(
         labels, predicted, labels=classes, zero_division=np.nan
     )
     false_positives = confusion.sum(axis=0) - confusion.diagonal()
     negatives = len(labels) - confusion.sum(axis=1)
-    per_class = {
+    return {
         "precision": precision,
         "recall": recall,
         "f1": f1,
         "false_positive_rate": [_ratio(false_positives[k], negatives[k]) for k in classes],
         "auc": [_area(labels == k, ranking[:, k]) for k in classes],
     }
-    hits = int(confusion.trace())
-    intervals = {
-        "accuracy": _interval(hits, len(labels)),
-        "recall_per_class": [_interval(confusion[k, k], confusion[k].sum()) for k in classes],
-    }
-    if positive is not None and len(classes) == 2:
-        figures = {name: _or_none(values[positive]) for name, values in per_class.items()}
-        right = confusion[positive, positive]
-        intervals |= {
-            "precision": _interval(right, confusion[:, positive].sum()),
-            "recall": _interval(right, confusion[positive].sum()),
-            "false_positive_rate": _interval(false_positives[positive], negatives[positive]),
-        }
-    else:
-        figures = {name: _mean_of_defined(values) for name, values in per_class.items()}
+
+
+def _positive_intervals(confusion: np.ndarray, positive: int) -> dict[str, list[float] | None]:
+    hits = confusion[positive, positive]
+    found, real = confusion[:, positive].sum(), confusion[positive].sum()
     return {
-        "messages": len(labels),
-        "accuracy": hits / len(labels),
-        **figures,
-        "recall_per_class": [_or_none(value) for value in recall],
-        "confusion": confusion.tolist(),
-        "intervals": intervals,
+        "precision": _interval(hits, found),
+        "recall": _interval(hits, real),
+        "false_positive_rate": _interval(found - hits, confusion.sum() - real),
     }
 
 
@@ -151,7 +146,7 @@ def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _mean_of_defined(values) -> float | None:
+def _mean_of_defined(values: Iterable[float]) -> float | None:
     defined = [value for value in values if not math.isnan(value)]
     return float(np.mean(defined)) if defined else None
 
@@ -163,12 +158,12 @@ def _interval(successes: int, n: int) -> list[float] | None:
 def expected_calibration_error(
     probabilities: np.ndarray, labels: np.ndarray, bins: int = 15
 ) -> float:
-    """How far confidence and accuracy are apart, from 0 (calibrated) to 1.
+    """The mean difference between confidence and accuracy, from 0 (calibrated) to 1.
 
-    Messages are put by the probability of their most probable class into ``bins``
-    intervals of equal width, closed on the right; the differences between mean
-    confidence and accuracy are averaged, each interval weighing as its messages.
-    ``(N, K)`` float, ``(N,)`` int. Source: Guo et al. 2017, equation 3.
+    A message's confidence is the probability of its most probable class. Messages are
+    sorted by it into ``bins`` intervals of equal width, closed on the right. The result is
+    the mean over the intervals of |mean confidence - accuracy|, each weighted by its
+    number of messages. ``(N, K)`` float, ``(N,)`` int. Source: Guo et al. 2017, equation 3.
 
     Raises:
         ValueError: no messages.
@@ -184,7 +179,7 @@ def expected_calibration_error(
 
 
 def format_scores(scores: dict[str, dict]) -> str:
-    """An aligned Markdown table, one row a name; of :func:`score`'s dicts."""
+    """An aligned Markdown table with a row for each name; the values are dicts of :func:`score`."""
     header = [
         "model", "messages", "accuracy [95 %]", "precision", "recall", "F1", "FPR", "AUC",
     ]  # fmt: skip

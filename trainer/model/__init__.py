@@ -1,1 +1,1 @@
-"""GPT-2 with a classification head, and its first weights."""
+"""GPT-2 with a classification head, and its initial weights."""

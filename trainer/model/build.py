@@ -1,4 +1,4 @@
-"""The model before training: device, weights, head, and what of it is trained."""
+"""The model before training: device, weights, head, and the parameters that are trained."""
 
 import math
 
@@ -14,10 +14,10 @@ from trainer.recipe import Recipe
 
 
 def select_device(name: str = "auto") -> torch.device:
-    """CUDA, else MPS from torch 2.9 on (older ones gave unstable results), else CPU.
+    """``auto``: CUDA, else MPS from torch 2.9 on (older ones gave unstable results), else CPU.
 
     Raises:
-        InputError: the device asked for by name is not there.
+        InputError: the device of this name is not available.
     """
     version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
     available = {
@@ -35,10 +35,10 @@ def select_device(name: str = "auto") -> torch.device:
 def build_model(
     config: ModelConfig, recipe: Recipe, tensors: dict[str, Tensor] | None
 ) -> GPT2Classifier:
-    """A classifier with its trunk loaded from ``tensors`` or, if None, drawn at random.
+    """A classifier whose trunk has the weights ``tensors`` or, if None, random weights.
 
-    The head is drawn right after seeding, as in the notebook. Parameters that
-    the recipe does not train are frozen.
+    The head is drawn directly after seeding, as in the notebook. Parameters that the recipe
+    does not train are frozen.
     """
     model = GPT2Classifier(config)
     if tensors is not None:
@@ -60,19 +60,20 @@ def build_model(
 
 def _trainable_modules(model: GPT2Classifier, trainable: str) -> list[nn.Module]:
     trunk = model.transformer
-    return {
+    modules: dict[str, list[nn.Module]] = {
         "head": [model.score],
         "last_block": [model.score, trunk.ln_f, trunk.h[-1]],
         "last_two_blocks": [model.score, trunk.ln_f, *trunk.h[-2:]],
         "all": [model],
-    }[trainable]
+    }
+    return modules[trainable]
 
 
 class LowRankUpdate(nn.Module):
     """``W`` -> ``W + alpha * B @ A``, with ``A`` ``(rank, in)`` and ``B`` ``(out, rank)``.
 
-    Source: Hu et al. 2021, with alpha as the published experiments use it, not
-    divided by the rank; ``B`` starts at zero, so nothing changes at first.
+    Source: Hu et al. 2021; alpha is not divided by the rank, as in the published experiments.
+    ``B`` starts at zero, so the update is zero at first.
     """
 
     def __init__(self, weight: Tensor, rank: int, alpha: float):
@@ -88,7 +89,7 @@ class LowRankUpdate(nn.Module):
 
 
 def add_lora(model: nn.Module, rank: int, alpha: float) -> None:
-    """Give every linear layer a trained low-rank update; everything else stays as it is."""
+    """Give every linear layer a trained low-rank update."""
     for module in [m for m in model.modules() if isinstance(m, nn.Linear)]:
         parametrize.register_parametrization(
             module, "weight", LowRankUpdate(module.weight, rank, alpha)
@@ -96,7 +97,11 @@ def add_lora(model: nn.Module, rank: int, alpha: float) -> None:
 
 
 class SharedRows(nn.Module):
-    """``(R, C)`` -> ``(R, C)``: each row plus what it shares with others, see Vocabulary."""
+    """Add shared vectors to each row, see Vocabulary: ``(R, C)`` -> ``(R, C)``."""
+
+    letters_of: Tensor
+    shape_of: Tensor
+    has_own: Tensor
 
     def __init__(self, vocabulary: Vocabulary, channels: int):
         super().__init__()
@@ -124,7 +129,7 @@ def share_rows(model: GPT2Classifier, vocabulary: Vocabulary) -> None:
 
 
 def merge_updates(model: nn.Module) -> None:
-    """Write low-rank updates and shared rows out into the weights: a plain model again."""
+    """Merge low-rank updates and shared rows into the weights, which makes a plain model again."""
     for module in model.modules():
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)

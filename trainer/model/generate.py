@@ -1,6 +1,6 @@
-"""Greedy text from the trunk alone: the check that weights were loaded well.
+"""Greedy text from the trunk alone: the check that weights were loaded correctly.
 
-Badly loaded weights still yield numbers, but no English.
+Wrongly loaded weights still yield numbers, but no English.
 """
 
 import torch
@@ -10,25 +10,17 @@ from batch.errors import UsageError
 from trainer.model.gpt2 import GPT2Trunk
 
 
-def lm_logits(trunk: GPT2Trunk, ids: Tensor) -> Tensor:
-    """Logits of the next token at every position: ``(B, T)`` int64 -> ``(B, T, V)``.
-
-    GPT-2's language-model head is its token embedding (Radford et al. 2018,
-    section 3.1: ``P(u) = softmax(h W_e^T)``).
-    """
-    return trunk(ids) @ trunk.wte.weight.T
-
-
 @torch.no_grad()
 def generate_greedy(trunk: GPT2Trunk, ids: Tensor, new_tokens: int) -> Tensor:
-    """``ids`` followed by ``new_tokens`` more, each the likeliest: ``(B, T)`` -> ``(B, T + N)``.
+    """Append ``new_tokens`` tokens, each the most probable one: ``(B, T)`` -> ``(B, T + N)``.
 
-    ``ids`` is int64 without padding; the result lies on the device of the trunk.
-    Each token is chosen from the last context_length before it, dropout is off,
-    and ``<|endoftext|>`` does not stop it.
+    ``ids`` is int64 without padding; the result is on the trunk's device. Each token is chosen
+    from the last context_length tokens before it. Dropout is off, and ``<|endoftext|>`` does not
+    end the text. GPT-2's language-model head is its token embedding (Radford et al. 2018,
+    section 3.1: ``P(u) = softmax(h W_e^T)``).
 
     Raises:
-        UsageError: there is no token to go on from, or ``new_tokens`` is negative.
+        UsageError: the prompt has no token, or ``new_tokens`` is negative.
     """
     if ids.dim() != 2 or not ids.shape[1]:
         raise UsageError(f"the prompt has shape {tuple(ids.shape)}, expected at least one token")

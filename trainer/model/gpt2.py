@@ -1,9 +1,9 @@
-"""GPT-2 with its language-model head replaced by a linear layer to the classes.
+"""GPT-2 with a linear layer to the classes instead of its language-model head.
 
 The architecture is OpenAI's: learned positions, pre-norm blocks, causal
 attention, tanh-GELU, LayerNorm with eps 1e-5. Parameters have the names of the
-published checkpoints (``wte``, ``h.0.attn.c_attn``, ``ln_f``); weights are
-stored as ``nn.Linear`` stores them, ``(out, in)``.
+published checkpoints (``wte``, ``h.0.attn.c_attn``, ``ln_f``). Weights are
+``(out, in)``, as in ``nn.Linear``.
 
 Shapes: B messages, T tokens of the longest of them, C channels, H heads,
 K classes, V vocabulary.
@@ -16,14 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-VOCAB_SIZE = 50257
-PAD_ID = 50256  # <|endoftext|>; encoding a message never yields it
+from batch.model.tokenizer import PAD_ID
+
+VOCAB_SIZE = PAD_ID + 1  # tokens
 POOLINGS = ("last_token", "last_position", "first_position", "mean")
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Architecture of the classifier; ``size`` is a name, the rest are counts."""
+    """Architecture of the classifier. ``emb_dim``, ``layers`` and ``heads`` are counts."""
 
     size: str
     emb_dim: int
@@ -31,7 +32,7 @@ class ModelConfig:
     heads: int
     classes: int = 2
     pooling: str = "last_token"
-    causal: bool = True  # whether a position sees only what stands left of it
+    causal: bool = True  # whether a position sees only the positions before it
     vocab_size: int = VOCAB_SIZE  # rows of the token embedding
     remapped: bool = False  # BPE ids pass through token_map before the embedding
     context_length: int = 1024  # tokens
@@ -40,10 +41,10 @@ class ModelConfig:
 
     @property
     def is_fixed_length(self) -> bool:
-        """Whether logits depend on the padding, so that one padded length only is valid.
+        """True if logits depend on the padding, so that only one padded length is valid.
 
-        They do where pads are pooled or seen: the last position is one, the mean is
-        over all positions, and without a causal mask every position sees them.
+        They do where the pooled position is a pad (the last position), the mean includes pads,
+        or positions attend to pads (no causal mask).
         """
         return not self.causal or self.pooling in ("last_position", "mean")
 
@@ -89,7 +90,7 @@ class Attention(nn.Module):
         return self.c_proj(self.attend(q, k, v))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Mix values by query and key: three times ``(B, T, C)`` -> ``(B, T, C)``."""
+        """Scaled dot-product attention of all heads: three times ``(B, T, C)`` -> ``(B, T, C)``."""
         B, T, C = q.shape
         q, k, v = (x.view(B, T, self.heads, C // self.heads).transpose(1, 2) for x in (q, k, v))
         drop = self.drop_rate if self.training else 0.0
@@ -97,19 +98,19 @@ class Attention(nn.Module):
         return y.transpose(1, 2).reshape(B, T, C)
 
     def forward_pooled(self, x: Tensor, position: Tensor) -> Tensor:
-        """Attention of one position a message: ``(B, T, C)``, ``(B,)`` -> ``(B, C)``.
+        """Attention of one position of each message: ``(B, T, C)``, ``(B,)`` -> ``(B, C)``.
 
-        What stands to the right of ``position`` is masked. Neither keys nor values
-        are formed: with one query a message its product with the keys' weights, and
-        the weighted sum of what enters, give the same (up to rounding).
+        Positions after ``position`` are masked if the model is causal. Keys and values are not
+        computed. A message has one query, so multiplying it by the keys' weights, and summing
+        the inputs before the values' weights, gives the same up to rounding.
         """
         B, T, C = x.shape
         H, D = self.heads, C // self.heads
         w_q, w_k, w_v = self.c_attn.weight.split(C)
-        b_q, _, b_v = self.c_attn.bias.split(C)  # the keys' bias moves all scores alike
+        b_q, _, b_v = self.c_attn.bias.split(C)  # the keys' bias adds the same to all scores
         q = F.linear(take_position(x, position), w_q, b_q).view(B, H, D)
         # q . (W_k x) = (q W_k) . x, and sum(a W_v x) = W_v sum(a x): the two large
-        # products are made once a message instead of once a token.
+        # products are computed once for a message instead of once for each token.
         u = torch.matmul(q.transpose(0, 1), w_k.view(H, D, C)).transpose(0, 1)
         scores = torch.matmul(u, x.transpose(1, 2)) / math.sqrt(D)  # (B, H, T)
         if self.causal:
@@ -120,7 +121,7 @@ class Attention(nn.Module):
             a = F.dropout(a, self.drop_rate)
         mixed = torch.matmul(a, x).transpose(0, 1)  # (H, B, C)
         y = torch.matmul(mixed, w_v.view(H, D, C).transpose(1, 2)).transpose(0, 1)
-        y = y + b_v.view(H, D) * a.sum(dim=-1, keepdim=True)  # 1 where nothing is dropped
+        y = y + b_v.view(H, D) * a.sum(dim=-1, keepdim=True)  # the sum is 1 without dropout
         return self.c_proj(y.reshape(B, C))
 
 
@@ -148,14 +149,16 @@ class Block(nn.Module):
         return x + self.drop(self.mlp(self.ln_2(x)))
 
     def forward_pooled(self, x: Tensor, position: Tensor) -> Tensor:
-        """The block's output at one position a message: ``(B, T, C)`` -> ``(B, C)``."""
+        """The output at one position of each message: ``(B, T, C)``, ``(B,)`` -> ``(B, C)``."""
         y = take_position(x, position)
         y = y + self.drop(self.attn.forward_pooled(self.ln_1(x), position))
         return y + self.drop(self.mlp(self.ln_2(y)))
 
 
 class GPT2Trunk(nn.Module):
-    """Everything but the head. The last block is computed where it is asked for."""
+    """Everything except the head. ``forward_pooled`` computes the last block at one position."""
+
+    token_map: Tensor  # (50257,) int64, the row of each id; only of a remapped vocabulary
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -168,7 +171,14 @@ class GPT2Trunk(nn.Module):
         self.h = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.ln_f = nn.LayerNorm(config.emb_dim, eps=1e-5)
 
+    @property
+    def last_block(self) -> Block:
+        block = self.h[-1]
+        assert isinstance(block, Block)
+        return block
+
     def embed(self, ids: Tensor) -> Tensor:
+        """Token plus position embeddings: ``(B, T)`` int64 -> ``(B, T, C)``."""
         positions = torch.arange(ids.shape[1], device=ids.device)
         if self.remapped:
             ids = self.token_map[ids]
@@ -185,20 +195,20 @@ class GPT2Trunk(nn.Module):
         return self.ln_f(self.run_blocks(self.embed(ids), 0, len(self.h)))
 
     def pool_from(self, x: Tensor, start: int, position: Tensor) -> Tensor:
-        """Final hidden state at one position a message, from what enters block ``start``.
+        """Final hidden state at one position of each message, from the input of block ``start``.
 
-        ``(B, T, C)``, ``(B,)`` -> ``(B, C)``. The last block is computed at that position only.
+        ``(B, T, C)``, ``(B,)`` -> ``(B, C)``. The last block is computed only at that position.
         """
         x = self.run_blocks(x, start, len(self.h) - 1)
-        return self.ln_f(self.h[-1].forward_pooled(x, position))
+        return self.ln_f(self.last_block.forward_pooled(x, position))
 
     def forward_pooled(self, ids: Tensor, position: Tensor) -> Tensor:
-        """Final hidden state at one position a message: ``(B, T)`` -> ``(B, C)``."""
+        """Final hidden state at one position each: ``(B, T)``, ``(B,)`` -> ``(B, C)``."""
         return self.pool_from(self.embed(ids), 0, position)
 
 
 class GPT2Classifier(nn.Module):
-    """Token ids to the logits of the classes.
+    """From token ids to the logits of the classes.
 
     Input ``(B, T)`` int64, padded on the right with ``config.pad_id``; output
     ``(B, K)``. Unless ``config.is_fixed_length`` the logits do not depend on T;
@@ -212,10 +222,10 @@ class GPT2Classifier(nn.Module):
         self.score = nn.Linear(config.emb_dim, config.classes)
 
     def pooled_position(self, ids: Tensor) -> Tensor:
-        """Index of the position that classifies, ``(B,)`` int64; the last for ``mean``.
+        """The position that the class is read at, ``(B,)`` int64; for ``mean`` the last one.
 
-        ``last_token`` counts the ids that are not padding rather than searching
-        for a pad. A message without a token is read at its first pad.
+        For ``last_token`` it is the number of ids that are not padding, less one. A message
+        without tokens is read at its first pad.
         """
         if self.config.pooling == "last_token":
             return ((ids != self.config.pad_id).sum(dim=1) - 1).clamp(min=0)
@@ -223,7 +233,7 @@ class GPT2Classifier(nn.Module):
         return torch.full((ids.shape[0],), position, device=ids.device)
 
     def pool_from(self, x: Tensor, start: int, position: Tensor) -> Tensor:
-        """The vector that the head reads, from what enters block ``start``.
+        """The vector that the head reads, from the input of block ``start``.
 
         ``(B, T, C)``, ``(B,)`` -> ``(B, C)``.
         """
@@ -237,7 +247,7 @@ class GPT2Classifier(nn.Module):
         return self.score(self.pool_from(x, 0, self.pooled_position(ids)))
 
     def forward_plain(self, ids: Tensor) -> Tensor:
-        """The same logits with nothing saved: every position, the head on each, then pool."""
+        """The same logits without shortcuts: compute all positions, apply the head, then pool."""
         logits = self.score(self.transformer(ids))
         if self.config.pooling == "mean":
             return logits.mean(dim=1)
@@ -245,7 +255,7 @@ class GPT2Classifier(nn.Module):
 
 
 def take_position(x: Tensor, position: Tensor) -> Tensor:
-    """One position a message: ``(B, T, C)``, ``(B,)`` -> ``(B, C)``."""
+    """One position of each message: ``(B, T, C)``, ``(B,)`` -> ``(B, C)``."""
     return x[torch.arange(x.shape[0], device=x.device), position]
 
 
@@ -263,4 +273,5 @@ def init_weights(model: nn.Module, layers: int, generator: torch.Generator | Non
 
 
 def count_parameters(model: nn.Module, trainable_only: bool = False) -> int:
+    """Numbers in all parameters, or only in those that are trained."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable_only)

@@ -1,4 +1,4 @@
-"""Where a trunk starts: published weights, or random ones and a sentence that says so."""
+"""The initial weights of a trunk: published, or random with a statement that says so."""
 
 import logging
 from dataclasses import dataclass
@@ -16,34 +16,36 @@ log = logging.getLogger("trainer")
 
 
 @dataclass(frozen=True)
-class Weights:
-    """Where a trunk starts: published tensors, or None for random ones."""
+class InitialWeights:
+    """The initial weights of a trunk, and where they come from."""
 
     size: str
     kind: str  # openai, huggingface, random
     origin: str
     statement: str  # one sentence for logs, config.json, bundle.json and summaries
     sha256: dict[str, str]
-    tensors: dict[str, Tensor] | None
-    shape: ModelConfig | None = None  # another one than the size's
+    tensors: dict[str, Tensor] | None  # None: random weights
+    shape: ModelConfig | None = None  # replaces the architecture of the size
 
     @property
     def config(self) -> ModelConfig:
         return self.shape or SIZES[self.size]
 
     def describe(self) -> dict:
+        """What ``config.json`` says of the weights."""
         return {key: getattr(self, key) for key in ("kind", "origin", "sha256", "statement")}
 
 
-def resolve_weights(spec: str, size: str | None, cache: Path) -> Weights:
-    """Turn ``--weights`` and ``--model`` into tensors or the decision for random ones.
+def resolve_weights(spec: str, size: str | None, cache: Path) -> InitialWeights:
+    """Resolve ``--weights`` (``spec``) and ``--model`` (``size``).
 
-    ``spec`` is ``auto`` (GPT-2 small if it can be had, else the starter), ``gpt2``
-    (any published source), ``openai``, ``huggingface``, ``random``, or a path.
+    ``spec`` is ``auto`` (GPT-2 small if it can be fetched, else the starter), ``gpt2`` (any
+    published source), ``openai``, ``huggingface``, ``random``, or a path.
 
     Raises:
-        UnavailableError: the source cannot be had, and ``spec`` is not ``auto``.
-        UsageError: the starter was asked for with published weights.
+        UnavailableError: the source is not available, and ``spec`` is not ``auto``.
+        UsageError: published weights for the starter, which has none.
+        MissingInputError, InputError: the files of a path are missing or damaged.
     """
     if spec == "random" or (size == "starter" and spec == "auto"):
         return _random_weights(size or "starter")
@@ -55,21 +57,23 @@ def resolve_weights(spec: str, size: str | None, cache: Path) -> Weights:
         except UnavailableError as error:
             log.info("%s", error.in_short())
             weights = _random_weights("starter")
-            log.warning("WARNING: GPT-2's weights cannot be had here. %s", weights.statement)
+            log.warning("WARNING: GPT-2's weights are not available here. %s", weights.statement)
             return weights
     kind = spec if spec in ("openai", "huggingface") else None
     source = None if kind or spec in ("auto", "gpt2") else Path(spec)
     return _published_weights(size or "gpt2-small", kind, source, cache)
 
 
-def _random_weights(size: str) -> Weights:
+def _random_weights(size: str) -> InitialWeights:
     name = "The starter, a small model of GPT-2's architecture" if size == "starter" else size
     statement = f"{name}, trained from random weights on this data alone; not pretrained GPT-2."
-    return Weights(size, "random", "random", statement, {}, None)
+    return InitialWeights(size, "random", "random", statement, {}, None)
 
 
-def _published_weights(size: str, kind: str | None, source: Path | None, cache: Path) -> Weights:
+def _published_weights(
+    size: str, kind: str | None, source: Path | None, cache: Path
+) -> InitialWeights:
     files = fetch_weights(cache, size, kind, source)
     read = read_openai_checkpoint if files.kind == "openai" else read_safetensors
     statement = f"{size}, pretrained by OpenAI ({files.origin}), finetuned on this data."
-    return Weights(size, files.kind, files.origin, statement, files.sha256, read(files.path))
+    return InitialWeights(size, files.kind, files.origin, statement, files.sha256, read(files.path))

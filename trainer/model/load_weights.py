@@ -1,11 +1,11 @@
-"""Published GPT-2 weights, as Hugging Face stores them, into ``GPT2Trunk``.
+"""Load published GPT-2 weights, as Hugging Face stores them, into ``GPT2Trunk``.
 
-Names are checked first, then shapes, then values; only when all of them are
-right is anything copied, so a refused checkpoint leaves the trunk as it was.
+Names are checked first, then shapes, then values. Nothing is copied before all of them
+are right, so a refused checkpoint does not change the trunk.
 
-The published names are the trunk's own (``wte.weight``, ``h.0.attn.c_attn.bias``),
-with or without ``transformer.`` before them. The published layers are
-``Conv1D``: their weights are ``(in, out)``, those of ``nn.Linear`` ``(out, in)``.
+The published names are the trunk's (``wte.weight``, ``h.0.attn.c_attn.bias``), with or
+without the prefix ``transformer.``. The published layers are ``Conv1D``, whose weights
+are ``(in, out)``; those of ``nn.Linear`` are ``(out, in)``.
 """
 
 import re
@@ -18,11 +18,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from batch.errors import InputError, MissingInputError
-from trainer.model.gpt2 import SIZES, GPT2Trunk, ModelConfig
+from trainer.model.gpt2 import GPT2Trunk
 
 PREFIX = "transformer."
 CAUSAL_MASK = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # a buffer, not a weight
-NAMES_SHOWN = 10  # a checkpoint of another size differs in hundreds of names
+NAMES_SHOWN = 10  # in an error; a checkpoint of another size differs in hundreds
 
 Shape = tuple[int, ...]
 
@@ -50,15 +50,15 @@ def read_safetensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_trunk(trunk: GPT2Trunk, tensors: dict[str, Tensor], source: str = "checkpoint") -> None:
-    """Copy published weights into ``trunk``, in place, as the dtype of the trunk (float32).
+    """Copy published weights into ``trunk``, in place, with the trunk's dtype (float32).
 
     ``tensors`` has the names and shapes of Hugging Face's GPT-2, in any floating
     dtype: FP16 and BF16 are widened. Causal-mask buffers are ignored, and so is a
-    ``lm_head.weight`` equal to ``wte.weight``. ``source`` is what errors call it.
+    ``lm_head.weight`` equal to ``wte.weight``. Errors call the checkpoint ``source``.
 
     Raises:
         InputError: a tensor is missing, surplus, of a wrong shape, not of a
-            floating dtype, or holds a number that is not finite as float32.
+            floating dtype, or has a number that is not finite as float32.
     """
     weights = trunk_tensors(tensors, source)
     expected = published_shapes(trunk)
@@ -71,63 +71,10 @@ def load_trunk(trunk: GPT2Trunk, tensors: dict[str, Tensor], source: str = "chec
             parameters[name].copy_(weight.T if is_conv1d(name) else weight)
 
 
-def infer_config(
-    tensors: dict[str, Tensor], heads: int | None = None, source: str = "checkpoint"
-) -> ModelConfig:
-    """The architecture that the shapes tell; classes, pooling and padding are the defaults.
-
-    Shapes do not tell the number of heads: it is ``heads``, else that of the
-    published size with the same emb_dim. ``size`` is "custom" unless all counts
-    are those of a size in ``SIZES``.
-
-    Raises:
-        InputError: an embedding is missing or not a matrix, or the heads are
-            unknown or do not divide emb_dim.
-    """
-    weights = trunk_tensors(tensors, source)
-    check_names([name for name in ("wte.weight", "wpe.weight") if name not in weights], (), source)
-    for name in ("wte.weight", "wpe.weight"):
-        if weights[name].dim() != 2:
-            raise InputError(
-                f"{source} does not fit GPT-2: {name} has shape {tuple(weights[name].shape)},"
-                " expected two dimensions"
-            )
-    vocab_size, emb_dim = weights["wte.weight"].shape
-    if heads is None:
-        published = {config.emb_dim: config.heads for config in SIZES.values()}
-        if emb_dim not in published:
-            raise InputError(
-                f"{source} has emb_dim {emb_dim}, which is no known size"
-                f" ({', '.join(map(str, sorted(published)))}); give its number of heads"
-            )
-        heads = published[emb_dim]
-    return architecture(
-        emb_dim=emb_dim,
-        layers=count_layers(weights, r"h\.(\d+)\."),
-        heads=heads,
-        vocab_size=vocab_size,
-        context_length=weights["wpe.weight"].shape[0],
-        source=source,
-    )
-
-
-def architecture(*, source: str, heads: int, emb_dim: int, **counts: int) -> ModelConfig:
-    """A ``ModelConfig`` of these counts, named after the size that has them all, else "custom".
-
-    Raises:
-        InputError: ``heads`` does not divide ``emb_dim``.
-    """
-    if heads < 1 or emb_dim % heads:
-        raise InputError(f"{source} has emb_dim {emb_dim}, which {heads} heads do not divide")
-    config = ModelConfig("custom", heads=heads, emb_dim=emb_dim, **counts)
-    same = (size for size in SIZES.values() if {**size.to_dict(), "size": "custom"} == vars(config))
-    return next(same, config)
-
-
 def published_shapes(trunk: GPT2Trunk) -> dict[str, Shape]:
-    """Name to shape of every tensor that a checkpoint for ``trunk`` must hold, as published.
+    """Name and published shape of every tensor that a checkpoint for ``trunk`` must have.
 
-    Allocates nothing, so a trunk on the ``meta`` device will do.
+    No tensor is allocated, so the trunk may be on the ``meta`` device.
     """
     return {
         name: tuple(reversed(p.shape)) if is_conv1d(name) else tuple(p.shape)
@@ -136,16 +83,16 @@ def published_shapes(trunk: GPT2Trunk) -> dict[str, Shape]:
 
 
 def is_conv1d(name: str) -> bool:
-    """Whether ``name`` is a weight published as ``(in, out)``: c_attn, c_proj, c_fc."""
+    """True if ``name`` is a weight published as ``(in, out)``: c_attn, c_proj, c_fc."""
     return re.search(r"\.c_\w+\.weight$", name) is not None
 
 
 def trunk_tensors(tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
-    """``tensors`` with the trunk's names: no prefix, no causal masks, no tied head.
+    """``tensors`` with the trunk's names, without causal masks and the tied head.
 
     Raises:
-        InputError: a name is there with and without prefix, or the language-model
-            head is not ``wte``.
+        InputError: a name occurs with and without prefix, or the language-model head is not
+            equal to ``wte``.
     """
     weights = {}
     for full_name, tensor in tensors.items():
@@ -154,7 +101,7 @@ def trunk_tensors(tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
             raise InputError(f"{source} is ambiguous: it holds {name} and {PREFIX}{name}")
         if not CAUSAL_MASK.fullmatch(name):
             weights[name] = tensor
-    # Without wte there is nothing to compare with: both names are then reported.
+    # If wte is missing, lm_head stays, and check_names reports both.
     if "lm_head.weight" in weights and "wte.weight" in weights:
         head, wte = weights.pop("lm_head.weight"), weights["wte.weight"]
         if head.dtype != wte.dtype or not torch.equal(head, wte):
@@ -165,14 +112,8 @@ def trunk_tensors(tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
     return weights
 
 
-def count_layers(names: Iterable[str], pattern: str) -> int:
-    """One more than the highest block number that ``pattern`` finds, so that gaps are missing."""
-    matches = (re.match(pattern, name) for name in names)
-    return max((int(match[1]) + 1 for match in matches if match), default=0)
-
-
 def check_names(expected: Iterable[str], found: Iterable[str], source: str) -> None:
-    """Raises ``InputError`` that lists the missing and the surplus names, in order."""
+    """Raise ``InputError`` with the missing and the surplus names, if any."""
     expected, found = list(expected), list(found)
     missing, surplus = set(expected) - set(found), set(found) - set(expected)
     parts = []
@@ -185,9 +126,9 @@ def check_names(expected: Iterable[str], found: Iterable[str], source: str) -> N
 
 
 def check_shapes(expected: dict[str, Shape], found: dict[str, Shape], source: str) -> None:
-    """Raises ``InputError`` with name, found and expected shape of those that differ.
+    """Raise ``InputError`` with name, found and expected shape of tensors that differ.
 
-    A square matrix (``attn.c_proj``) stored the other way round cannot be seen here.
+    This cannot detect a transposed square matrix (``attn.c_proj``).
     """
     wrong = [
         f"{name} has shape {found[name]}, expected {shape}"
@@ -199,12 +140,12 @@ def check_shapes(expected: dict[str, Shape], found: dict[str, Shape], source: st
 
 
 def check_values(tensors: dict[str, Tensor], source: str) -> None:
-    """Raises ``InputError`` with the name of a tensor that is no float or not finite."""
+    """Raise ``InputError`` with the name of a tensor that is not floating or not finite."""
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             dtype = str(tensor.dtype).removeprefix("torch.")
             raise InputError(f"{source} is damaged: {name} has dtype {dtype}, expected floats")
-        # As float32, since that is what is used: a float64 may be finite and not fit.
+        # Checked as float32, which is used: a finite float64 may be too large for it.
         wrong = tensor.numel() - int(tensor.float().isfinite().sum())
         if wrong:
             raise InputError(

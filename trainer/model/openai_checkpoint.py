@@ -1,11 +1,11 @@
-"""OpenAI's TensorFlow checkpoint of GPT-2, as a dict with Hugging Face's names.
+"""Read OpenAI's TensorFlow checkpoint of GPT-2 as a dict with Hugging Face's names.
 
-The folder holds ``checkpoint``, ``hparams.json`` and ``model.ckpt.*``. Its tensors
-are called ``model/wte``, ``model/h0/attn/c_attn/w``, ``model/h0/ln_1/g``; the
+The folder has ``checkpoint``, ``hparams.json`` and ``model.ckpt.*``. Its tensors have
+names such as ``model/wte``, ``model/h0/attn/c_attn/w`` and ``model/h0/ln_1/g``; the
 convolution weights are ``(1, in, out)``. Names and shapes are those of
 https://github.com/openai/gpt-2 (``src/model.py``).
 
-This is the only module that imports tensorflow, and only to read.
+No other module imports tensorflow, and this one only reads with it.
 """
 
 import json
@@ -15,25 +15,25 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from batch.errors import InputError, MissingInputError, UnavailableError
-from trainer.model.gpt2 import GPT2Trunk, ModelConfig
+from trainer.model.gpt2 import SIZES, GPT2Trunk, ModelConfig
 from trainer.model.load_weights import (
     Shape,
-    architecture,
     check_names,
     check_shapes,
-    count_layers,
     is_conv1d,
     published_shapes,
 )
 
-HPARAMS = {  # OpenAI's name to ours
+HPARAMS = {  # OpenAI's name: ours
     "n_vocab": "vocab_size",
     "n_ctx": "context_length",
     "n_embd": "emb_dim",
@@ -43,7 +43,7 @@ HPARAMS = {  # OpenAI's name to ours
 
 
 def read_openai_checkpoint(folder: str | Path) -> dict[str, Tensor]:
-    """Every weight of the checkpoint in ``folder``, named and shaped as Hugging Face's.
+    """Every weight of the checkpoint in ``folder``, with Hugging Face's names and shapes.
 
     The tensors are float32 and ready for ``trainer.model.load_weights.load_trunk``, which
     checks their values.
@@ -51,8 +51,8 @@ def read_openai_checkpoint(folder: str | Path) -> dict[str, Tensor]:
     Raises:
         MissingInputError: a file of the folder is missing or cannot be read.
         UnavailableError: tensorflow cannot be imported.
-        InputError: a file is damaged, ``hparams.json`` does not say what the
-            tensors say, or a tensor is missing, surplus or of a wrong shape.
+        InputError: a file is damaged, ``hparams.json`` contradicts the tensors, or a tensor
+            is missing, surplus or of a wrong shape.
     """
     folder = Path(folder)
     config = read_openai_config(folder)
@@ -84,7 +84,7 @@ def read_openai_checkpoint(folder: str | Path) -> dict[str, Tensor]:
             array = reader.get_tensor(theirs).reshape(shape).astype("float32", copy=False)
             weights[name] = torch.from_numpy(array)
         return weights
-    # Which of these comes depends on the byte that is wrong: cut data is an IndexError.
+    # The class depends on the damage: truncated data, for example, is an IndexError.
     except (tf.errors.OpError, RuntimeError, LookupError, ValueError) as error:
         raise InputError(
             f"{prefix} is damaged: tensorflow cannot read it; fetch it again"
@@ -92,11 +92,12 @@ def read_openai_checkpoint(folder: str | Path) -> dict[str, Tensor]:
 
 
 def read_openai_config(folder: str | Path) -> ModelConfig:
-    """The architecture that ``hparams.json`` tells; needs no tensorflow.
+    """The architecture in ``hparams.json``; does not need tensorflow.
 
     Raises:
         MissingInputError: there is no ``hparams.json``.
-        InputError: it is not JSON, or a count is missing or not a positive integer.
+        InputError: it is not JSON, a count is missing or not a positive integer, or the heads
+            do not divide emb_dim.
     """
     path = Path(folder) / "hparams.json"
     try:
@@ -106,27 +107,41 @@ def read_openai_config(folder: str | Path) -> ModelConfig:
     counts = {}
     for theirs, ours in HPARAMS.items():
         value = hparams.get(theirs) if isinstance(hparams, dict) else None
-        if type(value) is not int or value < 1:  # a bool is an int, but no count
+        if type(value) is not int or value < 1:  # a bool is an int, too
             raise InputError(f"{path} has {theirs} {value!r}, expected a positive integer")
         counts[ours] = value
-    return architecture(source=str(path), **counts)
+    return _name_config(str(path), counts)
+
+
+def _name_config(source: str, counts: dict[str, Any]) -> ModelConfig:
+    """The size in ``SIZES`` that has all these counts, else a config named "custom".
+
+    Raises:
+        InputError: the heads do not divide emb_dim.
+    """
+    emb_dim, heads = counts["emb_dim"], counts["heads"]
+    if emb_dim % heads:
+        raise InputError(f"{source} has emb_dim {emb_dim}, which {heads} heads do not divide")
+    config = replace(ModelConfig("custom", emb_dim, counts["layers"], heads), **counts)
+    same = (size for size in SIZES.values() if replace(size, size="custom") == config)
+    return next(same, config)
 
 
 def find_checkpoint(folder: Path) -> Path:
     """The prefix that ``checkpoint`` names, such as ``folder/model.ckpt``.
 
-    Only the last part of that name counts: tensorflow writes the absolute path of
-    the machine that saved, and what lies there now is not what we were given.
+    Only the last part of the path is used: tensorflow writes the absolute path on the machine
+    that saved the checkpoint, and on this machine that path may have other files.
 
     Raises:
         MissingInputError: ``checkpoint``, the index or the data is missing.
-        InputError: ``checkpoint`` names nothing, or the path has a character
-            that tensorflow takes for a pattern.
+        InputError: ``checkpoint`` has no name, or the path has a character that tensorflow
+            reads as a pattern.
     """
     path = folder / "checkpoint"
     match = re.search(r'^model_checkpoint_path:\s*"([^"]*)"', _read_text(path), re.MULTILINE)
     name = re.split(r"[\\/]", match[1])[-1] if match else ""
-    # tensorflow takes the path for a pattern, and then finds no file, or another's.
+    # tensorflow reads the path as a pattern, and would find no file, or another one.
     if re.search(r"[*?[\\]", (folder / name).as_posix()):
         raise InputError(
             f"{folder} cannot be opened by tensorflow, expected a path without * ? [ \\;"
@@ -156,12 +171,14 @@ def openai_name(name: str) -> str:
 
 
 def check_hparams(config: ModelConfig, shapes: dict[str, Shape], source: str) -> None:
-    """Raises ``InputError`` with the first count that the tensors contradict.
+    """Raise ``InputError`` with the first count that the tensors contradict.
 
-    The heads leave no trace in the shapes. A tensor that is missing, or not a
-    matrix, is left to the checks of names and shapes.
+    The number of heads cannot be checked, because no shape depends on it. Tensors that are
+    missing or not matrices are reported by the checks of names and shapes.
     """
-    found = {"n_layer": count_layers(shapes, r"model/h(\d+)/")}
+    blocks = [re.match(r"model/h(\d+)/", name) for name in shapes]
+    # One more than the highest number, so that a gap shows as missing tensors.
+    found = {"n_layer": max((int(match[1]) + 1 for match in blocks if match), default=0)}
     for name, axes in (("model/wte", ("n_vocab", "n_embd")), ("model/wpe", ("n_ctx", "n_embd"))):
         if len(shapes.get(name, ())) == 2:
             found |= zip(axes, shapes[name], strict=True)
@@ -175,7 +192,7 @@ def check_hparams(config: ModelConfig, shapes: dict[str, Shape], source: str) ->
 
 
 def _import_tensorflow() -> ModuleType:
-    # Read by tensorflow's C++ when it is imported; 3 leaves only what is fatal.
+    # tensorflow's C++ reads this on import; 3 shows only fatal errors.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         with _quiet_stderr():
@@ -190,9 +207,9 @@ def _import_tensorflow() -> ModuleType:
 
 @contextmanager
 def _quiet_stderr() -> Iterator[None]:
-    """Keep what is written to descriptor 2, from C++ too, and show it only on an error.
+    """Hold back what is written to descriptor 2, also by C++, and show it only on an error.
 
-    tensorflow 2.21 logs before its logger is set up, when no level counts yet:
+    tensorflow 2.21 logs before its logger is set up, when log levels have no effect yet:
     https://github.com/tensorflow/tensorflow/pull/102212
     """
     sys.stderr.flush()

@@ -1,13 +1,12 @@
-"""A smaller vocabulary for a model that is trained from nothing.
+"""A smaller vocabulary for the starter, which is trained from random weights.
 
-A message set of a thousand texts shows a few thousand of GPT-2's 50,257 tokens.
-Rows of the embedding that no message ever trains would stay random, and " FREE"
-would know nothing of "free". So while the model is trained, a token's row is a
-sum: of its own vector, if enough messages hold it, of one shared by all tokens
-with the same letters (space and case aside), and of one shared by all of its
-*shape*: three digits, a capitalised word, punctuation. Afterwards the sums are
-written out as plain rows. Text is still encoded with GPT-2's BPE: the map from
-ids to rows is part of the model.
+A thousand messages have only a few thousand of GPT-2's 50,257 tokens. Embedding rows
+of all other tokens would stay random, and " FREE" would have nothing in common with
+"free". So during training a token's row is the sum of up to three vectors: its own, if
+enough messages have the token; one shared by all tokens with the same letters (ignoring
+space and case); and one shared by all tokens of its *shape*, such as three digits, a
+capitalised word, or punctuation. After training the sums become plain rows. Text is
+still encoded with GPT-2's BPE; the map from ids to rows is part of the model.
 """
 
 from collections import Counter
@@ -17,23 +16,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from batch.model.tokenizer import Tokenizer
-from trainer.model.gpt2 import PAD_ID
+from batch.model.tokenizer import PAD_ID, Tokenizer
 
 PAD_ROW = 0
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Which row of the embedding each BPE id has, and what R rows are sums of.
+    """The embedding row of each BPE id, and the vectors that each of the R rows is a sum of.
 
     Attributes:
         token_map: ``(50257,)`` int64, the row of each id.
-        has_own: ``(R,)`` bool, whether a vector of its own is part of the row.
-        letters: ``(R,)`` int64, number of the vector shared by letters; 0 for the rare ones.
+        has_own: ``(R,)`` bool, whether the row has its own vector.
+        letters: ``(R,)`` int64, number of the vector shared by letters; 0 for rare letters.
         shape: ``(R,)`` int64, number of the vector shared by shape.
-        stand_ins: ``(50257,)`` int64, an id whose row is that of the id's shape alone; training
-            now and then puts it in the id's place, so that a rare token's row learns too.
+        stand_ins: ``(50257,)`` int64, an id whose row has only the vector of the id's shape.
+            Training sometimes replaces an id by it, so that rows of rare tokens learn, too.
     """
 
     token_map: Tensor
@@ -48,7 +46,7 @@ class Vocabulary:
 
 
 def token_shape(text: str) -> str:
-    """The shape of a token's text: leading space, kind of characters, length up to a limit.
+    """The shape of a token's text: leading space, kind of characters, and length up to a limit.
 
     >>> token_shape(" 150"), token_shape("WIN"), token_shape("!!")
     (' 3 digits', 'long upper', 'other')
@@ -70,18 +68,19 @@ def token_shape(text: str) -> str:
 def build_vocabulary(
     messages: Iterable[list[int]], tokenizer: Tokenizer, min_count: int
 ) -> Vocabulary:
-    """Rows for all BPE ids; a vector is shared or owned if ``min_count`` messages show it."""
+    """Rows for all BPE ids; tokens and letters in ``min_count`` messages get a vector."""
     texts = [tokenizer.decode([token]) for token in range(PAD_ID)]
     letters = [text.strip().casefold() for text in texts]
     shapes = [token_shape(text) for text in texts]
-    tokens_seen, letters_seen = Counter(), Counter()
+    tokens_seen: Counter[int] = Counter()  # messages that have the token
+    letters_seen: Counter[str] = Counter()
     for message in messages:
         distinct = {token for token in message if token != PAD_ID}
         tokens_seen.update(distinct)
         letters_seen.update({letters[token] for token in distinct})
 
     letter_numbers, shape_numbers = {"": 0}, {"padding": 0}
-    # What a row is a sum of: own token or None, number of letters, number of shape.
+    # The vectors of a row: its own token or None, number of letters, number of shape.
     rows: dict[tuple[int | None, int, int], int] = {(PAD_ID, 0, 0): PAD_ROW}
     token_map = []
     for token in range(PAD_ID):

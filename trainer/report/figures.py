@@ -1,22 +1,27 @@
-"""What the report is built of: style sheet, HTML pieces, and figures as inline SVG.
+"""The report's figures as inline SVG.
 
-No SVG shows a user's own words: a label may be in a script that the font lacks.
-Those stand in the HTML around it.
+No SVG has the user's own words, such as a label, because the font may lack their script.
+Those words are in the HTML around the figure.
 """
 
 import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trainer.report.html import escape
 
+if TYPE_CHECKING:  # matplotlib is slow to import
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 TRAIN, VALIDATION, MARK, INK, GRID = "#8a93a6", "#2457c5", "#d9480f", "#1f2430", "#e6e8ee"
 BINS = 10  # of the reliability diagram, of equal width
-SETTINGS = {  # of matplotlib
-    "svg.fonttype": "path", "svg.hashsalt": "report",  # the same run, the same bytes
+SETTINGS: dict[Any, Any] = {  # of matplotlib
+    "svg.fonttype": "path", "svg.hashsalt": "report",  # the same run gives the same bytes
     "font.size": 9, "font.family": "DejaVu Sans", "legend.frameon": False,
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": TRAIN,
     "xtick.color": INK, "ytick.color": INK, "axes.grid": True, "grid.color": GRID,
@@ -32,7 +37,7 @@ def plot_history(
     """Training and validation values over steps or epochs (``unit``)."""
     with _drawing() as figure:
         axis = figure.subplots()
-        style = {"marker": "o", "markersize": 3} if len(at) < 40 else {}
+        style: dict[str, Any] = {"marker": "o", "markersize": 3} if len(at) < 40 else {}
         axis.plot(at, train, color=TRAIN, label="training", **style)
         axis.plot(at, validation, color=VALIDATION, label="validation", **style)
         axis.set(xlabel=unit, ylabel=name)
@@ -41,7 +46,7 @@ def plot_history(
 
 
 def precision_recall(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Precision and recall at every distinct score, the highest first; ``score >=`` it is positive.
+    """Precision and recall with every distinct score as the threshold, from the highest down.
 
     >>> precision, recall = precision_recall(np.array([1, 0, 1]), np.array([0.9, 0.5, 0.5]))
     >>> precision.round(2).tolist(), recall.tolist()
@@ -57,7 +62,7 @@ def precision_recall(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarr
 def plot_precision_recall(
     curves: dict[str, tuple[np.ndarray, np.ndarray]], marked: tuple[float, float] | None
 ) -> str:
-    """A curve for each set, and the threshold's (recall, precision) on the test set."""
+    """A curve for each set, and a mark at the threshold's (recall, precision) on the test set."""
     title = "Precision over recall, with the threshold marked"
     with _drawing() as figure:
         axis = figure.subplots()
@@ -77,7 +82,7 @@ def plot_precision_recall(
 
 
 def plot_reliability(happened: np.ndarray, scores: np.ndarray) -> str:
-    """How often it was so, over the probability given; below it, the messages in each bin."""
+    """The share that came true over the probability given, above the messages in each bin."""
     bins = np.minimum((scores * BINS).astype(int), BINS - 1)
     counts = np.bincount(bins, minlength=BINS)
     used = counts > 0
@@ -118,8 +123,8 @@ def plot_lengths(sets: dict[str, np.ndarray], max_length: int) -> str:
 
 
 @contextmanager
-def _drawing() -> Iterator:
-    """A figure of our look; without pyplot, so no display and no global state."""
+def _drawing() -> "Iterator[Figure]":
+    """A figure in our style, without pyplot, so without a display and global state."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -127,21 +132,21 @@ def _drawing() -> Iterator:
         yield Figure(figsize=(4.4, 3.1), layout="constrained")
 
 
-def _place_legend(axis) -> None:
-    """Above the axes, where it hides nothing."""
+def _place_legend(axis: "Axes") -> None:
+    """Put the legend above the axes, where it hides nothing."""
     axis.legend(
         loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=4, columnspacing=1.0, handlelength=1.2
     )
 
 
-def _to_svg(figure, name: str, title: str) -> str:
-    """The figure as an SVG element that can stand in a page beside others."""
+def _to_svg(figure: "Figure", name: str, title: str) -> str:
+    """The figure as an SVG element that can be in one page with others."""
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :].strip()
-    # Ids are unique in a figure only; all figures share the page's.
+    # Ids are unique only within a figure, but must be unique in the page.
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
     label = escape(title)
     svg = svg.replace("<svg", f'<svg id="{name}" role="img" aria-label="{label}"', 1)

@@ -1,20 +1,16 @@
-"""The parts of the training report's HTML page."""
+"""The style sheet and the HTML pieces of the training report."""
 
 import html
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-
-
+# Sections that take half of the page's width.
 HALF = ("Confusion matrix", "Precision and recall", "Calibration", "Message lengths")
-
-
-MOST_CHARACTERS = 1000  # of a message that is shown
-
-
+MOST_CHARACTERS = 1000  # shown of a message
 STYLE = """
 :root { color-scheme: light dark; --page: #f6f7f9; --card: #fff; --ink: #1f2430; --soft: #5b6374;
   --line: #dfe2e9; --accent: #2457c5; --warn: #fff4e5; --warn-line: #d9480f; --cell: 36 87 197; }
@@ -90,18 +86,18 @@ def percent(value: float, digits: int = 2) -> str:
 
 
 def absent(what: str) -> str:
-    """The sentence that stands where an older run has no numbers."""
+    """The sentence in place of numbers that an older run did not record."""
     return f'<p class="soft">This run has not recorded {what}.</p>'
 
 
 def interval(scores: dict | None, key: str) -> str:
-    """The bounds of one of ``scores``, nothing where none were recorded."""
+    """The interval of one of ``scores``, or an empty string if none was recorded."""
     bounds = (scores or {}).get("intervals", {}).get(key)
     return f"{percent(bounds[0], 1)} – {percent(bounds[1], 1)}" if bounds else ""
 
 
 def draw_page(title: str, header: str, sections: dict[str, str]) -> str:
-    """The whole document: ``title`` and the names of the sections are text, the rest is HTML."""
+    """The whole document; ``title`` and the sections' names are text, all else is HTML."""
     body = "\n".join(
         f'<section class="{"half" if name in HALF else "whole"}">\n<h2>{name}</h2>\n{content}'
         "\n</section>"
@@ -133,7 +129,7 @@ def draw_page(title: str, header: str, sections: dict[str, str]) -> str:
 
 
 def tile(name: str, value: float, scores: dict | None, key: str, main: bool = False) -> str:
-    """A share that stands out, with its interval from ``scores``."""
+    """A share in large print, with its interval from ``scores``."""
     bounds = interval(scores, key)
     note = f"{bounds} (95 % interval)" if bounds else "no interval recorded"
     return (
@@ -143,18 +139,18 @@ def tile(name: str, value: float, scores: dict | None, key: str, main: bool = Fa
 
 
 def figure(plot: str, note: str = "") -> str:
-    """A plot of :func:`plot_history` and the like, or HTML, with a caption."""
+    """A plot (an SVG element of :mod:`trainer.report.figures`) or HTML, with a caption."""
     plot = f'<div class="plot">{plot}</div>' if plot.startswith("<svg") else plot
     return f"<figure>{plot}{f'<figcaption>{note}</figcaption>' if note else ''}</figure>"
 
 
 def grid(figures: list[str]) -> str:
-    """Figures side by side where there is room."""
+    """Figures side by side, if there is room."""
     return f'<div class="figures">{"".join(figures)}</div>' if figures else ""
 
 
 def draw_table(rows: Sequence[Sequence[str]], heads: Sequence[str] = (), kind: str = "") -> str:
-    """A table of HTML cells, the first of each row its heading."""
+    """A table of HTML cells; the first cell of each row is its heading."""
     top = "".join(f'<th scope="col">{head}</th>' for head in heads)
     lines = (
         f'<tr><th scope="row">{row[0]}</th>{"".join(f"<td>{cell}</td>" for cell in row[1:])}</tr>'
@@ -165,7 +161,7 @@ def draw_table(rows: Sequence[Sequence[str]], heads: Sequence[str] = (), kind: s
 
 
 def draw_facts(values: dict, kind: str = "settings") -> str:
-    """A card with names and values."""
+    """A card with a table of names and values."""
     rows = [
         [escape(str(name)), "–" if value is None else escape(str(value))]
         for name, value in values.items()
@@ -174,7 +170,7 @@ def draw_facts(values: dict, kind: str = "settings") -> str:
 
 
 def draw_scores(names: dict[str, str], columns: dict[str, dict]) -> str:
-    """A table with a row for each score of ``names``, its interval in small print."""
+    """A table with a row for each score of ``names``, with its interval in small print."""
     rows = [["Messages", *(f"{scores['messages']:,}" for scores in columns.values())]]
     for key, name in names.items():
         cells = []
@@ -186,8 +182,8 @@ def draw_scores(names: dict[str, str], columns: dict[str, dict]) -> str:
     return draw_table(rows, ["", *map(escape, columns)], "scores")
 
 
-def draw_mistake(row, positive: str | None) -> str:
-    """One message that was labelled wrong; ``row`` of the report's predictions."""
+def draw_mistake(row: Any, positive: str | None) -> str:
+    """A message that was labelled wrong; ``row`` is a row of the report's predictions."""
     what = "p" if positive is None else f"p({escape(positive)})"
     sure = "" if np.isnan(row.score) else f"<span>{what} = {percent(row.score)}</span>"
     text = row.text[:MOST_CHARACTERS] + ("…" if len(row.text) > MOST_CHARACTERS else "")
@@ -199,7 +195,7 @@ def draw_mistake(row, positive: str | None) -> str:
 
 
 def draw_confusion(labels: Sequence[str], counts: np.ndarray) -> str:
-    """A table ``(K, K)``, rows true and columns predicted, shaded by the share of its row."""
+    """A table ``(K, K)``: rows are true, columns predicted; shaded by the share of the row."""
     heads = "".join(f'<th scope="col">{escape(label)}</th>' for label in labels)
     lines = []
     for label, row in zip(labels, counts, strict=True):

@@ -39,7 +39,7 @@ def plot_values(
     axis.set_ylabel(label.capitalize())
     axis.legend()
     upper = axis.twiny()
-    # An invisible curve lines the upper axis' ticks up with the lower's.
+    # An invisible curve aligns the upper axis with the lower one.
     upper.plot(np.linspace(0, examples_seen, len(train)), train, alpha=0)
     upper.set_xlabel("Examples seen")
     figure.tight_layout()

@@ -1,23 +1,30 @@
-"""``report.html``: all of a run on one page that asks for nothing from anywhere."""
+"""``report.html``: a whole run on one page that loads nothing from elsewhere."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from batch.errors import InputError, MissingInputError, OutputError
+from batch.errors import InputError, OutputError
+from batch.reading.fingerprint import hash_file
 from trainer.data.labelled_file import SPLITS, read_split
 from trainer.report import figures, html
 from trainer.report.html import escape, percent
-from trainer.run_folder import METRICS, PREDICTIONS, WEIGHTS, RunConfig, hash_file, read_config
+from trainer.run_folder import (
+    METRICS,
+    PREDICTIONS,
+    WEIGHTS,
+    RunConfig,
+    read_config,
+    read_metrics,
+)
 
 REPORT = "report.html"
 COLUMNS = ["set", "row", "label", "predicted", "score", "tokens"]
 MOST_MISTAKES = 20
-MOST_CLASSES = 12  # of a confusion matrix that is shown whole
-LINES_OF_DATA = 5574  # of the whole SMS Spam Collection
+MOST_CLASSES = 12  # of a confusion matrix that is shown
+LINES_OF_DATA = 5574  # of the complete SMS Spam Collection
 HISTORY = {
     "loss": ("train_losses", "validation_losses"),
     "accuracy": ("train_accuracies", "validation_accuracies"),
@@ -34,15 +41,15 @@ SCORES = {
 
 @dataclass(frozen=True)
 class Run:
-    """What the report is made from."""
+    """The parts of a run folder that the report is made from."""
 
     folder: Path
     config: RunConfig
     metrics: dict
-    predictions: pd.DataFrame | None  # COLUMNS, and the message as ``text``
+    predictions: pd.DataFrame | None  # COLUMNS, and the messages as ``text``
 
     def of_set(self, name: str) -> pd.DataFrame | None:
-        """The predictions for one set, None where there are none with a score."""
+        """The predictions for one set; None if there are none, or one has no score."""
         if self.predictions is None:
             return None
         rows = self.predictions[self.predictions["set"] == name]
@@ -52,15 +59,15 @@ class Run:
 def write_report(run: Path) -> Path:
     """Write ``report.html`` into the run folder; returns its path.
 
-    A figure that the run has no numbers for is replaced by a sentence that says so.
+    Where the run has no numbers for a figure, a sentence says so.
 
     Raises:
-        MissingInputError: no run folder, or its metrics or a set are missing.
-        InputError: a file of it cannot be read or contradicts another.
+        MissingInputError: ``run`` is not a run folder, or its metrics or a set are missing.
+        InputError: a file of the run cannot be read, or contradicts another one.
         OutputError: the report cannot be written.
     """
     config = read_config(run)
-    text = render(Run(run, config, _read_metrics(run), _read_predictions(run)))
+    text = render(Run(run, config, read_metrics(run), _read_predictions(run)))
     path = run / REPORT
     try:
         path.write_text(text, encoding="utf-8", errors="xmlcharrefreplace", newline="\n")
@@ -69,21 +76,11 @@ def write_report(run: Path) -> Path:
     return path
 
 
-def _read_metrics(run: Path) -> dict:
-    path = run / METRICS
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise MissingInputError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
-
-
 def _read_predictions(run: Path) -> pd.DataFrame | None:
-    """``predictions.csv`` with each message's text, None where the run has no such file.
+    """``predictions.csv`` with each message's text; None if the run has no such file.
 
-    ``score`` is the calibrated probability of the positive label or, where the
-    run has none, of the predicted one.
+    ``score`` is the calibrated probability of the positive label or, if the run has none, of
+    the predicted label.
     """
     path = run / PREDICTIONS
     if not path.exists():
@@ -117,7 +114,7 @@ def _read_set(run: Path, name: str, path: Path) -> pd.DataFrame:
 
 
 def render(run: Run) -> str:
-    """The page."""
+    """The report as HTML."""
     title = f"Training report: {run.folder.resolve().name}"
     sections = {
         "Learning curves": _learning(run),
@@ -216,15 +213,13 @@ def _precision_recall(run: Run) -> str:
         if rows is not None and (rows["label"] == positive).any():
             real = (rows["label"] == positive).to_numpy()
             curves[name] = figures.precision_recall(real, rows["score"].to_numpy())
-    if "test" not in curves:
+    test = sets["test"]
+    if test is None or "test" not in curves:
         return html.absent("a score for each test message")
     threshold, marked = run.metrics.get("threshold"), None
     text = f"The positive label is {escape(positive)}. No threshold was recorded."
     if threshold:
-        taken, real = (
-            (sets["test"]["score"] >= threshold["value"]),
-            sets["test"]["label"] == positive,
-        )
+        taken, real = test["score"] >= threshold["value"], test["label"] == positive
         hits, false = (taken & real).sum(), (taken & ~real).sum()
         marked = (hits / real.sum(), hits / taken.sum()) if hits else None
         text = (

@@ -1,4 +1,4 @@
-"""Logits, accuracy and loss over the batches of a loader, as the notebook takes them."""
+"""Logits, accuracy and loss over the batches of a loader, computed as in the notebook."""
 
 import math
 
@@ -15,7 +15,7 @@ from trainer.training.trunk_cache import TrunkCache
 def set_logits(
     model: GPT2Classifier, data: EncodedSet, rows: Tensor, cache: TrunkCache | None = None
 ) -> Tensor:
-    """Logits ``(B, K)`` of the messages with these row numbers ``(B,)``."""
+    """Logits ``(B, K)`` of the messages with these row numbers ``(B,)``, from the cache if any."""
     rows = rows.to(data.ids.device)
     if cache is not None:
         return cache.logits(model, rows.to(cache.flat.device))
@@ -30,7 +30,7 @@ def accuracy_over(
     batches: int | None = None,
     cache: TrunkCache | None = None,
 ) -> float:
-    """Fraction of messages labelled right in the first ``batches`` batches, all if None."""
+    """Share of the messages labelled right in the first ``batches`` batches; None: all batches."""
     model.eval()
     right = torch.zeros((), dtype=torch.int64, device=data.ids.device)
     seen = 0
@@ -51,7 +51,7 @@ def loss_over(
     batches: int | None = None,
     cache: TrunkCache | None = None,
 ) -> float:
-    """Mean cross-entropy of the first ``batches`` batches, each batch weighing the same."""
+    """Mean cross-entropy of the first ``batches`` batches, every batch with the same weight."""
     model.eval()
     losses = []
     for number, rows in enumerate(loader):

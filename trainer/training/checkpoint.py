@@ -1,4 +1,4 @@
-"""The checkpoint of a training run, from which a killed one goes on to the same weights."""
+"""The checkpoint of a training run, from which a killed run resumes to the same weights."""
 
 import logging
 import os

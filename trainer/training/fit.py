@@ -1,4 +1,4 @@
-"""The training loop: the notebook's, step for step, and what a recipe adds to it."""
+"""The training loop: the notebook's steps, and what a recipe adds to them."""
 
 import copy
 import logging
@@ -26,7 +26,7 @@ log = logging.getLogger("trainer")
 
 @dataclass
 class History:
-    """What the loop saw. Losses are taken every ``eval_freq`` steps, accuracies every epoch."""
+    """Losses after every ``eval_freq`` steps, accuracies after every epoch, and counts."""
 
     steps: list[int] = field(default_factory=list)
     train_losses: list[float] = field(default_factory=list)
@@ -35,15 +35,15 @@ class History:
     validation_accuracies: list[float] = field(default_factory=list)
     examples_seen: int = 0
     seconds: float = 0.0
-    best_epoch: int | None = None  # of the weights kept, where the recipe keeps the best
-    epochs: int = 0  # that were run
+    best_epoch: int | None = None  # with the lowest validation loss, where the recipe asks for it
+    epochs: int = 0  # complete ones
 
     def to_dict(self) -> dict:
         return asdict(self)
 
 
 def learning_rate_factor(step: int, total: int, recipe: Recipe) -> float:
-    """What the learning rate is multiplied by at ``step`` of ``total``, both counted from 0."""
+    """The factor of the learning rate at ``step`` (from 0) of ``total`` steps."""
     warmup = int(total * recipe.warmup_fraction)
     if step < warmup:
         return (step + 1) / (warmup + 1)
@@ -63,18 +63,20 @@ def fit(
     checkpoint: Path | None = None,
     identity: str = "",
 ) -> tuple[History, dict[str, float]]:
-    """Train in place. Returns the history and the accuracies over the full sets.
+    """Train ``model`` in place. Returns the history and the accuracies over the full sets.
 
-    ``sets`` has ``train``, ``validation`` and ``test`` on the model's device.
-    Every draw from torch's generator happens where the notebook makes it, so
-    with pretrained weights on the same device the figures are the notebook's.
-    ``stand_ins`` are those of the starter's :class:`~trainer.model.vocabulary.Vocabulary`,
-    ``caches`` those of :func:`~trainer.training.trunk_cache.build_caches`. After each epoch
-    ``checkpoint`` is written; one that is there, of a run of the same
-    ``identity``, is gone on from.
+    Random numbers are drawn in the order of the notebook, so with pretrained weights on the
+    same device the figures are the notebook's.
+
+    Args:
+        sets: ``train``, ``validation`` and ``test``, on the model's device.
+        stand_ins: those of the starter's :class:`~trainer.model.vocabulary.Vocabulary`.
+        caches: those of :func:`~trainer.training.trunk_cache.build_caches`.
+        checkpoint: file to write after each epoch; the run resumes from a checkpoint there
+            that has the same ``identity``.
 
     Raises:
-        InputError: fewer training messages than one batch, or a loss that is not a number.
+        InputError: fewer training messages than one batch, or a loss that is not finite.
     """
     if len(sets["train"]) < recipe.batch_size:
         raise InputError(
@@ -86,7 +88,16 @@ def fit(
 class _Loop:
     """The state of one training run."""
 
-    def __init__(self, model, sets, recipe: Recipe, stand_ins, caches, checkpoint, identity):
+    def __init__(
+        self,
+        model: GPT2Classifier,
+        sets: dict[str, EncodedSet],
+        recipe: Recipe,
+        stand_ins: Tensor | None,
+        caches: dict[str, TrunkCache],
+        checkpoint: Path | None,
+        identity: str,
+    ):
         self.model, self.sets, self.recipe = model, sets, recipe
         self.stand_ins, self.caches = stand_ins, caches
         self.checkpoint, self.identity = checkpoint, identity
@@ -120,7 +131,7 @@ class _Loop:
         )
         self.history = History()
         self.step = -1
-        self.best: tuple[float, dict] | None = None  # validation loss, weights
+        self.best: tuple[float, dict[str, Tensor]] | None = None  # validation loss, weights
 
     def run(self, progress: bool) -> tuple[History, dict[str, float]]:
         names = " / ".join(f"{len(loader)} {name}" for name, loader in self.loaders.items())
@@ -185,11 +196,12 @@ class _Loop:
                 self.average.update_parameters(model)
         return loss.detach()
 
-    def _average(self, average: Tensor, weight: Tensor, count: Tensor) -> Tensor:
-        """One step of the moving average, which forgets faster at first.
+    def _average(self, average: Tensor, weight: Tensor, count: Tensor | int) -> Tensor:
+        """One step of the moving average, with a lower decay at first.
 
-        Else the weights of the first steps would still be most of it after a short run.
+        Otherwise the weights of the first steps would dominate the average of a short run.
         """
+        count = torch.as_tensor(count)
         decay = torch.minimum((1 + count) / (10 + count), torch.tensor(self.recipe.average_decay))
         return torch.lerp(weight, average, decay.to(weight.dtype).to(weight.device))
 
@@ -225,7 +237,7 @@ class _Loop:
             )
 
     def _report_initial(self) -> None:
-        """The notebook's look at the untrained classifier, with its seeds."""
+        """Log accuracy and loss of the untrained classifier, with the notebook's seeds."""
         torch.manual_seed(self.recipe.seed)
         for name in self.sets:
             log.info(
@@ -262,8 +274,8 @@ class _Loop:
         )  # fmt: skip
 
     def _keep_best(self) -> None:
-        """Remember the weights if the whole validation set's loss is the least so far."""
-        with torch.random.fork_rng(devices=[]):  # looking must not change the order of training
+        """Copy the weights if the loss of the whole validation set is the lowest so far."""
+        with torch.random.fork_rng(devices=[]):  # keeps the order of training unchanged
             loss = self._loss("validation")
         if self.best is None or loss < self.best[0]:
             self.best = (loss, copy.deepcopy(self.model.state_dict()))
@@ -274,7 +286,7 @@ class _Loop:
         )  # fmt: skip
 
     def _is_over(self) -> bool:
-        """Whether ``patience`` epochs have brought nothing better."""
+        """True if ``patience`` epochs passed without a lower validation loss."""
         if self.recipe.patience is None or self.history.best_epoch is None:
             return False
         return self.history.epochs - self.history.best_epoch >= self.recipe.patience
@@ -302,7 +314,7 @@ class _Loop:
         self.best = tuple(state["best"]) if state["best"] else None
         self.history = History(**state["history"])
         self.step = state["step"]
-        log.info("Going on after epoch %d of %d.", self.history.epochs, self.recipe.epochs)
+        log.info("Resuming after epoch %d of %d.", self.history.epochs, self.recipe.epochs)
         return True
 
 

@@ -1,8 +1,8 @@
 """The frozen trunk's output, computed once for each distinct message.
 
-While the first blocks are frozen and no dropout is drawn, what they give for a
-message never changes. :class:`TrunkCache` holds what enters the first trained
-block, or, where only the head is trained, the vector that the head reads.
+While the first blocks are frozen and there is no dropout, their output for a message never
+changes. :class:`TrunkCache` has the input of the first trained block or, if only the head is
+trained, the vector that the head reads.
 """
 
 import logging
@@ -22,7 +22,7 @@ from trainer.recipe import Recipe
 
 log = logging.getLogger("trainer")
 
-BATCH_TOKENS = 4096  # tokens that go through the trunk at once
+BATCH_TOKENS = 4096  # tokens that pass through the trunk at once
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class TrunkCache:
     """Trunk outputs of N messages, D of them distinct, S positions in all.
 
     Attributes:
-        start: first block that still has to run; the number of blocks if only the head has.
+        start: the first block that has to run; the number of blocks if only the head has to.
         flat: ``(S, C)`` float32, the distinct messages' positions one after the other.
-        offsets: ``(D,)`` int64, where in ``flat`` each begins.
-        lengths: ``(D,)`` int64, its positions.
-        row_of: ``(N,)`` int64, which distinct message each message is.
-        position: ``(D,)`` int64, the position that classifies.
+        offsets: ``(D,)`` int64, where each message begins in ``flat``.
+        lengths: ``(D,)`` int64, positions of each message.
+        row_of: ``(N,)`` int64, the number of each message's distinct message.
+        position: ``(D,)`` int64, the position that the class is read at.
     """
 
     start: int
@@ -46,11 +46,11 @@ class TrunkCache:
     position: Tensor
 
     def logits(self, model: GPT2Classifier, rows: Tensor) -> Tensor:
-        """Logits ``(B, K)`` of messages by number ``(B,)``; only the trained part runs."""
+        """Logits ``(B, K)`` of the messages ``rows`` ``(B,)``; only the trained part runs."""
         distinct = self.row_of[rows]
         lengths = self.lengths[distinct]
         steps = torch.arange(int(lengths.max()), device=self.flat.device)
-        # Beyond a message's end its last position stands again: finite, and never seen.
+        # After a message's end its last position is repeated: finite, and never attended to.
         index = self.offsets[distinct][:, None] + torch.minimum(
             steps[None, :], lengths[:, None] - 1
         )
@@ -68,7 +68,7 @@ def first_trained_block(model: GPT2Classifier) -> int:
     for number, block in enumerate(trunk.h):
         if any(p.requires_grad for p in block.parameters()):
             return number
-    # A trained final norm reads what the last block gives.
+    # A trained final norm reads the output of the last block.
     return len(trunk.h) - any(p.requires_grad for p in trunk.ln_f.parameters())
 
 
@@ -81,9 +81,9 @@ def build_caches(
 ) -> dict[str, TrunkCache]:
     """Run the frozen blocks over every distinct message of all sets.
 
-    Above ``memory_limit`` bytes the outputs lie in an unnamed file in ``folder``,
-    mapped into memory. Returns nothing where nothing can be saved: the first
-    block is trained, or training draws dropout.
+    Outputs of more than ``memory_limit`` bytes are in an unnamed file in ``folder``, mapped
+    into memory. Returns an empty dict if a cache is of no use: the first block is trained, or
+    training uses dropout.
 
     Raises:
         StorageError: the file does not fit on the disk.
@@ -111,13 +111,18 @@ def build_caches(
     if flat.numel() * 4 <= memory_limit:
         flat = flat.to(device)
     log.info(
-        "Trunk output of %d distinct messages kept: %.0f MB",
+        "The trunk's output for %d distinct messages is cached: %.0f MB",
         len(kept_ids), flat.numel() * 4 / 1e6,
     )  # fmt: skip
-    shared = [tensor.to(flat.device) for tensor in (offsets, lengths)]
+    offsets, lengths = offsets.to(flat.device), lengths.to(flat.device)
     return {
         name: TrunkCache(
-            start, flat, *shared, torch.tensor(rows, device=flat.device), position.to(device)
+            start,
+            flat,
+            offsets,
+            lengths,
+            torch.tensor(rows, device=flat.device),
+            position.to(device),
         )
         for name, rows in row_of.items()
     }
@@ -128,7 +133,7 @@ def _allocate(positions: int, channels: int, memory_limit: int, folder: Path | N
         return torch.empty(positions, channels)
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
-            # Room is taken now: a write into a mapped hole of a full disk is a crash.
+            # Space is reserved now: a write to a mapped hole on a full disk would crash.
             os.posix_fallocate(file.fileno(), 0, positions * channels * 4)
             return torch.from_numpy(
                 np.memmap(file, dtype=np.float32, mode="r+", shape=(positions, channels))
@@ -136,7 +141,7 @@ def _allocate(positions: int, channels: int, memory_limit: int, folder: Path | N
     except OSError as error:
         raise StorageError(
             f"the trunk's output needs {positions * channels * 4 / 1e9:.1f} GB on disk: "
-            f"{error.strerror}; give --no-trunk-cache to compute it anew in every step"
+            f"{error.strerror}; give --no-trunk-cache to compute it again in every step"
         ) from None
 
 
@@ -144,14 +149,14 @@ def _allocate(positions: int, channels: int, memory_limit: int, folder: Path | N
 def _fill(
     model: GPT2Classifier, start: int, kept_ids: list[Tensor], offsets: Tensor, flat: Tensor
 ) -> Tensor:
-    """Compute ``flat`` in batches of equal work; returns the classifying position of each."""
+    """Fill ``flat`` batch by batch; returns the position that each class is read at, ``(D,)``."""
     model.eval()
     device = model.score.weight.device
     trunk = model.transformer
     position = torch.zeros(len(kept_ids), dtype=torch.int64)
     order = sorted(range(len(kept_ids)), key=lambda row: len(kept_ids[row]))
     while order:
-        # The longest first: what comes after is never wider.
+        # The longest messages come first, so later batches are never wider.
         width = len(kept_ids[order[-1]])
         count = max(1, BATCH_TOKENS // width)
         rows, order = order[-count:], order[:-count]

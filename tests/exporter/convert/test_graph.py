@@ -10,9 +10,10 @@ import torch
 
 from batch.errors import InternalError
 from batch.model.inference import InferenceSession
+from batch.model.tokenizer import PAD_ID
 from exporter.convert import graph
 from exporter.convert.graph import OPSET, module_of, trace
-from trainer.model.gpt2 import PAD_ID, GPT2Classifier, count_parameters
+from trainer.model.gpt2 import GPT2Classifier, count_parameters
 
 TOLERANCE = 1e-5
 POOLINGS = ("last_token", "last_position")

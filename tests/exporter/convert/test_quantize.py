@@ -13,10 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 from batch.errors import BundleError
 from batch.model.batching import WIDTH_STEP
 from batch.model.inference import InferenceSession
+from batch.model.tokenizer import PAD_ID
 from exporter.convert.graph import module_of
 from exporter.convert.quantize import linear_layers, reduce_precision
-from exporter.verify import TOLERANCES
-from trainer.model.gpt2 import PAD_ID
+from exporter.parity import TOLERANCES
 
 # Each of these is another graph.
 KINDS = (

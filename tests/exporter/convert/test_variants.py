@@ -7,6 +7,8 @@ import onnx
 import pytest
 
 from batch.errors import BundleError
+from batch.model.tokenizer import PAD_ID
+from batch.reading.fingerprint import hash_file
 from exporter.convert import variants
 from exporter.convert.variants import (
     FILES,
@@ -16,8 +18,7 @@ from exporter.convert.variants import (
     remove_variant,
     save_model,
 )
-from trainer.model.gpt2 import PAD_ID
-from trainer.run_folder import hash_file, read_config
+from trainer.run_folder import read_config
 
 IDS = np.array([[5211, 345, PAD_ID, PAD_ID], [11, 12, 13, 14]])
 

@@ -187,7 +187,7 @@ class TestLeak:
         with pytest.raises(InputError) as caught:
             check_no_leak(parts)
         assert str(caught.value) == (
-            "2 of 3 messages of the test set stand in the train set too "
+            "2 of 3 messages of the test set are also in the train set "
             "(case, digits and punctuation aside)"
         )
         parts["test"] = parts["test"][2:]
@@ -208,7 +208,7 @@ class TestRealFile:
         with pytest.raises(InputError) as caught:
             check_no_leak(parts)
         assert str(caught.value) == (
-            "17 of 149 messages of the validation set stand in the train set too "
+            "17 of 149 messages of the validation set are also in the train set "
             "(case, digits and punctuation aside)"
         )
 

@@ -94,7 +94,7 @@ class TestShare:
         with pytest.raises(UsageError) as caught:
             parse_share(text)
         assert str(caught.value) == (
-            f"{text!r} is no share from 0 to 1; write it as 0.2% or as 0.002"
+            f"{text!r} is not a share from 0 to 1; write it as 0.2% or as 0.002"
         )
 
 
@@ -133,7 +133,7 @@ class TestThreshold:
         with pytest.raises(InputError) as caught:
             self.choose(0.002, (0.9, SPAM))
         assert str(caught.value) == (
-            "no threshold can be chosen: every validation message is of the positive class"
+            "no threshold can be chosen: every validation message belongs to the positive class"
         )
         with pytest.raises(InputError) as caught:
             self.choose(0.002, (1.0, HAM), (1.0, HAM), (0.3, HAM), (1.0, SPAM))
@@ -143,7 +143,7 @@ class TestThreshold:
         )
         with pytest.raises(ValueError) as caught:
             self.choose(1.5, (0.9, SPAM))
-        assert str(caught.value) == "1.5 is no share from 0 to 1"
+        assert str(caught.value) == "1.5 is not a share from 0 to 1"
 
     @given(
         st.lists(st.tuples(st.integers(0, 99), st.booleans()), min_size=1),

@@ -76,7 +76,7 @@ def test_scores(make_run, other: Path, tokenizer, pooling: str) -> None:
     logits = one_by_one(run, tokenizer, [OTHER[row][1] for row in KEPT])
     labels = [["ham", "spam"].index(OTHER[row][0]) for row in KEPT]
     probabilities = torch.softmax(logits.double() / 2, dim=1).numpy()
-    assert result["scores"] == score(labels, probabilities, 1, 0.3)
+    assert result["scores"] == score(labels, probabilities[:, 1] >= 0.3, probabilities, 1)
     expected = expected_calibration_error(probabilities, labels)
     assert result["ece"] == pytest.approx(expected, abs=1e-6)
     assert result["baseline"]["messages"] == 5
@@ -104,13 +104,13 @@ def test_defaults_and_lines(make_run, other: Path) -> None:
     result = evaluate(make_run(), other)
     assert (result["temperature"], result["threshold"]) == (1.0, 0.5)
     # Figures of our own, since those of a random model mean nothing.
-    result["scores"] = score([0, 0, 0], [[0.9, 0.1], [0.4, 0.6], [0.8, 0.2]], 1, 0.5)
-    result["baseline"] = score([0, 0, 0], [[1, 0]] * 3, 1, 0.5)
+    result["scores"] = score([0, 0, 0], [0, 1, 0], [[0.9, 0.1], [0.4, 0.6], [0.8, 0.2]], 1)
+    result["baseline"] = score([0, 0, 0], [0, 0, 0], [[1, 0]] * 3, 1)
     result["ece"] = 0.0123
     assert evaluation_lines(result) == [
-        "3 of 7 messages of other.csv scored; 2 left out that stand in the training set "
+        "3 of 7 messages of other.csv scored; 2 left out because they are in the training set "
         "(case, digits and punctuation aside)",
-        "longer than the model reads, and cut: 1",
+        "truncated, because longer than the model reads: 1",
         "",
         "| model               | messages |         accuracy [95 %] | precision | recall |    F1 |    FPR | AUC |",  # noqa: E501
         "| ------------------- | -------: | ----------------------: | --------: | -----: | ----: | -----: | --: |",  # noqa: E501
@@ -145,7 +145,7 @@ class TestRefusals:
     def test_every_message_seen(self, make_run, tmp_path: Path) -> None:
         run, path = make_run(), write_csv(tmp_path / "other.csv", [OTHER[0], OTHER[6]])
         assert self.refused(run, path) == (
-            f"{path}: all 2 messages stand in the training set of {run}; none is left to score"
+            f"{path}: all 2 messages are in the training set of {run}; none is left to score"
         )
 
     def test_missing_files(self, make_run, other: Path, tmp_path: Path) -> None:
@@ -158,8 +158,8 @@ class TestRefusals:
         )
         (run / "train.csv").unlink()
         assert self.refused(run, other, MissingInputError) == (
-            f"cannot read {run / 'train.csv'}: No such file or directory; without it nobody "
-            "knows which messages the model has seen"
+            f"cannot read {run / 'train.csv'}: No such file or directory; it is needed to "
+            "leave out the messages that the model was trained on"
         )
         (run / "metrics.json").unlink()
         assert self.refused(run, other, MissingInputError) == (

@@ -11,9 +11,7 @@ from batch.errors import InternalError
 from trainer.evaluation.scores import (
     expected_calibration_error,
     format_scores,
-    predict,
     score,
-    score_predictions,
     wilson,
 )
 
@@ -21,6 +19,7 @@ from trainer.evaluation.scores import (
 LABELS = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 0])
 SPAM = np.array([0.9, 0.8, 0.5, 0.2, 0.7, 0.6, 0.3, 0.2, 0.1, 0.0])
 PROBABILITIES = np.stack([1 - SPAM, SPAM], axis=1)
+PREDICTED = (SPAM >= 0.5).astype(int)
 
 
 class TestWilson:
@@ -60,7 +59,7 @@ class TestWilson:
 
 class TestScore:
     def test_by_hand(self) -> None:
-        found = score(LABELS, PROBABILITIES, positive=1, threshold=0.5)
+        found = score(LABELS, PREDICTED, PROBABILITIES, positive=1)
         intervals, confusion = found.pop("intervals"), found.pop("confusion")
         assert confusion == [[4, 2], [1, 3]]
         assert found.pop("recall_per_class") == [4 / 6, 3 / 4]
@@ -80,14 +79,14 @@ class TestScore:
         }
 
     def test_positive_may_be_the_first_class(self) -> None:
-        found = score(1 - LABELS, PROBABILITIES[:, ::-1], positive=0, threshold=0.5)
+        found = score(1 - LABELS, 1 - PREDICTED, PROBABILITIES[:, ::-1], positive=0)
         assert found["precision"] == 3 / 5
         assert found["recall"] == 3 / 4
         assert found["auc"] == pytest.approx(18.5 / 24)
         assert found["confusion"] == [[3, 1], [2, 4]]
 
-    def test_threshold(self) -> None:
-        found = score(LABELS, PROBABILITIES, positive=1, threshold=0.75)
+    def test_the_auc_does_not_depend_on_the_threshold(self) -> None:
+        found = score(LABELS, SPAM >= 0.75, PROBABILITIES, positive=1)
         assert found["confusion"] == [[6, 0], [2, 2]]
         assert found["false_positive_rate"] == 0.0
         assert found["auc"] == pytest.approx(18.5 / 24)
@@ -95,7 +94,7 @@ class TestScore:
     def test_macro_of_three_classes(self) -> None:
         labels = np.array([0, 0, 1, 1, 2])
         predicted = np.array([0, 1, 1, 1, 0])
-        found = score_predictions(labels, predicted, np.eye(3)[predicted], positive=2)
+        found = score(labels, predicted, np.eye(3)[predicted], positive=2)
         assert found["confusion"] == [[1, 1, 0], [0, 2, 0], [1, 0, 0]]
         # Class 2 was never predicted: its precision is none, its F1 is 0.
         assert found["precision"] == pytest.approx((1 / 2 + 2 / 3) / 2)
@@ -107,13 +106,13 @@ class TestScore:
         assert set(found["intervals"]) == {"accuracy", "recall_per_class"}
 
     def test_two_classes_without_a_positive_one(self) -> None:
-        found = score(LABELS, PROBABILITIES, positive=None, threshold=0.99)
-        assert found["confusion"] == [[4, 2], [2, 2]]  # the tie at 0.5 goes to the first class
+        found = score(LABELS, SPAM > 0.5, PROBABILITIES, positive=None)
+        assert found["confusion"] == [[4, 2], [2, 2]]
         assert found["recall"] == pytest.approx((4 / 6 + 2 / 4) / 2)
         assert found["auc"] == pytest.approx(18.5 / 24)
 
     def test_undefined_is_none(self) -> None:
-        found = score(np.zeros(3, dtype=int), PROBABILITIES[-3:], positive=1, threshold=0.5)
+        found = score(np.zeros(3, int), np.zeros(3, int), PROBABILITIES[-3:], positive=1)
         assert [found[key] for key in ("precision", "recall", "f1", "auc")] == [None] * 4
         assert found["accuracy"] == 1.0
         assert found["false_positive_rate"] == 0.0
@@ -123,38 +122,21 @@ class TestScore:
         json.dumps(found, allow_nan=False)
 
     def test_is_json(self) -> None:
-        found = score(LABELS, PROBABILITIES.astype(np.float32), positive=1, threshold=0.5)
+        found = score(LABELS, PREDICTED, PROBABILITIES.astype(np.float32), positive=1)
         assert json.loads(json.dumps(found, allow_nan=False)) == found
 
     def test_refusals(self) -> None:
         with pytest.raises(ValueError) as caught:
-            score(np.array([], dtype=int), np.empty((0, 2)), 1, 0.5)
+            score(np.array([], dtype=int), np.array([], dtype=int), np.empty((0, 2)), 1)
         assert str(caught.value) == "no messages to score"
         with pytest.raises(ValueError) as caught:
-            score(LABELS[:3], PROBABILITIES, 1, 0.5)
+            score(LABELS[:3], PREDICTED, PROBABILITIES, 1)
         assert str(caught.value) == ("labels (3,), predictions (10,) and scores (10, 2) do not fit")
         broken = PROBABILITIES.copy()
         broken[6, 0] = np.nan
         with pytest.raises(InternalError) as caught:
-            score(LABELS, broken, 1, 0.5)
+            score(LABELS, PREDICTED, broken, 1)
         assert str(caught.value) == "the score of message 7 is not a number"
-
-
-@given(
-    st.lists(st.lists(st.integers(-8, 8), min_size=3, max_size=3), min_size=1),
-    st.sampled_from([2, 3]),
-    st.sampled_from([None, 0, 1]),
-    st.sampled_from([0.0, 0.3, 0.5, 1.0]),
-)
-def test_predicts_as_the_bundle_does(rows, classes: int, positive, threshold: float) -> None:
-    from batch.model.decision import Decision
-
-    labels = ["a", "b", "c"][:classes]
-    decision = Decision(labels, None if positive is None else labels[positive], threshold, 1.0)
-    logits = np.array(rows, dtype=np.float32)[:, :classes]
-    theirs, _, probabilities = decision.decide(logits)
-    ours = predict(probabilities, positive, threshold)
-    assert ours.tolist() == theirs.tolist()
 
 
 class TestCalibrationError:
@@ -184,9 +166,9 @@ class TestCalibrationError:
 
 
 def test_table() -> None:
-    alone = score(np.zeros(3, dtype=int), PROBABILITIES[-3:], positive=1, threshold=0.5)
+    alone = score(np.zeros(3, int), np.zeros(3, int), PROBABILITIES[-3:], positive=1)
     table = format_scores(
-        {"starter": score(LABELS, PROBABILITIES, positive=1, threshold=0.5), "a|b": alone}
+        {"starter": score(LABELS, PREDICTED, PROBABILITIES, positive=1), "a|b": alone}
     )
     assert table.splitlines() == [
         "| model   | messages |         accuracy [95 %] | precision | recall |     F1 |    FPR |    AUC |",  # noqa: E501

@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from batch.model.tokenizer import Tokenizer
+from batch.model.tokenizer import PAD_ID, Tokenizer
 from trainer.data.tensors import pad_messages
 from trainer.model.gpt2 import (
-    PAD_ID,
     SIZES,
     VOCAB_SIZE,
     GPT2Classifier,

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from batch.errors import InputError, MissingInputError
 from trainer.model.gpt2 import SIZES, GPT2Classifier, GPT2Trunk, ModelConfig, count_parameters
-from trainer.model.load_weights import infer_config, load_trunk, published_shapes, read_safetensors
+from trainer.model.load_weights import load_trunk, published_shapes, read_safetensors
 
 TINY = ModelConfig(
     "custom", emb_dim=16, layers=2, heads=2, vocab_size=64, context_length=32, pad_id=63
@@ -148,42 +148,6 @@ def test_shapes_of_the_four_sizes_are_those_of_transformers(transformers, size, 
         theirs = transformers.GPT2Model(their_config(transformers, config)).state_dict()
     assert published_shapes(trunk) == {name: tuple(t.shape) for name, t in theirs.items()}
     assert count_parameters(trunk) == parameters
-    assert infer_config(theirs) == config
-
-
-def test_config_is_inferred_from_the_shapes():
-    assert infer_config(published_tensors(), heads=2) == replace(TINY, pad_id=50256)
-
-
-def test_config_of_an_unpublished_depth_takes_the_published_heads():
-    small = replace(TINY, emb_dim=64, heads=4)
-    assert infer_config(published_tensors(small)) == replace(small, pad_id=50256)
-
-
-@pytest.mark.parametrize(
-    ("change", "heads", "message"),
-    [
-        (
-            {},
-            None,
-            "checkpoint has emb_dim 16, which is no known size (64, 768, 1024, 1280, 1600);"
-            " give its number of heads",
-        ),
-        ({}, 3, "checkpoint has emb_dim 16, which 3 heads do not divide"),
-        ({}, 0, "checkpoint has emb_dim 16, which 0 heads do not divide"),
-        ({"wpe.weight": None}, 2, "checkpoint does not fit the model: missing wpe.weight"),
-        (
-            {"wpe.weight": torch.ones(32)},
-            2,
-            "checkpoint does not fit GPT-2: wpe.weight has shape (32,), expected two dimensions",
-        ),
-    ],
-)
-def test_config_that_cannot_be_inferred(change, heads, message):
-    tensors = {n: t for n, t in (published_tensors() | change).items() if t is not None}
-    with pytest.raises(InputError) as error:
-        infer_config(tensors, heads)
-    assert str(error.value) == message
 
 
 NAN = torch.ones(16)

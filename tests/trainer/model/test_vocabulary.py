@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from batch.model.tokenizer import PAD_ID
 from trainer.model.build import build_model, merge_updates, share_rows
-from trainer.model.gpt2 import PAD_ID, VOCAB_SIZE, model_config
+from trainer.model.gpt2 import VOCAB_SIZE, model_config
 from trainer.model.vocabulary import PAD_ROW, build_vocabulary, token_shape
 from trainer.recipe import get_recipe
 

@@ -1,4 +1,4 @@
-"""A killed run goes on to the same weights; early stopping; the best epoch."""
+"""A killed run resumes to the same weights; early stopping; the best epoch."""
 
 import os
 import signal
@@ -12,10 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from batch.errors import InputError, OutputError
+from batch.errors import InputError, MissingInputError, OutputError
 from trainer.cli import main
 from trainer.model.build import build_model
 from trainer.model.gpt2 import model_config
+from trainer.model.initial_weights import resolve_weights
 from trainer.recipe import RECIPES
 from trainer.training.checkpoint import has_checkpoint, read_checkpoint, write_checkpoint
 from trainer.training.fit import fit
@@ -125,6 +126,27 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path, monkey
     assert os.listdir(tmp_path) == ["checkpoint.pt"]
 
 
+class Marker:
+    """Unpickling it would create a file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_code_in_a_checkpoint_or_in_given_weights_is_not_run(tmp_path: Path) -> None:
+    marker, path = tmp_path / "marker", tmp_path / "evil.pth"
+    torch.save({"identity": "a", "state": Marker(marker)}, path)
+    assert refusal(OutputError, read_checkpoint, path, "a") == f"{path} {NOT_OURS}"
+    with pytest.raises(MissingInputError):  # only safetensors and OpenAI's format are read
+        resolve_weights(str(path), None, tmp_path)
+    assert not marker.exists()
+    torch.load(path, weights_only=False)
+    assert marker.exists()  # it was no dud
+
+
 def test_the_best_epoch_is_kept_and_patience_ends_the_run(sets) -> None:
     # A rate this high makes validation worse at once.
     recipe = replace(
@@ -162,13 +184,13 @@ def test_an_interrupted_run_says_what_it_kept(
     ]  # fmt: skip
     monkeypatch.setattr(torch.optim.AdamW, "step", stop_at)
     result = invoke(main, *command, "--quiet")
-    kept = "Kept up to the last whole epoch; the same command goes on from there.\n"
+    kept = "The checkpoint of the last whole epoch is kept; the same command resumes from it.\n"
     assert (result.exit_code, result.stdout) == (130, "")
     assert result.stderr == (kept if step > 5 else "") + "\nspam-train: error: interrupted\n"
     monkeypatch.setattr(torch.optim.AdamW, "step", original)
     result = invoke(main, *command)
     assert result.exit_code == 0
-    going_on = "Going on after epoch 1 of 2."
+    going_on = "Resuming after epoch 1 of 2."
     assert (going_on in result.stderr.splitlines()) == (step > 5)
     assert result.stdout.splitlines()[-1] == f"run folder: {out}"
 
@@ -195,7 +217,7 @@ def test_a_killed_process_goes_on(tmp_path: Path, messages_csv, bpe_file) -> Non
     process.wait()
     assert not (cut / "config.json").exists()
     result = subprocess.run(command(cut), capture_output=True, check=True, timeout=120, text=True)
-    assert "Going on after epoch" in result.stderr
+    assert "Resuming after epoch" in result.stderr
     assert not (cut / "checkpoint.pt").exists()
     ours, theirs = (load_file(folder / "model.safetensors") for folder in (cut, whole))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

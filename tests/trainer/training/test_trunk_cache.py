@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from batch.errors import StorageError
+from batch.model.tokenizer import PAD_ID
 from trainer.data.tensors import EncodedSet
 from trainer.model.build import build_model
-from trainer.model.gpt2 import PAD_ID, POOLINGS, model_config
+from trainer.model.gpt2 import POOLINGS, model_config
 from trainer.recipe import RECIPES, Recipe
 from trainer.training import trunk_cache as cache
 from trainer.training.fit import fit
@@ -129,6 +130,6 @@ def test_a_full_disk_is_said(sets, monkeypatch, tmp_path: Path) -> None:
         build_caches(model_of(recipe), sets, recipe, 0, tmp_path)
     assert str(caught.value) == (
         "the trunk's output needs 0.0 GB on disk: No space left on device; "
-        "give --no-trunk-cache to compute it anew in every step"
+        "give --no-trunk-cache to compute it again in every step"
     )
     assert list(tmp_path.iterdir()) == []

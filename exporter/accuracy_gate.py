@@ -1,4 +1,4 @@
-"""The gate of a reduced precision: what it may cost on the validation messages."""
+"""The accuracy gate: how much a reduced precision may lose on the validation messages."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -18,16 +18,17 @@ MIN_AGREEMENT = 0.995  # share of the messages that keep PyTorch's label
 
 @dataclass(frozen=True)
 class Gate:
-    """Validation figures of a variant (ours) beside PyTorch's fp32 (theirs)."""
+    """Validation figures of a variant (ours) and of PyTorch in fp32 (theirs)."""
 
     messages: int
     accuracy_ours: float
     accuracy_theirs: float
-    recall_ours: dict[str, float]  # by label, of the classes that have messages
+    recall_ours: dict[str, float]  # by label, for the classes that have messages
     recall_theirs: dict[str, float]
-    agreement: float
+    agreement: float  # share of the messages with the same label
 
     def problems(self) -> list[str]:
+        """One sentence for each limit that is exceeded; empty if the gate is passed."""
         found = []
         if _loss(self.accuracy_theirs, self.accuracy_ours) > MAX_ACCURACY_LOSS:
             found.append(
@@ -43,14 +44,14 @@ class Gate:
                 )
         if self.agreement < MIN_AGREEMENT:
             found.append(
-                f"{_percent(self.agreement)} of {self.messages} validation labels are PyTorch's, "
-                f"at least {_percent(MIN_AGREEMENT)} must be"
+                f"{_percent(self.agreement)} of {self.messages} validation labels equal PyTorch's, "
+                f"at least {_percent(MIN_AGREEMENT)} must"
             )
         return found
 
 
 def _loss(theirs: float, ours: float) -> float:
-    return round(theirs - ours, 9)  # 0.9 - 0.895 is above 0.005
+    return round(theirs - ours, 9)  # unrounded, 0.9 - 0.895 is above 0.005
 
 
 def _percent(share: float) -> str:
@@ -85,17 +86,17 @@ def search_layers(
     passes: Callable[[Sequence[str]], bool],
     error_without: Callable[[str], float],
 ) -> list[str] | None:
-    """Which layers to keep in fp32 so that the gate is passed; None if none may be reduced.
+    """The layers to keep in fp32 so that the gate is passed; None if no choice passes it.
 
-    A few outlying channels of GPT-2's activations make a few layers cost most. Each layer's
-    cost is the error that goes when it alone is kept; the dearest 1, 2, 4, ... are kept until
-    the gate is passed.
+    A few outlying channels of GPT-2's activations cause most of the error, in a few layers.
+    ``error_without`` gives the error that remains when one layer alone is kept in fp32. The 1, 2,
+    4, ... layers with the least remaining error are kept until ``passes`` is true.
     """
-    cost = {layer: error_without(layer) for layer in layers}
-    dearest = sorted(layers, key=cost.__getitem__)  # least error left first
+    remaining = {layer: error_without(layer) for layer in layers}
+    worst_first = sorted(layers, key=remaining.__getitem__)
     number = 1
     while number < len(layers):
-        kept = dearest[:number]
+        kept = worst_first[:number]
         log.info("Keeping %s in fp32: %s", count(number, "layer"), ", ".join(kept))
         if passes(kept):
             return kept

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from batch.model.decision import Decision
-from exporter.gate import Gate, measure_gate, search_layers
+from exporter.accuracy_gate import Gate, measure_gate, search_layers
 
 TWO = Decision(["ham", "spam"], "spam", 0.5, 1.0)
 THREE = Decision(["ham", "spam", "news"], None, 0.5, 1.0)
@@ -62,14 +62,14 @@ def test_labels_are_by_the_threshold() -> None:
         ),
         (
             Gate(200, 0.95, 0.9, {"ham": 0.9}, {"ham": 0.9}, 0.9949),
-            ["99.49 % of 200 validation labels are PyTorch's, at least 99.50 % must be"],
+            ["99.49 % of 200 validation labels equal PyTorch's, at least 99.50 % must"],
         ),
         (
             Gate(10, 0.5, 1.0, {"ham": 0.0, "spam": 1.0}, {"ham": 1.0, "spam": 1.0}, 0.5),
             [
                 "validation accuracy falls from 100.00 % to 50.00 %, by more than 0.5 points",
                 "recall of 'ham' falls from 100.00 % to 0.00 %, by more than 0.5 points",
-                "50.00 % of 10 validation labels are PyTorch's, at least 99.50 % must be",
+                "50.00 % of 10 validation labels equal PyTorch's, at least 99.50 % must",
             ],
         ),
     ],

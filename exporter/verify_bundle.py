@@ -1,4 +1,4 @@
-"""``spam-export verify``: a bundle's variants against PyTorch, here and now."""
+"""Check a finished bundle's variants against PyTorch again: ``spam-export verify``."""
 
 import json
 from dataclasses import dataclass, replace
@@ -8,62 +8,66 @@ from batch.errors import BundleError, InputError, SpamBatchError
 from batch.model.bundle import Bundle, open_bundle
 from batch.model.bundle_files import EXTERNAL_SUFFIX, MANIFEST, TOKENIZER, VERIFY, file_entries
 from batch.model.inference import wanted_device
+from batch.reading.fingerprint import hash_file
 from batch.writing.atomic import replace_file
 from exporter.convert.structure import Structure, read_structure
 from exporter.convert.variants import remove_variant
-from exporter.trained_run import Source
-from exporter.variant_check import Verified, gate_of, report_of, verify_file
-from trainer.run_folder import WEIGHTS, hash_file, write_json
+from exporter.trained_run import TrainedRun
+from exporter.variant_check import VariantCheck, gate_of, report_of, verify_file
+from trainer.run_folder import WEIGHTS, write_json
 
 
 @dataclass(frozen=True)
-class Recheck:
-    """One variant: what its file says of itself, and what it computes."""
+class FileCheck:
+    """One variant of a bundle: what its file says of itself, and what it computes."""
 
-    structure: Structure | None  # None of a file that is not ONNX
-    verified: Verified
-    found: list[str]  # of its files and the manifest, and why it could not be run
+    structure: Structure | None  # None for a file that is not ONNX
+    verified: VariantCheck
+    found: list[str]  # problems of its files and of the manifest
 
     def problems(self) -> list[str]:
+        """One sentence for each failed check; empty if all passed."""
         structure = self.structure.problems if self.structure else []
         return self.found + structure + self.verified.problems()
 
 
-def recheck(folder: Path, run: Path, device: str = "auto", progress: bool = True) -> list[Recheck]:
-    """Check every variant of a bundle again; ``verify.json`` is written anew if it says more.
+def verify_bundle(
+    folder: Path, run: Path, device: str = "auto", progress: bool = True
+) -> list[FileCheck]:
+    """Check every variant of a bundle again, and rewrite ``verify.json`` if its contents change.
 
-    A variant that falls short is removed from the bundle.
+    A variant that fails is removed from the bundle.
 
     Raises:
-        BundleError: not a bundle, another file of it was changed, or no such device here.
-        InputError: ``run`` is not what it was made from.
+        BundleError: ``folder`` is not a bundle, another of its files was changed, or the device
+            is not available.
+        InputError: the bundle was not made from ``run``.
     """
     bundle = open_bundle(folder)
     wanted_device(device)
     variants = tuple(bundle.manifest.variants.values())
     for name in bundle.manifest.files:
         if name != VERIFY and not name.startswith(variants):
-            bundle.read(name)  # the new manifest vouches for it
-    source = Source.read(run)
-    made_of = bundle.manifest.made_by.get("model_sha256")
-    if made_of != hash_file(run / WEIGHTS):
+            bundle.read(name)  # checks its hash, which the new manifest repeats
+    trained = TrainedRun.read(run)
+    if bundle.manifest.made_by.get("model_sha256") != hash_file(run / WEIGHTS):
         raise InputError(
-            f"{run} is not the run that {folder} was made from (its weights are others); "
-            "name it with --run"
+            f"{run} is not the run that {folder} was made from (its weights differ); "
+            "give that run with --run"
         )
     results = [
-        _recheck_variant(bundle, source, precision, device, progress)
+        _verify_variant(bundle, trained, precision, device, progress)
         for precision in bundle.manifest.variants
     ]
-    _rewrite(bundle, source, results)
+    _rewrite(bundle, trained, results)
     return results
 
 
-def _recheck_variant(
-    bundle: Bundle, source: Source, precision: str, device: str, progress: bool
-) -> Recheck:
+def _verify_variant(
+    bundle: Bundle, trained: TrainedRun, precision: str, device: str, progress: bool
+) -> FileCheck:
     name, folder = bundle.manifest.variants[precision], bundle.folder
-    found = _manifest_problems(bundle, source)
+    found = _manifest_problems(bundle, trained)
     structure = gate = check = None
     try:
         bundle.read(name)
@@ -72,22 +76,22 @@ def _recheck_variant(
     except BundleError as error:
         found.append(str(error))
     try:
-        structure = read_structure(folder / name, source.config, precision)
-        gate = None if precision == "fp32" else gate_of(source, folder, precision, device)
-        check = verify_file(source, folder, precision, device, progress)
+        structure = read_structure(folder / name, trained.config, precision)
+        gate = None if precision == "fp32" else gate_of(trained, folder, precision, device)
+        check = verify_file(trained, folder, precision, device, progress)
     except SpamBatchError as error:
         found.append(str(error))
     kept = _kept_before(bundle, precision)
-    return Recheck(structure, Verified(precision, check, gate, kept), found)
+    return FileCheck(structure, VariantCheck(precision, check, gate, kept), found)
 
 
-def _manifest_problems(bundle: Bundle, source: Source) -> list[str]:
-    """What the manifest says otherwise than the run; the threshold is the user's to change."""
-    manifest, config = bundle.manifest, source.config
+def _manifest_problems(bundle: Bundle, trained: TrainedRun) -> list[str]:
+    """Where the manifest differs from the run; the threshold may, because users can change it."""
+    manifest, config = bundle.manifest, trained.config
     pairs = {
         "labels": (manifest.labels, config.labels),
         "positive_label": (manifest.positive_label, config.positive_label),
-        "temperature": (manifest.temperature, source.decision.temperature),
+        "temperature": (manifest.temperature, trained.decision.temperature),
         "max_length": (manifest.max_length, config.max_length),
         "fixed_length": (manifest.fixed_length, config.model_config.is_fixed_length),
         "pooling": (manifest.pooling, config.model["pooling"]),
@@ -105,7 +109,7 @@ def _report_before(bundle: Bundle) -> dict:
     try:
         return bundle.read_json(VERIFY)
     except BundleError:
-        return {}  # there is none, or a run that was killed left another; it is written anew
+        return {}  # it is missing, or a killed run left another one; it is rewritten
 
 
 def _kept_before(bundle: Bundle, precision: str) -> list[str]:
@@ -113,20 +117,21 @@ def _kept_before(bundle: Bundle, precision: str) -> list[str]:
 
 
 def _without_speeds(report: dict) -> dict:
-    """As it is read again, less what differs each time."""
+    """A copy without the measured speeds, which differ each time."""
     copy = json.loads(json.dumps(report))
     for entry in copy.get("variants", {}).values():
         for part in (entry, entry.get("check") or {}):
-            part.pop("batch_tokens", None), part.pop("rows_per_second", None)
+            for key in ("batch_tokens", "rows_per_second"):
+                part.pop(key, None)
     return copy
 
 
-def _rewrite(bundle: Bundle, source: Source, results: list[Recheck]) -> None:
-    """Write verify.json, remove what fell short, and list what is left in the manifest."""
+def _rewrite(bundle: Bundle, trained: TrainedRun, results: list[FileCheck]) -> None:
+    """Write verify.json, remove failed variants, and list the remaining files in the manifest."""
     pairs = [(result.verified, result.problems()) for result in results]
-    report = report_of(source.rows, bundle.folder, pairs)
+    report = report_of(trained.rows, bundle.folder, pairs)
     if _without_speeds(report) == _without_speeds(_report_before(bundle)):
-        return  # a bundle of which nothing else is new keeps its digest
+        return  # only speeds differ: the bundle keeps its digest
     write_json(bundle.folder / VERIFY, report)
     manifest = bundle.manifest
     variants = dict(manifest.variants)

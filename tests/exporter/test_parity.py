@@ -7,17 +7,16 @@ import pytest
 
 from batch.model.batching import TRIED_BATCH_TOKENS, WIDTH_STEP, Shapes
 from batch.model.decision import Decision
-from exporter.verify import (
+from batch.model.tokenizer import PAD_ID
+from exporter.parity import (
     BATCH_SIZES,
     BATCH_VARIANCE,
     TOLERANCES,
-    Check,
-    Rows,
+    ParityCheck,
     Worst,
     check_variant,
-    torch_logits,
 )
-from trainer.model.gpt2 import PAD_ID
+from exporter.verification_set import VerificationSet
 
 SEQUENCES = [[5211, 345, 423, 640], [11], [], list(range(16)), [7] * 9]
 NAMES = [f"test message {number}" for number in range(1, 6)]
@@ -30,12 +29,12 @@ def logits_of(ids: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture
-def rows() -> Rows:
+def rows() -> VerificationSet:
     padded = np.full((5, 16), PAD_ID)
     for row, sequence in enumerate(SEQUENCES):
         padded[row, : len(sequence)] = sequence
     decision = Decision(["ham", "spam"], "spam", 0.5, 1.0)
-    return Rows(NAMES, SEQUENCES, logits_of(padded), decision, 16, PAD_ID, False)
+    return VerificationSet(NAMES, SEQUENCES, logits_of(padded), decision, 16, PAD_ID, False)
 
 
 class FakeSession:
@@ -50,7 +49,7 @@ class FakeSession:
         return (logits_of(ids) + self.error(ids)).astype(np.float32)
 
 
-def check(rows: Rows, error=lambda ids: 0.0, precision: str = "fp32", device: str = "cpu") -> Check:
+def check(rows, error=lambda ids: 0.0, precision: str = "fp32", device: str = "cpu") -> ParityCheck:
     return check_variant(FakeSession(error, device), rows, precision, list)
 
 
@@ -60,7 +59,7 @@ def in_row(first_id: int, error: list[float]):
 
 
 class TestRuns:
-    def test_free_length(self, rows: Rows) -> None:
+    def test_free_length(self, rows) -> None:
         session = FakeSession()
         found = check_variant(session, rows, "fp32", list)
         assert found.batches == [
@@ -75,18 +74,18 @@ class TestRuns:
         assert session.ran[8:] == [(5, 16)] * 7
         assert all(width % WIDTH_STEP == 0 for _, width in session.ran)
 
-    def test_tied_length(self, rows: Rows) -> None:
+    def test_tied_length(self, rows) -> None:
         session = FakeSession()
         found = check_variant(session, replace(rows, fixed_length=True), "fp32", list)
         assert found.batches[0] == "1 row, width of the model"
         assert {width for _, width in session.ran} == {16}
         assert len(found.batches) == 8
 
-    def test_progress_wraps_them(self, rows: Rows) -> None:
+    def test_progress_wraps_them(self, rows) -> None:
         seen = []
 
         def progress(runs):
-            seen.extend(name for _, name, _ in runs)
+            seen.extend(run.name for run in runs)
             return runs
 
         found = check_variant(FakeSession(), rows, "fp32", progress)
@@ -94,7 +93,7 @@ class TestRuns:
 
 
 class TestFigures:
-    def test_equal(self, rows: Rows) -> None:
+    def test_equal(self, rows) -> None:
         found = check(rows)
         assert found.problems() == []
         assert (found.logit.value, found.logit_p99, found.probability.value) == (0, 0, 0)
@@ -103,7 +102,7 @@ class TestFigures:
         assert found.rows_per_second > 0
         assert found.batch_tokens in TRIED_BATCH_TOKENS["cpu"]
 
-    def test_the_worst_is_where_it_is(self, rows: Rows) -> None:
+    def test_the_worst_is_where_it_is(self, rows) -> None:
         found = check(rows, in_row(7, [0.5, 0.0]))
         theirs = rows.logits[4].tolist()
         assert found.logit == Worst(
@@ -117,7 +116,7 @@ class TestFigures:
             f"ONNX Runtime gives [{theirs[0] + 0.5}, {theirs[1]}], PyTorch {theirs}"
         ]
 
-    def test_an_error_at_one_width_only(self, rows: Rows) -> None:
+    def test_an_error_at_one_width_only(self, rows) -> None:
         """The pooling that reads pads is caught where there are more of them."""
         found = check(rows, lambda ids: 0.001 * (ids.shape == (5, 16)) * (ids[:, :1] == 11))
         assert found.logit.row == found.batch_variance.row == "test message 2"
@@ -130,7 +129,7 @@ class TestFigures:
             "more than 0",
         ]
 
-    def test_one_bit_of_batch_variance_is_too_much_on_a_cpu(self, rows: Rows) -> None:
+    def test_one_bit_of_batch_variance_is_too_much_on_a_cpu(self, rows) -> None:
         error = lambda ids: 1e-6 * (len(ids) == 2) * (ids[:, :1] == 5211)  # noqa: E731
         found = check(rows, error)
         assert found.problems() == [
@@ -140,7 +139,7 @@ class TestFigures:
         assert check(rows, error, device="cuda").problems() == []
         assert BATCH_VARIANCE == {"cpu": 0.0, "cuda": 1e-3}
 
-    def test_a_label_that_differs_does_not_pass_at_any_tolerance(self, rows: Rows) -> None:
+    def test_a_label_that_differs_does_not_pass_at_any_tolerance(self, rows) -> None:
         close = np.array([1e-6, 0.0], np.float32)
         theirs = replace(rows, logits=rows.logits.copy())
         theirs.logits[1] = close
@@ -154,7 +153,7 @@ class TestFigures:
 
     @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
     @pytest.mark.parametrize("precision", ["fp32", "int8"])
-    def test_what_is_not_finite_does_not_pass(self, rows: Rows, bad, precision: str) -> None:
+    def test_what_is_not_finite_does_not_pass(self, rows, bad, precision: str) -> None:
         found = check(rows, in_row(11, [bad, 0.0]), precision)
         assert found.logit.value == np.inf
         theirs = rows.logits[1].tolist()
@@ -164,7 +163,7 @@ class TestFigures:
             f"(1 row, own width): ONNX Runtime gives [{bad}, {theirs[1]}], PyTorch {theirs}"
         )
 
-    def test_nan_on_both_sides_does_not_pass(self, rows: Rows) -> None:
+    def test_nan_on_both_sides_does_not_pass(self, rows) -> None:
         theirs = replace(rows, logits=np.full_like(rows.logits, np.nan))
         found = check(theirs, lambda ids: np.nan)
         assert found.problems()[0] == (
@@ -172,7 +171,7 @@ class TestFigures:
             "ONNX Runtime gives [nan, nan], PyTorch [nan, nan]"
         )
 
-    def test_a_reduced_precisions_tolerance_is_of_the_largest_logit(self, rows: Rows) -> None:
+    def test_a_reduced_precisions_tolerance_is_of_the_largest_logit(self, rows) -> None:
         large = replace(rows, logits=rows.logits * 4)
         largest = float(np.abs(large.logits).max())
         assert largest > 4
@@ -188,13 +187,3 @@ def test_every_precision_has_a_tolerance_on_every_provider() -> None:
     assert precisions == {"fp32", "int8", "fp16", "bf16"}
     assert len(TOLERANCES) == len(precisions) * len(BATCH_VARIANCE)
     assert TOLERANCES["fp32", "cpu"] <= 1e-4
-
-
-@pytest.mark.parametrize("batch_size", [1, 2, 64])
-def test_torch_is_run_in_eval_mode_padded_to_the_full_length(tiny_model, batch_size) -> None:
-    model = tiny_model("last_position", drop_rate=0.5).train()
-    found = torch_logits(model, SEQUENCES, 16, batch_size)
-    assert not model.training
-    assert (found.shape, found.dtype) == ((5, 2), np.float32)
-    assert np.abs(found - torch_logits(model, SEQUENCES, 16, 5)).max() <= 1e-5
-    assert np.abs(found - torch_logits(model, SEQUENCES, 20, 5)).max() > 1e-3

@@ -13,11 +13,12 @@ from batch.errors import BundleError, InputError
 from batch.model.bundle import open_bundle
 from batch.model.bundle_files import MANIFEST
 from batch.model.classifier import Classifier
-from exporter import verify
+from batch.reading.fingerprint import hash_file
+from exporter import parity
 from exporter.convert import variants
 from exporter.convert.variants import FILES, describe_model, save_model
-from exporter.recheck import Recheck, recheck
-from trainer.run_folder import hash_file, read_config
+from exporter.verify_bundle import FileCheck, verify_bundle
+from trainer.run_folder import read_config
 
 pytestmark = pytest.mark.parametrize("exported", ["last_token"], indirect=True)
 
@@ -42,8 +43,8 @@ def add_to_first(by: float):
     return change
 
 
-def recheck_quietly(folder: Path, run: Path) -> dict[str, Recheck]:
-    results = recheck(folder, run, "cpu", progress=False)
+def verify_quietly(folder: Path, run: Path) -> dict[str, FileCheck]:
+    results = verify_bundle(folder, run, "cpu", progress=False)
     return {result.verified.precision: result for result in results}
 
 
@@ -62,7 +63,7 @@ class TestNothingWrong:
     def test_again(self, copied) -> None:
         run, bundle = copied
         before = open_bundle(bundle)
-        results = recheck_quietly(bundle, run)
+        results = verify_quietly(bundle, run)
         assert {name: result.problems() for name, result in results.items()} == {
             "fp32": [],
             "int8": [],
@@ -74,7 +75,7 @@ class TestNothingWrong:
         report = json.loads((bundle / "verify.json").read_bytes())
         report["machine"]["versions"]["onnxruntime"] = "1.0"
         (bundle / "verify.json").write_text(json.dumps(report), encoding="utf-8")
-        recheck_quietly(bundle, run)
+        verify_quietly(bundle, run)
         again = open_bundle(bundle)
         assert again.digest != before.digest and left(bundle) == ["fp32", "int8"]
         for name, entry in before.manifest.files.items():
@@ -84,7 +85,7 @@ class TestNothingWrong:
     def test_a_run_that_was_killed_before_its_last_step_is_mended(self, copied) -> None:
         run, bundle = copied
         (bundle / "verify.json").write_text("{", encoding="utf-8")
-        assert recheck_quietly(bundle, run)["fp32"].problems() == []
+        assert verify_quietly(bundle, run)["fp32"].problems() == []
         assert left(bundle) == ["fp32", "int8"]
 
     def test_what_was_kept_in_fp32_stays_on_record(self, copied, write_hashes_anew) -> None:
@@ -93,19 +94,19 @@ class TestNothingWrong:
         report["variants"]["int8"]["kept_fp32"] = ["h.0.mlp.c_fc"]
         (bundle / "verify.json").write_text(json.dumps(report), encoding="utf-8")
         write_hashes_anew(bundle)
-        assert recheck_quietly(bundle, run)["int8"].verified.kept_fp32 == ["h.0.mlp.c_fc"]
+        assert verify_quietly(bundle, run)["int8"].verified.kept_fp32 == ["h.0.mlp.c_fc"]
 
     def test_a_threshold_is_the_users_to_change(self, copied, write_hashes_anew) -> None:
         run, bundle = copied
         write_hashes_anew(bundle, threshold=0.75)
-        assert recheck_quietly(bundle, run)["fp32"].problems() == []
+        assert verify_quietly(bundle, run)["fp32"].problems() == []
         assert open_bundle(bundle).manifest.threshold == 0.75
 
     def test_a_file_that_is_not_listed_is_refused(self, copied) -> None:
         run, bundle = copied
         (bundle / "notes.txt").write_text("mine", encoding="utf-8")
         with pytest.raises(BundleError) as caught:
-            recheck_quietly(bundle, run)
+            verify_quietly(bundle, run)
         assert str(caught.value) == f"{bundle}: bundle.json does not list notes.txt; remove it"
 
 
@@ -119,7 +120,7 @@ class TestChangedFile:
         found = hash_file(path)
         if is_hashed_anew:
             write_hashes_anew(bundle)
-        results = recheck_quietly(bundle, run)
+        results = verify_quietly(bundle, run)
         problems = results["fp32"].problems()
         if not is_hashed_anew:
             assert problems.pop(0) == f"{path}: SHA-256 is {found}, bundle.json says {said}"
@@ -142,7 +143,7 @@ class TestChangedFile:
         run, bundle = copied
         change_weight(bundle / FILES[precision], "score.weight", add_to_first(np.nan))
         write_hashes_anew(bundle)
-        problem = recheck_quietly(bundle, run)[precision].problems()[0]
+        problem = verify_quietly(bundle, run)[precision].problems()[0]
         assert re.fullmatch(
             rf"the logits of {ROW} differ by inf, more than 0\.\d+ \(1 row, own width\): "
             rf"ONNX Runtime gives {NUMBERS}, PyTorch {NUMBERS}",
@@ -160,7 +161,7 @@ class TestChangedFile:
         describe_model(proto, read_config(run), "fp32")
         save_model(proto, bundle / "model.onnx")
         write_hashes_anew(bundle)
-        result = recheck_quietly(bundle, run)["fp32"]
+        result = verify_quietly(bundle, run)["fp32"]
         assert result.structure.problems == []
         assert re.match(rf"the logits of {ROW} differ by \d\.\d+, more", result.problems()[0])
         assert left(bundle) == ["int8"]
@@ -169,7 +170,7 @@ class TestChangedFile:
         run, bundle = copied
         save_model(traced("last_position")[1], bundle / "model.onnx")
         write_hashes_anew(bundle)
-        problems = recheck_quietly(bundle, run)["fp32"].problems()
+        problems = verify_quietly(bundle, run)["fp32"].problems()
         # It cannot be run at 4 tokens, which is what onnxruntime says of it.
         assert problems[0].startswith("onnxruntime failed on a batch: [ONNXRuntimeError] : 2 : ")
         assert problems[1] == (
@@ -192,7 +193,7 @@ class TestChangedFile:
         path.unlink()
         if data is not None:
             path.write_bytes(data)
-        result = recheck_quietly(bundle, run)["int8"]
+        result = verify_quietly(bundle, run)["int8"]
         assert result.problems()[0].startswith(f"{path}: {first}")
         if data != b"":  # which is an empty graph
             assert result.problems()[1:] == [f"{path}: cannot be read as ONNX"]
@@ -207,13 +208,13 @@ class TestChangedFile:
         monkeypatch.setattr(variants, "EXTERNAL_ABOVE", 100_000)
         save_model(proto, bundle / "model.onnx")
         write_hashes_anew(bundle)
-        assert recheck_quietly(bundle, run)["fp32"].problems() == []
+        assert verify_quietly(bundle, run)["fp32"].problems() == []
         path = bundle / "model.onnx.data"
         said, data = hash_file(path), bytearray(path.read_bytes())
         data[40_000 * 16 * 4] ^= 1
         path.write_bytes(data)
         problem = f"{path}: SHA-256 is {hash_file(path)}, bundle.json says {said}"
-        assert recheck_quietly(bundle, run)["fp32"].problems() == [problem]
+        assert verify_quietly(bundle, run)["fp32"].problems() == [problem]
         assert left(bundle) == ["int8"]
         assert not path.exists()
 
@@ -224,7 +225,7 @@ class TestChangedFile:
         with open(bundle / name, "ab") as file:
             file.write(b" ")
         with pytest.raises(BundleError, match=f"^{re.escape(str(bundle / name))}: has .* bytes, "):
-            recheck_quietly(bundle, run)
+            verify_quietly(bundle, run)
         assert (bundle / MANIFEST).read_bytes() == manifest
 
 
@@ -243,9 +244,9 @@ class TestManifest:
     )
     def test_its_word(self, copied, write_hashes_anew, monkeypatch, key, value, problem) -> None:
         run, bundle = copied
-        monkeypatch.setattr(verify, "BATCH_SIZES", (1,))
+        monkeypatch.setattr(parity, "BATCH_SIZES", (1,))
         write_hashes_anew(bundle, **{key: value})
-        results = recheck_quietly(bundle, run)
+        results = verify_quietly(bundle, run)
         wanted = [f"bundle.json says {problem}"]
         assert [result.problems() for result in results.values()] == [wanted, wanted]
         assert left(bundle) == []
@@ -264,14 +265,14 @@ class TestManifest:
         write_hashes_anew(bundle)
         ours, theirs = hash_file(bundle / "gpt2.tiktoken"), hash_file(run / "gpt2.tiktoken")
         problem = f"bundle.json says tokenizer {ours!r}, the run {theirs!r}"
-        assert recheck_quietly(bundle, run)["fp32"].problems() == [problem]
+        assert verify_quietly(bundle, run)["fp32"].problems() == [problem]
 
 
 class TestTolerances:
     def test_one_below_what_is_measured(self, copied, monkeypatch) -> None:
         run, bundle = copied
-        monkeypatch.setitem(verify.TOLERANCES, ("int8", "cpu"), 1e-7)
-        problem = recheck_quietly(bundle, run)["int8"].problems()[0]
+        monkeypatch.setitem(parity.TOLERANCES, ("int8", "cpu"), 1e-7)
+        problem = verify_quietly(bundle, run)["int8"].problems()[0]
         assert re.fullmatch(
             rf"the logits of {ROW} differ by 0\.0\d+, more than \S+e-07 \(1 row, own width\): "
             rf"ONNX Runtime gives {NUMBERS}, PyTorch {NUMBERS}",
@@ -291,7 +292,7 @@ class TestTolerances:
                 del node.input[1:]
         onnx.save(proto, path)
         write_hashes_anew(bundle)
-        problems = recheck_quietly(bundle, run)["int8"].problems()
+        problems = verify_quietly(bundle, run)["int8"].problems()
         assert re.fullmatch(
             rf"the logits of {ROW} differ by \S+ between alone and .*, more than 0", problems[-1]
         )
@@ -303,10 +304,10 @@ def test_another_run(copied, tiny_model, write_run_folder, tmp_path: Path) -> No
     other = write_run_folder(tmp_path / "other", tiny_model(seed=1))
     before = {path: path.read_bytes() for path in bundle.iterdir()}
     with pytest.raises(InputError) as error:
-        recheck_quietly(bundle, other)
+        verify_quietly(bundle, other)
     assert str(error.value) == (
-        f"{other} is not the run that {bundle} was made from (its weights are others); "
-        "name it with --run"
+        f"{other} is not the run that {bundle} was made from (its weights differ); "
+        "give that run with --run"
     )
     assert {path: path.read_bytes() for path in bundle.iterdir()} == before
 
@@ -316,7 +317,7 @@ def test_a_link_in_the_place_of_the_report_is_not_written_through(copied, tmp_pa
     (tmp_path / "mine").write_text("mine", encoding="utf-8")
     (bundle / "verify.json").unlink()
     (bundle / "verify.json").symlink_to(tmp_path / "mine")
-    recheck(bundle, run, "cpu", progress=False)
+    verify_bundle(bundle, run, "cpu", progress=False)
     assert (tmp_path / "mine").read_text(encoding="utf-8") == "mine"
     assert not (bundle / "verify.json").is_symlink()
     assert open_bundle(bundle).read_json("verify.json")["variants"]

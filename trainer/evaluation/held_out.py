@@ -1,0 +1,161 @@
+"""Evaluate a trained model on the held-out sets: calibration, threshold, scores, baseline."""
+
+import logging
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+
+from batch.errors import UsageError
+from batch.model.decision import Band, Decision, softmax
+from trainer.data.splits import HELD_OUT
+from trainer.data.tensors import EncodedSet, make_loader
+from trainer.evaluation.baseline import NAME, baseline_scores
+from trainer.evaluation.calibration import choose_threshold, fit_temperature
+from trainer.evaluation.scores import expected_calibration_error, score
+from trainer.model.gpt2 import GPT2Classifier
+from trainer.training.accuracy import set_logits
+
+log = logging.getLogger("trainer")
+
+PLAIN_THRESHOLD = 0.5  # where --max-ham-blocked does not choose one
+
+
+@dataclass(frozen=True)
+class HeldOutResult:
+    """Figures for ``metrics.json``, and the rows of ``predictions.csv``, one for each message."""
+
+    metrics: dict
+    predictions: pd.DataFrame  # set, row, label, predicted, score, tokens
+
+
+def check_band(
+    band: Band | None, max_blocked: float | None, labels: list[str], positive_label: str | None
+) -> None:
+    """Refuse an unsure band that the bundle could not have.
+
+    Raises:
+        UsageError: the band does not fit the labels or the threshold.
+    """
+    if band is None:
+        return
+    if max_blocked is not None:
+        raise UsageError(
+            "--unsure-band and --max-ham-blocked both choose the score from which the positive "
+            "label is given; give only one of them"
+        )
+    low, high = band
+    decision = Decision(labels, positive_label, PLAIN_THRESHOLD, 1.0, (low, high))
+    if problem := decision.find_problem():
+        raise UsageError(problem)
+
+
+def evaluate_held_out(
+    model: GPT2Classifier,
+    sets: dict[str, EncodedSet],
+    parts: dict[str, pd.DataFrame],
+    labels: list[str],
+    positive_label: str | None,
+    max_blocked: float | None = None,
+) -> HeldOutResult:
+    """Score the model on the validation and test sets, and the SVM on the test set.
+
+    Args:
+        sets: the three sets, encoded; ``parts`` has their messages as text.
+        labels: K names in the model's order.
+        max_blocked: see :func:`fit_decision`.
+
+    Raises:
+        InputError: no threshold keeps to ``max_blocked``.
+    """
+    logits = {name: all_logits(model, sets[name]) for name in HELD_OUT}
+    truth = {name: sets[name].labels.cpu().numpy() for name in HELD_OUT}
+    positive = labels.index(positive_label) if positive_label in labels else None
+    decision = fit_decision(
+        logits["validation"], truth["validation"], labels, positive, max_blocked
+    )
+    predicted, scores, probabilities = {}, {}, {}
+    for name in HELD_OUT:
+        predicted[name], scores[name], probabilities[name] = decision.decide(logits[name])
+    metrics = {
+        "scores": {
+            name: score(truth[name], predicted[name], probabilities[name], positive)
+            for name in HELD_OUT
+        },
+        "calibration": {
+            "temperature": decision.temperature,
+            "ece_before": expected_calibration_error(softmax(logits["test"]), truth["test"]),
+            "ece_after": expected_calibration_error(probabilities["test"], truth["test"]),
+        },
+        "threshold": {"value": decision.threshold, "budget": max_blocked},
+        "baseline": {
+            "name": NAME,
+            "test": baseline_scores(parts["train"], parts["test"], labels, positive),
+        },
+    }
+    rows = [
+        _list_predictions(name, labels, truth[name], predicted[name], scores[name], sets[name])
+        for name in HELD_OUT
+    ]
+    return HeldOutResult(metrics, pd.concat(rows, ignore_index=True))
+
+
+def fit_decision(
+    logits: np.ndarray,
+    truth: np.ndarray,
+    labels: list[str],
+    positive: int | None,
+    max_blocked: float | None,
+) -> Decision:
+    """Fit temperature and threshold on the validation set: logits ``(N, K)``, classes ``(N,)``.
+
+    The threshold is chosen so that at most the share ``max_blocked`` of the other class's
+    messages gets the positive label. It is 0.5 where no share or no positive class is given.
+
+    Raises:
+        InputError: no threshold keeps to the share.
+    """
+    positive_label = None if positive is None else labels[positive]
+    decision = Decision(labels, positive_label, PLAIN_THRESHOLD, fit_temperature(logits, truth))
+    if max_blocked is None or positive is None:
+        return decision
+    is_positive = truth == positive
+    scores = decision.probabilities(logits)[:, positive]
+    threshold = choose_threshold(scores, is_positive, max_blocked)
+    negatives = int((~is_positive).sum())
+    log.info(
+        "Threshold %.4f: at most %d of %d validation messages of other classes reach it%s",
+        threshold, int(max_blocked * negatives), negatives,
+        "" if max_blocked * negatives >= 1 else "; they are too few to measure so small a share",
+    )  # fmt: skip
+    return replace(decision, threshold=threshold)
+
+
+def _list_predictions(
+    name: str,
+    labels: list[str],
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    scores: np.ndarray,
+    data: EncodedSet,
+) -> pd.DataFrame:
+    """The rows of ``predictions.csv`` for one set."""
+    return pd.DataFrame(
+        {
+            "set": name,
+            "row": np.arange(len(scores)),
+            "label": [labels[number] for number in truth],
+            "predicted": [labels[number] for number in predicted],
+            "score": scores,
+            "tokens": data.lengths.cpu().numpy(),
+        }
+    )
+
+
+@torch.no_grad()
+def all_logits(model: GPT2Classifier, data: EncodedSet) -> np.ndarray:
+    """Logits ``(N, K)`` float64 of a set, in its order."""
+    model.eval()
+    batches = [set_logits(model, data, rows) for rows in make_loader(len(data), 32, train=False)]
+    return torch.cat(batches).double().cpu().numpy()

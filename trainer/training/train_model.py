@@ -1,0 +1,155 @@
+"""Encode the three sets, build the model, and train it."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from batch.errors import UsageError
+from batch.model.tokenizer import Tokenizer
+from trainer.data.splits import HELD_OUT
+from trainer.data.tensors import EncodedSet, encode_frame
+from trainer.model.build import build_model, merge_updates, share_rows
+from trainer.model.gpt2 import GPT2Classifier, ModelConfig, count_parameters
+from trainer.model.initial_weights import InitialWeights
+from trainer.model.vocabulary import Vocabulary, build_vocabulary
+from trainer.recipe import Recipe
+from trainer.training.fit import History, fit
+from trainer.training.trunk_cache import build_caches
+
+log = logging.getLogger("trainer")
+
+SMALL_EMB_DIM = 256  # channels
+CACHE_BYTES = 4 << 30  # of memory for the frozen trunk's output; more than that goes to disk
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained classifier, in eval mode, and the sets it was trained and tested on."""
+
+    model: GPT2Classifier
+    history: History
+    accuracy: dict[str, float]  # by set, computed as in the notebook
+    sets: dict[str, EncodedSet]
+    max_length: int  # tokens
+
+
+def train_model(
+    parts: dict[str, pd.DataFrame],
+    labels: list[str],
+    tokenizer: Tokenizer,
+    weights: InitialWeights,
+    recipe: Recipe,
+    device: torch.device,
+    *,
+    trunk_cache: bool = True,
+    progress: bool = True,
+    checkpoint: Path | None = None,
+    identity: str = "",
+) -> Trained:
+    """Encode ``parts`` (the three sets as text), build the model, and train it.
+
+    After each epoch ``checkpoint`` is written; a checkpoint of a run of the same ``identity``
+    is resumed.
+
+    Raises:
+        UsageError: ``recipe.max_length`` is more than the model's context.
+        InputError: too few training messages, or a loss that is not a number.
+        StorageError: the trunk cache does not fit on the disk.
+    """
+    sets, max_length = encode_parts(parts, labels, tokenizer, recipe, weights)
+    log.info(
+        "Split: %s; max_length %d tokens",
+        " / ".join(f"{len(data)} {name}" for name, data in sets.items()), max_length,
+    )  # fmt: skip
+    vocabulary = None
+    if weights.size == "starter":
+        messages = tokenizer.encode_all(parts["train"]["text"], max_length)
+        vocabulary = build_vocabulary(messages, tokenizer, recipe.min_token_count)
+    model = make_model(weights, recipe, vocabulary, len(labels)).to(device)
+    log.info(
+        "%s parameters, %s of them trained",
+        f"{count_parameters(model):,}", f"{count_parameters(model, trainable_only=True):,}",
+    )  # fmt: skip
+    sets = {name: data.to(device) for name, data in sets.items()}
+    stand_ins = vocabulary.stand_ins.to(device) if vocabulary else None
+    with _threads_for(model.config):
+        folder = checkpoint.parent if checkpoint else None
+        caches = build_caches(model, sets, recipe, CACHE_BYTES, folder) if trunk_cache else {}
+        history, accuracy = fit(
+            model, sets, recipe, progress, stand_ins, caches, checkpoint, identity
+        )
+    merge_updates(model)
+    return Trained(model.requires_grad_(False).eval(), history, accuracy, sets, max_length)
+
+
+@contextlib.contextmanager
+def _threads_for(config: ModelConfig) -> Iterator[None]:
+    """Use one thread for a small model, whose matrix products are too short to split.
+
+    On a busy machine torch's threads would wait for each other at least ten times longer than
+    they work.
+    """
+    threads = torch.get_num_threads()
+    if config.emb_dim <= SMALL_EMB_DIM:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def encode_parts(
+    parts: dict[str, pd.DataFrame],
+    labels: list[str],
+    tokenizer: Tokenizer,
+    recipe: Recipe,
+    weights: InitialWeights,
+) -> tuple[dict[str, EncodedSet], int]:
+    """Encode the three sets, and the ``max_length`` in tokens that they are padded or cut to.
+
+    It is the recipe's, or the length of the longest training message where the recipe has none.
+
+    Raises:
+        UsageError: the recipe's max_length is more than the model's context.
+    """
+    limit = weights.config.context_length
+    wanted = limit if isinstance(recipe.max_length, str) else recipe.max_length
+    train_set = encode_frame(parts["train"], labels, tokenizer, wanted)
+    max_length = train_set.ids.shape[1]
+    if max_length > limit:
+        if recipe.max_length is not None:
+            raise UsageError(f"--max-length {max_length} is more than the model's {limit} tokens")
+        log.info(
+            "The longest training message has %d tokens; messages are truncated to %d.",
+            max_length, limit,
+        )  # fmt: skip
+        max_length = limit
+        train_set = encode_frame(parts["train"], labels, tokenizer, max_length)
+    others = {name: encode_frame(parts[name], labels, tokenizer, max_length) for name in HELD_OUT}
+    return {"train": train_set, **others}, max_length
+
+
+def make_model(
+    weights: InitialWeights, recipe: Recipe, vocabulary: Vocabulary | None, classes: int
+) -> GPT2Classifier:
+    """The classifier before training; ``vocabulary`` is the starter's, None for other sizes."""
+    config = replace(
+        weights.config,
+        classes=classes,
+        pooling=recipe.pooling,
+        causal=recipe.causal,
+        drop_rate=recipe.drop_rate,
+    )
+    if vocabulary is None:
+        return build_model(config, recipe, weights.tensors)
+    config = replace(config, vocab_size=vocabulary.rows, remapped=True)
+    model = build_model(config, recipe, None)
+    share_rows(model, vocabulary)
+    # A thousand messages train each position too seldom, so positions start at zero.
+    torch.nn.init.zeros_(model.transformer.wpe.weight)
+    return model

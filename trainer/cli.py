@@ -11,8 +11,22 @@ from trainer.options import checked_changes, recipe_options
 
 log = logging.getLogger("trainer")
 
+_PATH = click.Path(path_type=Path)
+_bpe = click.option("--bpe", type=_PATH, help="A gpt2.tiktoken, or a folder with it.")
+_data = click.option("--data", type=_PATH, help="Your own labelled CSV or TSV.")
+_text_column = click.option("--text-column", help="Name of the text column in --data.")
+_label_column = click.option("--label-column", help="Name of the label column in --data.")
+_delimiter = click.option(
+    "--delimiter", help="One character. Default: a tab if the first line has one, else a comma."
+)
+_run = click.option("--run", type=_PATH, default=Path("runs/spam"), show_default=True,
+    help="Run folder of spam-train fit.")  # fmt: skip
+_device = click.option("--device", type=click.Choice(["auto", "cuda", "mps", "cpu"]),
+    default="auto", show_default=True, help="auto: CUDA, else MPS, else the CPU.")  # fmt: skip
+_json = click.option("--json", "json_out", type=_PATH, help="Also write the result to this file.")
+_quiet = click.option("--quiet", is_flag=True, help="Show warnings only, and no progress.")
 _cache = click.option(
-    "--cache", type=click.Path(path_type=Path), default=Path("data"), show_default=True,
+    "--cache", type=_PATH, default=Path("data"), show_default=True,
     help="Folder for fetched files.",
 )  # fmt: skip
 _weights = click.option(
@@ -43,7 +57,7 @@ def main() -> None:
 @click.option(
     "--from",
     "source",
-    type=click.Path(path_type=Path),
+    type=_PATH,
     help="Take a local file or folder instead of the network.",
 )
 @_cache
@@ -78,7 +92,7 @@ def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None
 
 @main.command()
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("runs/spam"), show_default=True,
+    "--out", type=_PATH, default=Path("runs/spam"), show_default=True,
     help="Run folder to write.",
 )  # fmt: skip
 @click.option(
@@ -88,29 +102,20 @@ def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None
 )  # fmt: skip
 @_model
 @_weights
-@click.option("--data", type=click.Path(path_type=Path), help="Your own labelled CSV or TSV.")
-@click.option(
-    "--bpe", type=click.Path(path_type=Path), help="A gpt2.tiktoken, or a folder with it."
-)
-@click.option("--text-column", help="Name of the text column in --data.")
-@click.option("--label-column", help="Name of the label column in --data.")
-@click.option(
-    "--delimiter", help="One character. Default: a tab if the first line has one, else a comma."
-)
+@_data
+@_bpe
+@_text_column
+@_label_column
+@_delimiter
 @click.option(
     "--positive-label",
     help="Class whose probability is the score. Default: spam if there is one, else the second "
     "of two classes.",
 )
 @_cache
-@click.option(
-    "--device", type=click.Choice(["auto", "cuda", "mps", "cpu"]), default="auto",
-    show_default=True,
-)  # fmt: skip
+@_device
 @recipe_options
-@click.option(
-    "--pth", type=click.Path(path_type=Path), help="Also write the weights to this .pth file."
-)
+@click.option("--pth", type=_PATH, help="Also write the weights to this .pth file.")
 @click.option("--trunk-cache/--no-trunk-cache", default=True,
     help="Compute the output of the frozen blocks only once for each message.")  # fmt: skip
 @click.option("--restart", is_flag=True, help="Start over, even if a killed run left a checkpoint.")
@@ -119,10 +124,8 @@ def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None
     "class gets the positive label: 0.2% or 0.002.")  # fmt: skip
 @click.option("--unsure-band", metavar="LOW,HIGH",
     help="In the exported bundle, scores from LOW to below HIGH get the label unsure.")  # fmt: skip
-@click.option(
-    "--config", type=click.Path(path_type=Path), help="Repeat the run of this config.json."
-)
-@click.option("--quiet", is_flag=True, help="Show warnings only, and no progress.")
+@click.option("--config", type=_PATH, help="Repeat the run of this config.json.")
+@_quiet
 def fit(
     out, recipe, size, weights, data, bpe, text_column, label_column, delimiter, positive_label,
     cache, device, pth, trunk_cache, restart, max_ham_blocked, unsure_band, config, quiet,
@@ -143,7 +146,7 @@ def fit(
     from batch.model.rules import parse_band
     from trainer.data.labelled_file import Columns
     from trainer.evaluation.calibration import parse_share
-    from trainer.run import RunOptions, options_of_config, train
+    from trainer.run import RunOptions, options_of_config, summary_lines, train
     from trainer.run_folder import check_state_dict, read_config, read_model, save_state_dict
 
     options = RunOptions(
@@ -166,45 +169,12 @@ def fit(
     click.echo(f"run folder: {out}")
 
 
-def summary_lines(metrics: dict) -> list[str]:
-    """The result of a run in a few lines: accuracies, scores, calibration, weights, data."""
-    from trainer.evaluation.scores import format_scores
-
-    lines = [
-        f"{name} accuracy: {100 * value:.2f}% of {metrics['messages'][name]} messages"
-        for name, value in metrics["accuracy"].items()
-    ]
-    baseline = metrics["baseline"]
-    lines.append(
-        format_scores({"test set": metrics["scores"]["test"], baseline["name"]: baseline["test"]})
-    )
-    calibration, threshold = metrics["calibration"], metrics["threshold"]
-    lines.append(
-        f"temperature {calibration['temperature']:.3f}: calibration error on test "
-        f"{calibration['ece_before']:.4f} before, {calibration['ece_after']:.4f} after; "
-        f"threshold {threshold['value']:.4f}"
-    )
-    data = metrics["data"]
-    lines.append(f"weights: {metrics['weights']}")
-    lines.append(f"data: {data['name']}, {data['rows']:,} rows ({data['origin']})")
-    if data["is_partial"]:
-        lines.append(
-            f"WARNING: an incomplete copy of the SMS Spam Collection: {data['lines']:,} of 5,574 "
-            "lines; these figures cannot be compared with the published ones."
-        )
-    return lines
-
-
 @main.command()
-@click.option(
-    "--run", type=click.Path(path_type=Path), default=Path("runs/spam"), show_default=True
-)
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="Labelled CSV or TSV.")
-@click.option("--text-column", help="Name of the text column.")
-@click.option("--label-column", help="Name of the label column.")
-@click.option(
-    "--delimiter", help="One character. Default: a tab if the first line has one, else a comma."
-)
+@_run
+@click.option("--data", type=_PATH, required=True, help="Labelled CSV or TSV.")
+@_text_column
+@_label_column
+@_delimiter
 def evaluate(run: Path, data: Path, text_column, label_column, delimiter) -> None:
     """Score a run on a labelled file from another source.
 
@@ -230,19 +200,12 @@ def evaluate(run: Path, data: Path, text_column, label_column, delimiter) -> Non
 @click.option(
     "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Runs of each row."
 )
-@click.option("--data", type=click.Path(path_type=Path), help="Your own labelled CSV or TSV.")
-@click.option(
-    "--bpe", type=click.Path(path_type=Path), help="A gpt2.tiktoken, or a folder with it."
-)
+@_data
+@_bpe
 @_cache
-@click.option("--device", type=click.Choice(["auto", "cuda", "mps", "cpu"]), default="auto")
-@click.option(
-    "--json",
-    "json_out",
-    type=click.Path(path_type=Path),
-    help="Also write the result to this JSON file.",
-)
-@click.option("--quiet", is_flag=True, help="Show warnings only, and no progress.")
+@_device
+@_json
+@_quiet
 def table(rows, shape, seeds, data, bpe, cache, device, json_out, quiet) -> None:
     """Run rows of the published table of experiments, and print our accuracy beside theirs.
 
@@ -273,22 +236,15 @@ def table(rows, shape, seeds, data, bpe, cache, device, json_out, quiet) -> None
 @click.option("--recipe", type=click.Choice(["default", "book"]), default="default")
 @_model
 @_weights
-@click.option("--data", type=click.Path(path_type=Path), help="Your own labelled CSV or TSV.")
-@click.option("--text-column", help="Name of the text column in --data.")
-@click.option("--label-column", help="Name of the label column in --data.")
-@click.option(
-    "--bpe", type=click.Path(path_type=Path), help="A gpt2.tiktoken, or a folder with it."
-)
+@_data
+@_text_column
+@_label_column
+@_bpe
 @_cache
-@click.option("--device", type=click.Choice(["auto", "cuda", "mps", "cpu"]), default="auto")
+@_device
 @recipe_options
-@click.option(
-    "--json",
-    "json_out",
-    type=click.Path(path_type=Path),
-    help="Also write the result to this JSON file.",
-)
-@click.option("--quiet", is_flag=True, help="Show warnings only, and no progress.")
+@_json
+@_quiet
 def scores(
     protocols, seeds, new_splits, recipe, size, weights, data, text_column, label_column, bpe,
     cache, device, json_out, quiet, split, balance, **changes,
@@ -321,9 +277,7 @@ def scores(
 
 @main.command()
 @click.argument("text")
-@click.option(
-    "--run", type=click.Path(path_type=Path), default=Path("runs/spam"), show_default=True
-)
+@_run
 def classify(text: str, run: Path) -> None:
     """Label one message with PyTorch. (With the exported model: spam-batch text.)
 
@@ -351,9 +305,7 @@ def classify(text: str, run: Path) -> None:
 @_weights
 @_model
 @_cache
-@click.option(
-    "--bpe", type=click.Path(path_type=Path), help="A gpt2.tiktoken, or a folder with it."
-)
+@_bpe
 def sample(prompt: str, new_tokens: int, weights: str, size: str | None, cache: Path, bpe) -> None:
     """Continue PROMPT with the most probable tokens, to check that weights are loaded correctly.
 

@@ -37,7 +37,7 @@ _OPTIONS = [
     ("--drop-rate", _SHARE, "Dropout probability."),
     ("--lora-rank", click.IntRange(1), "Rank of the updates with --trainable lora."),
     ("--lora-alpha", float, "Scale of the updates with --trainable lora."),
-    ("--ignore-index", int, "Target class that the loss ignores."),
+    ("--ignore-index", int, "Target value that the loss ignores."),
     ("--patience", click.IntRange(1), "Stop after so many epochs without a lower validation loss."),
     ("--balance/--no-balance", bool, "Cut all classes to equal size, or keep the natural mix."),
     ("--causal/--no-causal", bool, "Whether a token sees only the tokens before it."),

@@ -33,7 +33,7 @@ class Recipe:
     batch_size: int = 8  # messages
     accumulate: int = 1  # batches whose gradients are added for one optimizer step
     group_by_length: bool = False  # batches of messages of similar length, in random order
-    ignore_index: int = -100  # target class that the loss ignores
+    ignore_index: int = -100  # target value that the loss ignores
     epochs: int = 5
     learning_rate: float = 5e-5
     weight_decay: float = 0.1

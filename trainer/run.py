@@ -16,6 +16,7 @@ from batch.model.tokenizer import Tokenizer
 from trainer.data.labelled_file import Columns, default_positive_label, write_split
 from trainer.data.splits import make_split, read_messages
 from trainer.evaluation.held_out import check_band, evaluate_held_out
+from trainer.evaluation.scores import format_scores
 from trainer.fetch.assets import BpeFile, DataFile, fetch_bpe, fetch_data
 from trainer.model.build import select_device
 from trainer.model.initial_weights import InitialWeights, resolve_weights
@@ -270,3 +271,30 @@ def _make_config(options: RunOptions, inputs: RunInputs, trained: Trained) -> Ru
         versions=package_versions("torch", "tiktoken", "pandas", "numpy", "safetensors"),
         arguments=options.arguments(),
     )
+
+
+def summary_lines(metrics: dict) -> list[str]:
+    """The result of a run in a few lines: accuracies, scores, calibration, weights, data."""
+    lines = [
+        f"{name} accuracy: {100 * value:.2f}% of {metrics['messages'][name]} messages"
+        for name, value in metrics["accuracy"].items()
+    ]
+    baseline = metrics["baseline"]
+    lines.append(
+        format_scores({"test set": metrics["scores"]["test"], baseline["name"]: baseline["test"]})
+    )
+    calibration, threshold = metrics["calibration"], metrics["threshold"]
+    lines.append(
+        f"temperature {calibration['temperature']:.3f}: calibration error on test "
+        f"{calibration['ece_before']:.4f} before, {calibration['ece_after']:.4f} after; "
+        f"threshold {threshold['value']:.4f}"
+    )
+    data = metrics["data"]
+    lines.append(f"weights: {metrics['weights']}")
+    lines.append(f"data: {data['name']}, {data['rows']:,} rows ({data['origin']})")
+    if data["is_partial"]:
+        lines.append(
+            f"WARNING: an incomplete copy of the SMS Spam Collection: {data['lines']:,} of 5,574 "
+            "lines; these figures cannot be compared with the published ones."
+        )
+    return lines

@@ -12,6 +12,7 @@ bits in which CPUs without VNNI add them, so every CPU gets the same sums.
 """
 
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 import onnx

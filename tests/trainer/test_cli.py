@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from batch.errors import UnavailableError
 from batch.reading.fingerprint import hash_file
 from trainer import run
-from trainer.cli import main, summary_lines
+from trainer.cli import main
 from trainer.evaluation.scores import format_scores, score
 from trainer.fetch import sources
 from trainer.model import initial_weights
@@ -247,7 +247,7 @@ def test_summary_names_every_set() -> None:
         "calibration": {"temperature": 1.5, "ece_before": 0.02, "ece_after": 0.01},
         "threshold": {"value": 0.75, "budget": 0.002},
     }
-    assert summary_lines(metrics) == [
+    assert run.summary_lines(metrics) == [
         "train accuracy: 97.21% of 1045 messages",
         "test accuracy: 100.00% of 300 messages",
         format_scores({"test set": figures, "SVM": figures}),

@@ -47,11 +47,7 @@ def evaluate(run: Path, data: Path, columns: Columns | None = None) -> dict:
     config = read_config(run)
     decision = read_decision(run, config)
     frame = read_labelled(data, columns or Columns())
-    unknown = sorted(set(frame["label"]) - set(config.labels))
-    if unknown:
-        raise InputError(
-            f"{data}: the label {unknown[0]!r} is none of the run's: {', '.join(config.labels)}"
-        )
+    _check_labels(frame, config, data)
     train = _read_training_set(run)
     kept = _leave_out_seen(frame, train)
     if kept.empty:
@@ -80,6 +76,14 @@ def evaluate(run: Path, data: Path, columns: Columns | None = None) -> dict:
         "scores": score(labels, predicted, probabilities, positive),
         "baseline": baseline_scores(train, kept, config.labels, positive),
     }
+
+
+def _check_labels(frame: pd.DataFrame, config: RunConfig, data: Path) -> None:
+    unknown = sorted(set(frame["label"]) - set(config.labels))
+    if unknown:
+        raise InputError(
+            f"{data}: the label {unknown[0]!r} is none of the run's: {', '.join(config.labels)}"
+        )
 
 
 def _leave_out_seen(frame: pd.DataFrame, train: pd.DataFrame) -> pd.DataFrame:

@@ -92,16 +92,7 @@ def build_caches(
     blocks = len(model.transformer.h)
     if start == 0 or recipe.drop_rate or recipe.token_drop_rate or recipe.stand_in_rate:
         return {}
-    inputs: dict[bytes, tuple[Tensor, int]] = {}
-    row_of: dict[str, list[int]] = {name: [] for name in sets}
-    numbers: dict[bytes, int] = {}
-    for name, data in sets.items():
-        for ids, length in zip(data.ids.cpu(), data.lengths.tolist(), strict=True):
-            kept = trim(ids[None], torch.tensor([length]), model.config)[0]
-            key = kept.numpy().tobytes()
-            row_of[name].append(numbers.setdefault(key, len(numbers)))
-            inputs.setdefault(key, (kept, max(1, length)))
-    kept_ids = [ids for ids, _ in inputs.values()]
+    kept_ids, row_of = _find_distinct(model, sets)
     pooled = start == blocks
     lengths = torch.tensor([1 if pooled else len(ids) for ids in kept_ids])
     offsets = torch.cumsum(lengths, 0) - lengths
@@ -126,6 +117,23 @@ def build_caches(
         )
         for name, rows in row_of.items()
     }
+
+
+def _find_distinct(
+    model: GPT2Classifier, sets: dict[str, EncodedSet]
+) -> tuple[list[Tensor], dict[str, list[int]]]:
+    """Ids of each distinct message without needless padding, and each row's number among them."""
+    numbers: dict[bytes, int] = {}
+    kept_ids: list[Tensor] = []
+    row_of: dict[str, list[int]] = {name: [] for name in sets}
+    for name, data in sets.items():
+        for ids, length in zip(data.ids.cpu(), data.lengths.tolist(), strict=True):
+            kept = trim(ids[None], torch.tensor([length]), model.config)[0]
+            number = numbers.setdefault(kept.numpy().tobytes(), len(numbers))
+            if number == len(kept_ids):
+                kept_ids.append(kept)
+            row_of[name].append(number)
+    return kept_ids, row_of
 
 
 def _allocate(positions: int, channels: int, memory_limit: int, folder: Path | None) -> Tensor:

@@ -41,7 +41,7 @@ def encrypted(zip_of) -> bytes:
 
 def overwritten(zip_of) -> bytes:
     data = bytearray(zip_of(("a", b"text" * 9)))
-    data[data.index(b"a") + 3] ^= 0xFF
+    data[30 + len("a") + 2] ^= 0xFF  # behind the local header, which is 30 bytes and the name
     return bytes(data)
 
 

@@ -32,6 +32,7 @@ RUN ?= runs/spam
 BUNDLE ?= models/spam
 IN ?= examples/inbox.csv
 OUT ?= labeled.csv
+SETTINGS ?=
 
 # onnxruntime and onnxruntime-gpu must never be installed together.
 ORT := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
@@ -40,7 +41,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install train export classify test test-faults check coverage bench bench-train bench-memory bench-starter bench-export build docs clean
+.PHONY: help install train export classify test test-anywhere test-faults check coverage bench bench-train bench-memory bench-starter bench-export build docs clean
 
 help: ## Show this list
 	@echo 'Targets:'
@@ -81,6 +82,9 @@ classify: $(VENV)/.has-run ## Label IN= into OUT= and show the first rows
 
 test: $(VENV)/.has-dev ## Run the tests, without the long fault tests
 	$(BIN)/python -m pytest
+
+test-anywhere: $(VENV)/.has-dev ## Run the tests of trainer and exporter under other kernels, threads and a seed (SETTINGS=)
+	$(BIN)/python tests/anywhere.py $(SETTINGS)
 
 test-faults: $(VENV)/.has-dev ## Run every fault test: crash, disk, input, formats, bundle, environment
 	$(BIN)/python -m pytest tests/faults -m 'faults or quick'

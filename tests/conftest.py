@@ -4,19 +4,42 @@ import importlib.metadata
 import importlib.util
 import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # transformers would import tensorflow where it is installed; ours do that themselves.
 os.environ.setdefault("USE_TF", "0")
 # On tiny tensors torch's threads only wait for each other, for long where other work runs.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# A shell that starts pytest behind an & has it, and all that it starts, ignore interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+# Another number gives other random weights, messages and examples of hypothesis; without one
+# they are the same everywhere. A slow machine is no failure.
+SEED = int(os.environ.get("SPAM_TEST_SEED", "0"))
+settings.register_profile("ours", deadline=None, derandomize=SEED == 0)
+settings.load_profile("ours")
+
 ROOT = Path(__file__).resolve().parent.parent
 SMS_FILE = ROOT.parent / "shared" / "data" / "SMSSpamCollection"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark ``computes``: what trains or runs a model of torch, for ``make test-anywhere``."""
+    for item in items:
+        if {"trainer", "exporter"} & set(item.path.parts[len(ROOT.parts) :]):
+            item.add_marker("computes")
+
+
+@pytest.fixture(scope="session")
+def seed() -> int:
+    """What is added to the seeds of tests: ``SPAM_TEST_SEED``, or 0."""
+    return SEED
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +116,7 @@ def tiny_model():
     def make(pooling: str = "last_token", seed: int = 0, **changes) -> GPT2Classifier:
         values = {"emb_dim": 16, "layers": 2, "heads": 2, "context_length": 64, **changes}
         model = GPT2Classifier(ModelConfig("custom", pooling=pooling, **values))
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(SEED + seed)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.normal_(std=0.3, generator=generator)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
 from onnx import TensorProto, checker, helper, numpy_helper
 
 from batch.model.bundle import Manifest
@@ -25,10 +24,6 @@ from batch.model.bundle_files import (
 )
 from batch.model.classifier import Classifier
 from batch.model.tokenizer import PAD_ID, Tokenizer
-
-# A slow machine is no failure.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
 
 WEIGHTS = (-1.0, 1.0)  # one a class
 GOLDEN_TEXTS = ("Do you have time", "", "<|endoftext|>", "Call now!\nYou won £100")

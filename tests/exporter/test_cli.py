@@ -218,11 +218,12 @@ def test_help_has_an_example(invoke, command: str) -> None:
 
 @pytest.mark.slow
 def test_gpt2_small_is_exported_checked_and_classifies(
-    run_cli, write_run_folder, tmp_path: Path
+    run_cli, write_run_folder, part_classes, tmp_path: Path
 ) -> None:
     """Random weights of the published shape, as processes: no accuracy is asked."""
     model = GPT2Classifier(model_config("gpt2-small"))
     init_weights(model, 12, torch.Generator().manual_seed(0))
+    part_classes(model, max_length=12)
     run, bundle = write_run_folder(tmp_path / "run", model, max_length=12), tmp_path / "bundle"
     done = run_cli("exporter", "bundle", "--run", run, "--out", bundle, "--device", "cpu",
                    "--precision", "fp32,int8", text=True)  # fmt: skip

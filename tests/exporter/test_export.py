@@ -138,39 +138,99 @@ def test_fp16_on_a_cpu(exported, traced, export_graph, tmp_path: Path) -> None:
     assert Classifier.load(bundle, "cpu", 1, precision="fp16").classify(["hi"]).labels
 
 
-def with_outliers(tiny_model, *norms: str, **changes) -> GPT2Classifier:
-    """The same function, but for channel 3 of the norms named, which is 1000 times the others.
+def special_tokens(tokenizer) -> list[int]:
+    """The last tokens of those of SPARE that the models below call spam."""
+    return sorted({tokenizer.encode(text)[-1] for text in SPARE if text.endswith(("ok?", "!!"))})
 
-    What reads it has weights a thousandth as large, so that fp32 gives the same; a row's
-    one int8 scale is then the channel's, and nothing is left of the other channels.
+
+ALTERNATE = torch.tensor([1.0, -1.0] * 4 + [0.0] * 8)  # channels 0 to 7; the rest is the layer's
+
+
+def ruin(norm: torch.nn.LayerNorm) -> None:
+    """The norm's channel 3 is 1000 for every token, and the others at most sqrt(15), as any norm's.
+
+    A row's one int8 step is then 1000 / 127, and all others are rounded to nought.
     """
-    model = tiny_model(**changes)
+    norm.weight.fill_(1)
+    norm.bias.zero_()
+    norm.weight[3], norm.bias[3] = 0, 1000
+
+
+def write_to_8_and_9(layer: torch.nn.Linear, *inputs: int) -> None:
+    """The layer gives the first input less the second, if there is one, and its opposite."""
+    layer.weight.zero_()
+    layer.bias.zero_()
+    for number, sign in zip(inputs, (1, -1), strict=False):
+        layer.weight[8, number], layer.weight[9, number] = sign, -sign
+
+
+def read_8(model: GPT2Classifier, bias: float) -> None:
+    """The head reads channel 8 alone, whose sum with 9 is nought; all else adds next to nothing."""
+    model.transformer.wpe.weight.zero_()
+    model.transformer.ln_f.weight.fill_(1)
+    model.transformer.ln_f.bias.zero_()
+    model.score.weight.zero_()
+    model.score.weight[0, 8], model.score.weight[1, 8] = -1, 1
+    model.score.bias.copy_(torch.tensor([-bias, bias]))
+
+
+@torch.no_grad()
+def with_ruined_mlp(model: GPT2Classifier, tokenizer) -> GPT2Classifier:
+    """Logits of 2.3 and its opposite by the last token, which pass through h.0.mlp.c_fc alone."""
     trunk = model.transformer
-    with torch.no_grad():
-        for name in norms:
-            block, norm = trunk.h[int(name[0])], name[2:]
-            reader = block.attn.c_attn if norm == "ln_1" else block.mlp.c_fc
-            for parameter in getattr(block, norm).parameters():
-                parameter[3] *= 1000
-            reader.weight[:, 3] /= 1000
-            reader.weight *= 4  # so that it matters to the labels
+    trunk.wte.weight.copy_(-ALTERNATE)
+    trunk.wte.weight[special_tokens(tokenizer)] = ALTERNATE
+    for layer in (trunk.h[0].attn.c_proj, trunk.h[1].attn.c_proj, trunk.h[1].mlp.c_proj):
+        layer.weight *= 1e-6  # not nought: equal tensors would become one
+        layer.bias *= 1e-6
+    ruin(trunk.h[0].ln_2)
+    mlp = trunk.h[0].mlp
+    mlp.c_fc.weight.zero_()
+    mlp.c_fc.bias.zero_()
+    mlp.c_fc.weight[0], mlp.c_fc.weight[1] = ALTERNATE / 4, -ALTERNATE / 4
+    mlp.c_fc.weight[:2, 3] = 0
+    write_to_8_and_9(mlp.c_proj, 0, 1)
+    read_8(model, bias=0)
     return model
 
 
-def clear_texts(model: GPT2Classifier, tokenizer) -> list[str]:
-    """Those of SPARE that rounding alone gives no other label."""
+@torch.no_grad()
+def with_ruined_attention(model: GPT2Classifier, tokenizer) -> GPT2Classifier:
+    """Of one block: spam if one of the tokens is special, which the values alone tell."""
+    trunk = model.transformer
+    even = ALTERNATE.abs().roll(4) * ALTERNATE  # channels 4 to 7
+    trunk.wte.weight.copy_(ALTERNATE - even)  # 0 to 3
+    trunk.wte.weight[special_tokens(tokenizer)] = even
+    ruin(trunk.h[0].ln_1)
+    attention = trunk.h[0].attn
+    attention.c_attn.weight *= 1e-6  # every token is seen alike
+    attention.c_attn.bias.zero_()
+    attention.c_attn.weight[:, 3] = 0
+    attention.c_attn.weight[32] = 100 * even  # the first value
+    write_to_8_and_9(attention.c_proj, 0)
+    trunk.h[0].mlp.c_proj.weight *= 1e-6
+    trunk.h[0].mlp.c_proj.bias *= 1e-6
+    read_8(model, bias=-1.0)
+    return model
+
+
+def check_labels(model: GPT2Classifier, tokenizer) -> list[str]:
+    """PyTorch's labels of SPARE are as constructed, by far; returns them."""
+    expected = ["spam" if text.endswith(("ok?", "!!")) else "ham" for text in SPARE]
     logits = torch_logits(model, tokenizer.encode_all(SPARE, 16), 16)
-    margins = np.abs(logits[:, 1] - logits[:, 0])
-    return [text for text, margin in zip(SPARE, margins, strict=True) if margin > 0.1]
+    leanings = logits[:, 1] - logits[:, 0]
+    assert [("ham", "spam")[int(leaning > 0)] for leaning in leanings] == expected
+    assert np.abs(leanings).min() > 1
+    return expected
 
 
 class TestOutliers:
     def test_a_ruined_layer_is_kept_in_fp32(
         self, tiny_model, tokenizer, write_run_folder, export_graph, tmp_path: Path, caplog
     ) -> None:
-        model = with_outliers(tiny_model, "0.ln_2")
-        texts = clear_texts(model, tokenizer)
-        run = write_run_folder(tmp_path / "run", model, validation=texts)
+        model = with_ruined_mlp(tiny_model(), tokenizer)
+        expected = check_labels(model, tokenizer)
+        run = write_run_folder(tmp_path / "run", model, validation=SPARE)
         bundle = tmp_path / "bundle"
         with caplog.at_level("INFO", "exporter"):
             _, int8 = export_graph(trace(model, 16), run, bundle, "fp32", "int8")
@@ -182,20 +242,20 @@ class TestOutliers:
         ]
         entry = json.loads((bundle / "verify.json").read_bytes())["variants"]["int8"]
         assert (entry["passed"], entry["kept_fp32"]) == (True, ["h.0.mlp.c_fc"])
-        assert entry["gate"]["messages"] == len(texts) > 40
+        assert entry["gate"]["messages"] == len(SPARE) == 100
         proto = onnx.load(bundle / "model.int8.onnx")
         assert "h.0.mlp.c_fc/MatMul" in " ".join(node.name for node in proto.graph.node)
         assert [node.op_type for node in proto.graph.node].count("MatMulInteger") == 4
         classifier = Classifier.load(bundle, "cpu", 1, precision="int8")
-        assert set(classifier.classify(texts).labels) == {"ham", "spam"}
+        assert classifier.classify(SPARE).labels == expected
 
     def test_nothing_helps(
         self, tiny_model, tokenizer, write_run_folder, export_graph, tmp_path: Path, caplog
     ) -> None:
         """The only layer is the ruined one."""
-        model = with_outliers(tiny_model, "0.ln_1", layers=1)
-        texts = clear_texts(model, tokenizer)
-        run = write_run_folder(tmp_path / "run", model, validation=texts)
+        model = with_ruined_attention(tiny_model(layers=1), tokenizer)
+        check_labels(model, tokenizer)
+        run = write_run_folder(tmp_path / "run", model, validation=SPARE)
         bundle, proto = tmp_path / "bundle", trace(model, 16)
         found = refusal(export_graph, proto, run, bundle, "fp32", "int8")
         assert list(tmp_path.iterdir()) == [run]
@@ -226,14 +286,15 @@ def external(tmp_path_factory, traced, write_run_folder, export_graph) -> Path:
 
 class TestExternalData:
     @pytest.mark.parametrize("precision", ["fp32", "int8"])
-    def test_labels(self, external: Path, precision: str) -> None:
+    def test_labels(self, external: Path, traced, tokenizer, precision: str) -> None:
         name = {"fp32": "model.onnx", "int8": "model.int8.onnx"}[precision]
         entry = json.loads((external / "verify.json").read_bytes())["variants"][precision]
         assert entry["sha256"] == hash_file(external / name)
         assert entry["external_sha256"] == hash_file(external / f"{name}.data")
         assert f"{name}.data" in open_bundle(external).manifest.files
-        found = Classifier.load(external, "cpu", 1, precision=precision).classify(SPARE)
-        assert set(found.labels) == {"ham", "spam"}
+        found = Classifier.load(external, "cpu", 1, precision=precision).classify(NASTY_TEXTS)
+        theirs = torch_logits(traced()[0], tokenizer.encode_all(NASTY_TEXTS, 16), 16)
+        assert found.labels == [("ham", "spam")[row] for row in theirs.argmax(axis=1)]
 
     def test_a_flipped_byte(self, external: Path, tmp_path: Path) -> None:
         tensors = external / "model.onnx.data"

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -79,7 +80,7 @@ class Case:
 
     def run(self, *args: object, before: list[str] | None = None, env=None, **options):
         """Run the command, behind ``before`` (strace or the like), to its end."""
-        options = {"capture_output": True, "timeout": 120, "cwd": self.folder, **options}
+        options = {"capture_output": True, "timeout": 600, "cwd": self.folder, **options}
         command = [*(before or []), *self.command(*args)]
         return subprocess.run(command, env=self.environment(**(env or {})), **options)
 
@@ -88,6 +89,25 @@ class Case:
         command, env = self.command(*args), self.environment(**(env or {}))
         self.started.append(subprocess.Popen(command, env=env, **options))
         return self.started[-1]
+
+    @property
+    def gate(self) -> Path:
+        """The file that :meth:`hold` makes a run wait for; not in the folder."""
+        return self.folder.with_name(f"{self.folder.name}.gate")
+
+    def hold(self, *args: object, at: int = 1, env=None, **options) -> subprocess.Popen:
+        """Start a run, and return when it waits in its window number ``at``."""
+        self.gate.write_bytes(b"")
+        env = {"STUB_HOLD": self.gate, "STUB_HOLD_AT": at, **(env or {})}
+        process = self.start(*args, env=env, **options)
+        while self.gate.stat().st_size == 0:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
+        return process
+
+    def release(self) -> None:
+        """Let the run that waits go on."""
+        self.gate.unlink()
 
     def end(self) -> None:
         for process in self.started:
@@ -152,12 +172,11 @@ def finish(wanted):
 
 @pytest.fixture
 def interrupted(case) -> Case:
-    """A case whose run was interrupted in its third window or later."""
-    process = case.start(env={"STUB_SLEEP": 0.2})
-    while not case.checkpoint.exists():
-        assert process.poll() is None, process.stderr.read()
+    """A case whose run was interrupted in its second window, so that one is kept."""
+    process = case.hold(at=2)
+    assert case.checkpoint.exists()
     process.send_signal(signal.SIGTERM)
-    assert b"stopped by SIGTERM" in process.communicate(timeout=60)[1]
+    assert b"stopped by SIGTERM" in process.communicate(timeout=120)[1]
     assert process.returncode == 143
     case.check_untouched()
     return case

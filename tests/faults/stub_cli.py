@@ -7,7 +7,9 @@ environment says how it behaves:
     STUB_COMMIT=s      seconds between commit points; 0: one after each window
     STUB_BLOCK=n       bytes asked of the input at a time
     STUB_SLEEP=s       seconds that a window takes
-    STUB_SYNC=s        seconds that each fsync takes
+    STUB_HOLD=path     a window waits for as long as this file is there; it gets a byte then
+    STUB_HOLD_AT=n     the first window that does, counted from 1
+    STUB_SYNC=path     each fsync makes this file and then waits for ever
     STUB_RAISE=text    a text that makes the model raise
     STUB_MEMORY=text   a text for which there is no memory
     STUB_LOADS=path    gets a line when the model is loaded
@@ -65,7 +67,7 @@ class StubClassifier:
 
     def __init__(self, bundle):
         self.bundle, self.manifest, self.session = bundle, bundle.manifest, StubSession()
-        self.precision = "fp32"
+        self.precision, self.windows = "fp32", 0
 
     @classmethod
     def load(cls, folder, *_, **__) -> "StubClassifier":
@@ -85,6 +87,9 @@ class StubClassifier:
 
     def classify(self, texts) -> Predictions:
         time.sleep(float(os.environ.get("STUB_SLEEP", 0)))
+        self.windows += 1
+        if self.windows >= int(os.environ.get("STUB_HOLD_AT", 1)):
+            hold(os.environ.get("STUB_HOLD", ""))
         if os.environ.get("STUB_RAISE") in texts:
             raise ValueError(os.environ["STUB_RAISE"])
         if os.environ.get("STUB_MEMORY") in texts:
@@ -102,14 +107,23 @@ class StubClassifier:
         )
 
 
-def slow_sync(descriptor: int, sync=os.fsync) -> None:
-    time.sleep(float(os.environ["STUB_SYNC"]))
-    sync(descriptor)
+def hold(path: str) -> None:
+    """Say in the file that this process waits, and wait until it is gone."""
+    if os.path.exists(path):
+        os.truncate(path, 1)
+    while os.path.exists(path):
+        time.sleep(0.01)
+
+
+def endless_sync(descriptor: int) -> None:
+    Path(os.environ["STUB_SYNC"]).touch()
+    while True:
+        time.sleep(1)
 
 
 if __name__ == "__main__":
     if "STUB_SYNC" in os.environ:
-        os.fsync = slow_sync
+        os.fsync = endless_sync
     Classifier.load = StubClassifier.load
     if block := os.environ.get("STUB_BLOCK"):
         batch.formats.csv_table.RecordReader = partial(RecordReader, block_size=int(block))

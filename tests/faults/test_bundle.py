@@ -109,11 +109,11 @@ def test_F82_an_unknown_key(case, copy):
 def test_F83_swapped_while_a_run_goes_on(interrupted, finish, stub, stub_bundle):
     """The run keeps what it has loaded; going on with the new one is refused."""
     interrupted.bundle = Path(shutil.copytree(stub_bundle, interrupted.folder.parent / "bundle"))
-    process = interrupted.start(env={"STUB_SLEEP": 0.1})
-    while process.stderr.readline().count(b"going on") == 0:
-        pass
+    process = interrupted.hold()
+    assert b"going on" in process.stderr.readline()
     stub.write_bundle(interrupted.bundle, threshold=0.9)
-    process.wait(timeout=60)
+    interrupted.release()
+    process.wait(timeout=120)
     assert process.returncode == 3
     before, now = (open_bundle(folder).digest for folder in (stub_bundle, interrupted.bundle))
     assert before != now

@@ -199,7 +199,7 @@ def test_F27_a_slow_reader_of_a_nonblocking_pipe(case):
         preexec_fn=set_nonblocking, env={"STUB_WINDOW": 10_000},
     )  # fmt: skip
     time.sleep(1)  # the pipe is full long before
-    found, said = process.communicate(timeout=60)
+    found, said = process.communicate(timeout=120)
     assert (process.returncode, said) == (0, b"")
     rows = found.splitlines()
     assert rows[0] == b"text,label,score"
@@ -301,7 +301,7 @@ def test_F36_a_folder_and_a_fifo_as_the_output(case):
     (case.folder / "in.csv").write_bytes(b"text\na\n")
     process = case.start("--out", "fifo", "--max-rejects", 0)
     found = (case.folder / "fifo").read_bytes()
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
     assert process.returncode == 0
     assert found.startswith(b"text,label,score\na,")
     assert case.names == ["fifo", "in.csv", "out.csv"]

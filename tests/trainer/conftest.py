@@ -4,7 +4,6 @@ import contextlib
 import csv
 import io
 import threading
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +23,7 @@ class WebServer:
     def __init__(self) -> None:
         self.requests: list[tuple[str, dict[str, str]]] = []  # path, headers
         self.answers: dict[str, list[Answer]] = {}
+        self.is_over = threading.Event()
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -39,6 +39,7 @@ class WebServer:
                 pass
 
         self.httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.httpd.is_over = self.is_over
         self.port = self.httpd.server_address[1]
         threading.Thread(target=self.httpd.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -56,13 +57,14 @@ class WebServer:
         body: bytes,
         status: int = 200,
         until: int | None = None,
-        pause: tuple[int, float] | None = None,
+        pause: tuple[int, float | None] | None = None,
         length: bool = True,
         **headers: str,
     ) -> Answer:
         """Answer with ``body``, or its first ``until`` bytes and a cut.
 
-        ``pause`` is (bytes, seconds) between pieces. A header's ``_`` stands for ``-``.
+        ``pause`` is (bytes, seconds) between pieces; None is until the test is over. A
+        header's ``_`` stands for ``-``.
         """
 
         def answer(handler: BaseHTTPRequestHandler) -> None:
@@ -76,7 +78,7 @@ class WebServer:
             for start in range(0, len(body[:until]), piece):
                 handler.wfile.write(body[start : min(start + piece, until or len(body))])
                 handler.wfile.flush()
-                time.sleep(seconds)
+                handler.server.is_over.wait(seconds)
 
         return answer
 
@@ -102,6 +104,7 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
         monkeypatch.delenv(name.upper(), raising=False)
     server = WebServer()
     yield server
+    server.is_over.set()
     server.httpd.shutdown()
     server.httpd.server_close()
 
@@ -134,11 +137,11 @@ def messages_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def encoded_set() -> Callable[[int, int], EncodedSet]:
+def encoded_set(seed: int) -> Callable[[int, int], EncodedSet]:
     """Makes ``count`` messages of 1 to 12 tokens padded to 12; those of class 1 begin with 77."""
 
-    def make(count: int, seed: int) -> EncodedSet:
-        generator = torch.Generator().manual_seed(seed)
+    def make(count: int, number: int) -> EncodedSet:
+        generator = torch.Generator().manual_seed(1000 * seed + number)
         labels = torch.arange(count) % 2
         messages = []
         for label in labels:

@@ -1,6 +1,7 @@
 """spam-train as a user meets it: standard output, standard error, exit status, files."""
 
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -51,14 +52,40 @@ def unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(initial_weights, "fetch_weights", fail)
 
 
+WINNER, DINNER = 'WINNER 17! Call 0900-17, "free" prize', "See you at 17\nfor dinner 😀"
+LOGIT = 1.25  # of the class of a message's last token; one half for it and one against the other
+
+
 @pytest.fixture(scope="module")
-def run_folder(tmp_path_factory, messages_csv: Path, bpe_file: Path) -> Path:
+def run_folder(tmp_path_factory, messages_csv: Path, bpe_file: Path, tokenizer) -> Path:
+    """As ``fit`` leaves it, but for the weights, which are given.
+
+    The blocks add nothing, so that what the head reads is the last token's row of the
+    embedding, normed: 1 and -1 in turn for WINNER's, the opposite for DINNER's.
+    """
     out = tmp_path_factory.mktemp("runs") / "spam"
     options = run.RunOptions(
         out=out, weights="random", data=messages_csv, bpe=bpe_file, progress=False,
-        changes={"epochs": 6, "learning_rate": 3e-3},
+        changes={"epochs": 1},
     )  # fmt: skip
     run.train(options)
+    model = read_model(out, read_config(out))
+    trunk = model.transformer
+    spam, ham = (trunk.token_map[tokenizer.encode(text)[-1]] for text in (WINNER, DINNER))
+    assert spam != ham
+    channels = trunk.wte.weight.shape[1]
+    turns = 1.0 - 2 * (torch.arange(channels) % 2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        trunk.wte.weight[spam], trunk.wte.weight[ham] = turns, -turns
+        trunk.ln_f.weight.fill_(1)
+        for number, sign in enumerate((-1, 1)):  # ham, spam
+            model.score.weight[number] = sign * turns * LOGIT / 2 / channels
+    save_file(model.state_dict(), out / "model.safetensors")
+    metrics = json.loads((out / "metrics.json").read_bytes())
+    metrics |= {"calibration": {"temperature": 2.0}, "threshold": {"value": 0.5}}
+    (out / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     return out
 
 
@@ -259,19 +286,15 @@ def test_summary_names_every_set() -> None:
 
 
 class TestClassify:
-    @pytest.mark.parametrize(
-        ("text", "label"),
-        [
-            ('WINNER 17! Call 0900-17, "free" prize', "spam"),
-            ("See you at 17\nfor dinner 😀", "ham"),
-        ],
-    )
+    @pytest.mark.parametrize(("text", "label"), [(WINNER, "spam"), (DINNER, "ham")])
     def test_label_and_probability_of_spam(self, invoke, run_folder, text, label) -> None:
         result = invoke(main, "classify", text, "--run", run_folder)
         assert result.exit_code == 0, result.stderr
         found, probability = result.stdout.rstrip("\n").split("\t")
         assert found == label
-        assert (float(probability) >= 0.5) == (label == "spam")
+        sign = 1 if label == "spam" else -1
+        theirs = 1 / (1 + math.exp(-sign * LOGIT / 2.0))  # the temperature
+        assert float(probability) == pytest.approx(theirs, abs=1e-5)  # six digits; the norm's eps
 
     @pytest.mark.parametrize(
         "text", ["", "<|endoftext|>" * 200, "a" * 100_000, "word " * 20_000, "\n\r\n" * 40, "\0"]

@@ -296,9 +296,8 @@ def begun(bundle, tmp_path):
             stack.callback(process.kill)
             process.stdin.write(TABLE * 8000)  # more than one read of it asks for
             process.stdin.flush()
-            for _ in range(3000):
-                if any(name.endswith(".part") for name in os.listdir(tmp_path)):
-                    break
+            while not any(name.endswith(".part") for name in os.listdir(tmp_path)):
+                assert process.poll() is None, process.stderr.read()
                 time.sleep(0.01)
             return process
 

@@ -101,7 +101,7 @@ def test_a_second_run_beside_the_first_ends_with_75(site, stub, stub_bundle):
     site.bundle.symlink_to(stub_bundle)
     site.command(f'"{stub.__file__}"')
     site.write("a.csv", b"id,text\n" + b"1,a message\n" * 100)
-    slow = site.script.read_text("utf-8").replace("umask 027", "export STUB_SLEEP=60")
+    slow = site.script.read_text("utf-8").replace("umask 027", "export STUB_SLEEP=600")
     slow_script = site.script.with_name("slow.sh")
     slow_script.write_text(slow, "utf-8")
     slow_script.chmod(0o755)

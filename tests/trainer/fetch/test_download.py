@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,9 @@ from trainer.fetch.download import Patience, download
 
 BODY = bytes(range(256)) * 400  # 102,400 bytes
 HASH = hashlib.sha256(BODY).hexdigest()
-QUICK = Patience(
-    connect_seconds=1, read_seconds=0.2, stall_seconds=0.2, stall_bytes=1000, wait_seconds=0.01
+# As patient as may be, so that a slow machine is not taken for a server that stalls.
+PATIENT = Patience(
+    connect_seconds=600, read_seconds=600, stall_seconds=600, stall_bytes=100_000, wait_seconds=0.01
 )
 
 
@@ -35,10 +37,10 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def refusal(url: str, target: Path, **options: object) -> str:
+def refusal(url: str, target: Path, patience: Patience = PATIENT, **options: object) -> str:
     """The text of the error, after a check that no file is left."""
     with pytest.raises(UnavailableError) as caught:
-        download(url, target, patience=QUICK, **options)
+        download(url, target, patience=patience, **options)
     assert names(target.parent) == []
     return str(caught.value).removeprefix(f"{url}: ")
 
@@ -87,23 +89,23 @@ class TestDownload:
     @pytest.mark.parametrize("at", [1, 5000, len(BODY) - 1])
     def test_cut_connection_is_resumed(self, web, tmp_path: Path, at: int) -> None:
         url = web.url("/file", web.send(BODY, until=at, ETag='"v1"'), web.send_range(BODY))
-        assert download(url, tmp_path / "file", HASH, patience=QUICK) == HASH
+        assert download(url, tmp_path / "file", HASH, patience=PATIENT) == HASH
         asked = web.requests[1][1]
         assert (asked["Range"], asked["If-Range"]) == (f"bytes={at}-", '"v1"')
 
     def test_ignored_range_restarts(self, web, tmp_path: Path) -> None:
         url = web.url("/file", web.send(BODY, until=5000), web.send(BODY))
-        assert download(url, tmp_path / "file", HASH, patience=QUICK) == HASH
+        assert download(url, tmp_path / "file", HASH, patience=PATIENT) == HASH
         assert (tmp_path / "file").read_bytes() == BODY
 
     def test_without_hash_and_version_nothing_is_resumed(self, web, tmp_path: Path) -> None:
         url = web.url("/file", web.send(BODY[::-1], until=5000), web.send_range(BODY))
-        assert download(url, tmp_path / "file", patience=QUICK) == HASH
+        assert download(url, tmp_path / "file", patience=PATIENT) == HASH
         assert "Range" not in web.requests[1][1]
 
     def test_503_then_file(self, web, tmp_path: Path) -> None:
         url = web.url("/file", web.send(b"busy", status=503), web.send(BODY))
-        assert download(url, tmp_path / "file", HASH, patience=QUICK) == HASH
+        assert download(url, tmp_path / "file", HASH, patience=PATIENT) == HASH
 
     def test_redirect_on_the_same_host_is_followed(self, web, tmp_path: Path) -> None:
         web.url("/there", web.send(BODY))
@@ -131,7 +133,7 @@ class TestDownload:
         assert names(tmp_path) == ["file"]
 
     def test_kill_leaves_no_final_file(self, web, tmp_path: Path) -> None:
-        url = web.url("/file", web.send(BODY, pause=(10_000, 0.5)), web.send(BODY))
+        url = web.url("/file", web.send(BODY, pause=(10_000, None)), web.send(BODY))
         code = f"""
 from pathlib import Path
 from trainer.fetch.download import download
@@ -141,9 +143,8 @@ download({url!r}, Path({str(tmp_path / "file")!r}))
         child = subprocess.Popen(
             [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": root}
         )
-        deadline = time.monotonic() + 15
         while not any(part.stat().st_size for part in tmp_path.glob(".file.*.part/part")):
-            assert time.monotonic() < deadline
+            assert child.poll() is None
             time.sleep(0.01)
         child.send_signal(signal.SIGKILL)
         assert child.wait() == -signal.SIGKILL
@@ -226,14 +227,6 @@ class TestDownloadRefuses:
                 "the server sent a different range than requested, 3 times",
                 3,
             ),
-            # A slow loris keeps to the read timeout, so only the stall limit stops it.
-            (
-                {"pause": (1, 0.02)},
-                {},
-                "fewer than 1000 bytes in 0.2 s, 3 times",
-                3,
-            ),
-            ({"pause": (50_000, 0.6)}, {}, "no data for 0.2 s, 3 times", 3),
         ],
     )
     def test_answer(
@@ -248,6 +241,24 @@ class TestDownloadRefuses:
         url = web.url("/file", web.send(**{"body": BODY, **answer}))
         assert refusal(url, tmp_path / "file", **options) == text
         assert len(web.requests) == requests
+
+    def test_slow_loris(self, web, tmp_path: Path) -> None:
+        """It keeps within the read time-out and is found out by the stall bound.
+
+        20 bytes in 0.2 s at most, and fewer where the machine is slow.
+        """
+        url = web.url("/file", web.send(BODY, pause=(1, 0.01)))
+        patience = replace(PATIENT, stall_seconds=0.2)
+        assert refusal(url, tmp_path / "file", patience) == (
+            "fewer than 100000 bytes in 0.2 s, 3 times"
+        )
+        assert len(web.requests) == 3
+
+    def test_nothing_more_comes(self, web, tmp_path: Path) -> None:
+        url = web.url("/file", web.send(BODY, pause=(50_000, None)))
+        patience = replace(PATIENT, read_seconds=0.2)
+        assert refusal(url, tmp_path / "file", patience) == "no data for 0.2 s, 3 times"
+        assert len(web.requests) == 3
 
     @pytest.mark.parametrize(
         ("location", "text"),
@@ -297,7 +308,7 @@ class TestDownloadRefuses:
             (socket.gaierror(socket.EAI_NONAME, "no"), "the host cannot be resolved"),
             (socket.gaierror(socket.EAI_AGAIN, "later"), "the host cannot be resolved"),
             (OSError(errno.ENETUNREACH, "no"), "the network cannot be reached"),
-            (TimeoutError("slow"), "no connection within 1 s"),
+            (TimeoutError("slow"), "no connection within 600 s"),
         ],
     )
     def test_offline_fails_at_the_first_try(

@@ -1,4 +1,7 @@
-"""Greedy generation against transformers' own."""
+"""Greedy generation against transformers' own.
+
+In float64, so that no kernel's rounding decides between two tokens.
+"""
 
 import os
 
@@ -21,7 +24,7 @@ def trunk():
     with torch.no_grad():
         for parameter in trunk.parameters():
             parameter.normal_(std=0.5, generator=generator)
-    return trunk
+    return trunk.double()
 
 
 def prompt(rows=2, tokens=4):
@@ -41,7 +44,7 @@ def test_tokens_equal_transformers():
         eos_token_id=None,
         pad_token_id=63,
     )
-    model = transformers.GPT2LMHeadModel(config).eval()
+    model = transformers.GPT2LMHeadModel(config).double().eval()
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -51,7 +54,7 @@ def test_tokens_equal_transformers():
         ids, attention_mask=torch.ones_like(ids), max_new_tokens=28, do_sample=False
     )
 
-    trunk = GPT2Trunk(TINY)
+    trunk = GPT2Trunk(TINY).double()
     load_trunk(trunk, model.state_dict())
 
     assert torch.equal(generate_greedy(trunk, ids, 28), theirs)
@@ -73,7 +76,7 @@ def test_prompt_is_kept_and_no_new_token_is_no_work(trunk):
 
 
 def test_dropout_is_off_and_the_mode_is_restored(trunk):
-    noisy = GPT2Trunk(ModelConfig(**{**TINY.to_dict(), "drop_rate": 0.9})).train()
+    noisy = GPT2Trunk(ModelConfig(**{**TINY.to_dict(), "drop_rate": 0.9})).double().train()
     noisy.load_state_dict(trunk.state_dict())
     assert torch.equal(generate_greedy(noisy, prompt(), 8), generate_greedy(trunk, prompt(), 8))
     assert noisy.training

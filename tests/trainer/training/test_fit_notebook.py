@@ -1,4 +1,10 @@
-"""The loop against the notebook's, written here again in its plainest form."""
+"""The loop against the notebook's, written here again in its plainest form.
+
+Both in float64, and the loss in float32 as ours takes it: the two sum in another order, and
+AdamW scales what differs in a gradient near nought up to whole steps. There a difference is of
+the order of 1e-16, which divided by AdamW's eps of 1e-8 and times the learning rate of 1e-2 is
+1e-10 a step.
+"""
 
 import logging
 from dataclasses import replace
@@ -15,7 +21,7 @@ from trainer.model.gpt2 import GPT2Classifier, ModelConfig
 from trainer.recipe import RECIPES, Recipe
 from trainer.training.fit import fit
 
-TOLERANCE = 1e-5
+TOLERANCE = 1e-8  # 15 steps
 TINY_BOOK = ModelConfig(
     "custom", emb_dim=16, layers=2, heads=2, context_length=16, pooling="last_position"
 )
@@ -70,7 +76,7 @@ def notebook_training(model: GPT2Classifier, sets: dict[str, EncodedSet], recipe
         for ids, target in loaders["train"]:
             model.train()
             optimizer.zero_grad()
-            F.cross_entropy(outputs(ids), target).backward()
+            F.cross_entropy(outputs(ids).float(), target).backward()
             optimizer.step()
             examples_seen += len(ids)
             global_step += 1
@@ -89,12 +95,19 @@ def both(sets: dict[str, EncodedSet]):
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel("INFO")
-    model = build_model(TINY_BOOK, BOOK, None)
+    model = build_model(TINY_BOOK, BOOK, None).double()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
     history, final = fit(model, sets, BOOK, progress=False)
     logger.removeHandler(handler)
     logger.setLevel(level)
-    their_model = build_model(TINY_BOOK, BOOK, None)
+    their_model = build_model(TINY_BOOK, BOOK, None).double()
     theirs = notebook_training(their_model, sets, BOOK)
+    # Both have moved, so that equality says something: AdamW's first step alone is as large.
+    moved = [
+        (value - before[name]).abs().max() for name, value in their_model.state_dict().items()
+        if name.startswith(("score.", "transformer.ln_f.", "transformer.h.1."))
+    ]  # fmt: skip
+    assert min(moved) > BOOK.learning_rate / 10
     return model, history, final, lines, their_model, theirs
 
 
@@ -108,18 +121,12 @@ class TestAgainstTheNotebook:
         assert final == their_final
         assert history.examples_seen == examples_seen == 3 * 40
         assert history.steps == list(range(0, 15, 2))
-        assert losses[-1][0] < losses[0][0] - 0.01  # it learned, so that equality says something
 
     def test_weights(self, both) -> None:
         model, _, _, _, their_model, _ = both
         theirs = their_model.state_dict()
         for name, ours in model.state_dict().items():
-            difference = (ours - theirs[name]).abs()
-            if name.endswith("c_attn.bias"):
-                # Softmax cancels a bias on the keys: its gradient is rounding noise, which
-                # AdamW scales up to whole steps.
-                difference[16:32] = 0
-            assert difference.max() <= TOLERANCE, name
+            assert (ours - theirs[name]).abs().max() <= TOLERANCE, name
 
     def test_printed_lines_have_the_notebooks_figures(self, both) -> None:
         _, history, _, lines, _, (initial, losses, accuracies, _, final) = both

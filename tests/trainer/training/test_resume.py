@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import trainer.training.fit
 from batch.errors import InputError, MissingInputError, OutputError
 from trainer.cli import main
 from trainer.model.build import build_model
@@ -147,21 +147,41 @@ def test_code_in_a_checkpoint_or_in_given_weights_is_not_run(tmp_path: Path) -> 
     assert marker.exists()  # it was no dud
 
 
-def test_the_best_epoch_is_kept_and_patience_ends_the_run(sets) -> None:
-    # A rate this high makes validation worse at once.
+@pytest.mark.parametrize(
+    ("losses", "best", "epochs"),
+    [
+        ([3.0, 4.0, 5.0], 1, 3),  # worse at once
+        ([3.0, 2.0, 2.5, 2.0], 2, 4),  # as good is not better
+        ([3.0, 3.5, 2.5, 2.75, 2.25, 2.625], 5, 6),  # one that is worse is waited out
+        ([6.0, 5.0, 4.0, 3.0, 2.0, 1.0], 6, 6),
+    ],
+)
+def test_the_best_epoch_is_kept_and_patience_ends_the_run(
+    sets, monkeypatch, losses: list[float], best: int, epochs: int
+) -> None:
+    """The losses of the whole validation set are given, one an epoch."""
+    given, original = iter(losses), trainer.training.fit.loss_over
+
+    def loss_over(model, data, loader, batches=None, cache=None) -> float:
+        if data is sets["validation"] and batches is None:
+            return next(given)
+        return original(model, data, loader, batches, cache)
+
     recipe = replace(
-        RECIPE, learning_rate=0.3, schedule="constant", average_decay=None, keep="best",
-        patience=2, epochs=10,
-    )  # fmt: skip
+        RECIPE, schedule="constant", average_decay=None, keep="best", patience=2, epochs=6
+    )
     model = build_model(CONFIG, recipe, None)
-    history, _ = fit(model, sets, recipe, False)
-    assert history.epochs < 10
-    assert history.best_epoch == history.epochs - 2
-    shorter = replace(recipe, epochs=history.best_epoch, keep="last", patience=None)
-    theirs = build_model(CONFIG, shorter, None)
-    fit(theirs, sets, shorter, False)
-    ours, theirs = model.state_dict(), theirs.state_dict()
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.training.fit, "loss_over", loss_over)
+        history, _ = fit(model, sets, recipe, False)
+    assert (history.best_epoch, history.epochs, list(given)) == (best, epochs, [])
+    for ended in {best, epochs}:
+        shorter = replace(recipe, epochs=ended, keep="last", patience=None)
+        other = build_model(CONFIG, shorter, None)
+        fit(other, sets, shorter, False)
+        ours, theirs = model.state_dict(), other.state_dict()
+        equal = all(torch.equal(ours[name], theirs[name]) for name in theirs)
+        assert equal == (ended == best)
 
 
 @pytest.mark.parametrize("step", [3, 8])
@@ -195,29 +215,46 @@ def test_an_interrupted_run_says_what_it_kept(
     assert result.stdout.splitlines()[-1] == f"run folder: {out}"
 
 
-@pytest.mark.slow
-def test_a_killed_process_goes_on(tmp_path: Path, messages_csv, bpe_file) -> None:
-    """SIGKILL once the first checkpoint is there; the same command again ends the run."""
+# The command line, in a process that is killed once its second checkpoint is whole.
+KILLED = """
+import os, signal
+import trainer.fit
+from trainer.cli import main
 
-    def command(out: Path) -> list[str]:
-        return [
-            sys.executable, "-m", "trainer", "fit", "--data", str(messages_csv), "--bpe",
-            str(bpe_file), "--weights", "random", "--epochs", "12", "--out", str(out),
+original, count = trainer.training.fit.write_checkpoint, 0
+
+def write_then_die(*args):
+    global count
+    original(*args)
+    count += 1
+    if count == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+trainer.training.fit.write_checkpoint = write_then_die
+main(prog_name="spam-train")
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_process_goes_on(tmp_path: Path, messages_csv, bpe_file, root: Path) -> None:
+    """SIGKILL behind the second checkpoint; the same command again ends the run."""
+
+    def run(program: list[str], out: Path) -> subprocess.CompletedProcess:
+        command = [
+            sys.executable, *program, "fit", "--data", str(messages_csv), "--bpe",
+            str(bpe_file), "--weights", "random", "--epochs", "4", "--out", str(out),
         ]  # fmt: skip
+        return subprocess.run(command, cwd=root, capture_output=True, timeout=600, text=True)
 
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    subprocess.run(command(whole), capture_output=True, check=True, timeout=120)
-    process = subprocess.Popen(command(cut), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not (cut / "checkpoint.pt").exists():
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    assert run(["-m", "trainer"], whole).returncode == 0
+    killed = run(["-c", KILLED], cut)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert (cut / "checkpoint.pt").exists()
     assert not (cut / "config.json").exists()
-    result = subprocess.run(command(cut), capture_output=True, check=True, timeout=120, text=True)
-    assert "Resuming after epoch" in result.stderr
+    result = run(["-m", "trainer"], cut)
+    assert result.returncode == 0, result.stderr
+    assert any("Resuming after epoch 2 of 4" in line for line in result.stderr.splitlines())
     assert not (cut / "checkpoint.pt").exists()
     ours, theirs = (load_file(folder / "model.safetensors") for folder in (cut, whole))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

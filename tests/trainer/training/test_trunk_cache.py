@@ -1,6 +1,7 @@
 """The trunk's cache changes nothing but the time."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,8 @@ def make_set(count: int, width: int = 24) -> EncodedSet:
 
 
 @pytest.fixture
-def sets() -> dict[str, EncodedSet]:
-    torch.manual_seed(5)
+def sets(seed: int) -> dict[str, EncodedSet]:
+    torch.manual_seed(5 + seed)
     return {"train": make_set(40), "validation": make_set(16), "test": make_set(16)}
 
 
@@ -50,7 +51,10 @@ def short(recipe: Recipe, **changes) -> Recipe:
 
 @pytest.mark.parametrize("name", ["book", "default"])
 @pytest.mark.parametrize("trainable", ["head", "last_block", "last_two_blocks"])
-def test_same_losses_and_logits_with_and_without(sets, name, trainable) -> None:
+def test_same_losses_and_logits_with_and_without(sets, name, trainable, monkeypatch) -> None:
+    # AdamW scales rounding in a gradient near nought up to whole steps of 1e-3. With this eps
+    # a step differs by no more than the gradients do.
+    monkeypatch.setattr(torch.optim, "AdamW", partial(torch.optim.AdamW, eps=1e-3))
     recipe = short(RECIPES[name], trainable=trainable)
     results = []
     for limit in (None, 1 << 30, 0):  # no cache, in memory, on disk
@@ -58,14 +62,19 @@ def test_same_losses_and_logits_with_and_without(sets, name, trainable) -> None:
         caches = {} if limit is None else build_caches(model, sets, recipe, limit)
         assert bool(caches) == (limit is not None)
         history, accuracy = fit(model, sets, recipe, False, None, caches)
-        results.append((history, accuracy, model.eval().forward_plain(sets["test"].ids)))
+        with torch.no_grad():
+            logits = {key: model.eval().forward_plain(data.ids) for key, data in sets.items()}
+        results.append((history, accuracy, logits))
     theirs = results[0]
     for ours in results[1:]:
         for key in ("train_losses", "validation_losses"):
             curves = [getattr(result[0], key) for result in (ours, theirs)]
             assert curves[0] == pytest.approx(curves[1], rel=0, abs=TOLERANCE)
-        assert ours[1] == theirs[1]
-        assert (ours[2] - theirs[2]).abs().max() < TOLERANCE
+        for key, data in sets.items():
+            assert (ours[2][key] - theirs[2][key]).abs().max() < TOLERANCE
+            # Only a message as near to both labels as that may get another.
+            ties = (theirs[2][key].diff(dim=1).abs() < 2 * TOLERANCE).sum().item()
+            assert abs(ours[1][key] - theirs[1][key]) <= ties / len(data)
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)

@@ -98,7 +98,7 @@ class Dialect:
         start = end = 0
         while True:
             if self.quote and raw.startswith(self.quote, start):
-                end = find_closing_quote(raw, start + 1, len(raw), self) + 1
+                end = find_closing_quote(raw, start + 1, len(raw), self.quote, self.escape) + 1
             while (found := next_special(raw, end)) and found.group() == self.escape:
                 end = found.end() + 1
             end = found.start() if found else len(raw)
@@ -122,20 +122,21 @@ def count_lines(data: bytes, start: int = 0, end: int | None = None) -> int:
     return breaks - data.count(b"\r\n", start, end)
 
 
-def find_closing_quote(data: bytes, at: int, reach: int, dialect: Dialect) -> int:
+def find_closing_quote(data: bytes, at: int, reach: int, quote: bytes, escape: bytes | None) -> int:
     """Index of the quote in ``data[at:reach]`` that closes the field open at ``at``, or -1."""
-    if dialect.escape is None:
-        match_run = re.compile(byte_class(dialect.quote) + b"+").match
-        while (at := data.find(dialect.quote, at, reach)) >= 0:
-            run = match_run(data, at, reach).end() - at
-            at += run
-            if run % 2:  # an even run is doubled quotes only
-                return at - 1
+    if escape is None:
+        find_other = re.compile(b"[^" + re.escape(quote) + b"]").search
+        while (at := data.find(quote, at, reach)) >= 0:
+            other = find_other(data, at, reach)
+            end = other.start() if other else min(reach, len(data))
+            if (end - at) % 2:  # an even run is doubled quotes only
+                return end - 1
+            at = end
         return -1
-    search = re.compile(byte_class(dialect.specials)).search
+    search = re.compile(byte_class(quote + escape)).search
     while found := search(data, at, reach):
         at = found.start()
-        if found.group() == dialect.quote and not data.startswith(dialect.quote, at + 1):
+        if found.group() == quote and not data.startswith(quote, at + 1):
             return at
         at += 2
     return -1

@@ -13,7 +13,7 @@ from batch.writing.lock import hold_lock, lock_path
 HOLD = """
 import sys
 from pathlib import Path
-from batch.lock import hold_lock
+from batch.writing.lock import hold_lock
 with hold_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -65,7 +65,7 @@ def check_column_names(
     for column in columns:
         if column in names and not overwrite:
             raise InputError(
-                f"{name}: there is a column {column!r} already; it would stand twice; "
+                f"{name}: there is a column {column!r} already; it would be there twice; "
                 "choose others with --columns, or give --overwrite-columns"
             )
     if text_name in columns:

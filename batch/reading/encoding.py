@@ -179,7 +179,7 @@ class Transcoder:
     def _refuse(self, at: int) -> BrokenInputError:
         return BrokenInputError(
             f"{self._name}: byte offset {at}: not valid {self._encoding}; "
-            "type the right --encoding, or mend the input"
+            "type the right --encoding, or repair the input"
         )
 
 

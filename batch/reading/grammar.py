@@ -292,7 +292,7 @@ class RecordGrammar:
         return result is not None and result.problem is None
 
     def _too_long(self) -> str:
-        return f"runs on over line breaks to more than {self.max_bytes} bytes"
+        return f"continues over line breaks to more than {self.max_bytes} bytes"
 
 
 _ESCAPE_AT_END = "escape is the last byte of the input, expected a byte after it"

@@ -157,12 +157,12 @@ class Source:
         if found.st_size > size:
             if last not in (b"\n", b"\r"):
                 raise ChangedInputError(
-                    f"{self.name}: grows while it is read, and its last line was not whole at "
-                    f"{size:,} bytes; run again when it is written"
+                    f"{self.name}: grows while it is read, and its last line was incomplete at "
+                    f"{size:,} bytes; run again when it is complete"
                 )
             return (
                 f"{self.name} has grown to {found.st_size:,} bytes; "
-                f"labelled are the {size:,} that it had at the start"
+                f"only the {size:,} that it had at the start were labelled"
             )
         if found.st_size < size:
             raise ChangedInputError(_describe_cut(self.name, size, found.st_size))

@@ -23,7 +23,9 @@ def test_F86_the_second_run_ends_at_once(case, finish):
     start = time.monotonic()
     done = case.run(env={"STUB_LOADS": "loads"})
     assert time.monotonic() - start < 5
-    wanted = f"spam-batch: error: another run is writing {case.out}; let it end, or stop it\n"
+    wanted = (
+        f"spam-batch: error: another run is writing {case.out}; wait until it ends, or stop it\n"
+    )
     assert (done.returncode, done.stderr.decode()) == (75, wanted)
     assert "loads" not in case.names
     assert process.poll() is None

@@ -236,7 +236,7 @@ def test_bytes_that_are_no_utf_16(run):
     assert (exit_code, said) == (
         65,
         f"in.csv: byte offset {len(data) - 2}: not valid utf-16-le; type the right --encoding, "
-        "or mend the input; records read before it: 40",
+        "or repair the input; records read before it: 40",
     )
 
 

@@ -133,7 +133,7 @@ def test_the_name_asked_for_wins():
         (
             b"text,score\n",
             None,
-            "in.csv: there is a column 'score' already; it would stand twice; "
+            "in.csv: there is a column 'score' already; it would be there twice; "
             "choose others with --columns, or give --overwrite-columns",
         ),
     ],

@@ -154,7 +154,7 @@ def test_odd_bytes_pass_through():
             b'1,"a\nb",' + b"c" * 9,
             {"max_record_bytes": 14},
             1,
-            "runs on over line breaks to more than 14 bytes",
+            "continues over line breaks to more than 14 bytes",
         ),
         (b"1," + b"c" * 9, {"max_record_bytes": 10}, 1, "is 11 bytes long, at most 10 are allowed"),
         (
@@ -180,7 +180,7 @@ def test_odd_bytes_pass_through():
             b"1\ta\\\nb\\\n\\\n\n",
             {"dialect": DUMP, "max_record_bytes": 7},
             1,
-            "runs on over line breaks to more than 7 bytes",
+            "continues over line breaks to more than 7 bytes",
         ),
         (b"1;2\n1,2", {"dialect": Dialect(b";")}, 2, "has 1 field, expected 2"),
     ],

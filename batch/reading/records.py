@@ -5,9 +5,8 @@ the next record begins on the next line, so a bad record never makes its neighbo
 
 Blank lines (no byte before the line end) are not records: they are skipped and counted. Only
 where one column is expected, a blank line is a record with one empty field. Whitespace, NUL
-bytes and bytes that are not valid UTF-8 are text like any other.
-
-The result does not depend on ``block_size`` or on how many bytes the stream returns at a time.
+bytes and bytes that are not valid UTF-8 are text like any other. The result does not depend on
+``block_size`` or on how many bytes the stream returns at a time.
 """
 
 import re
@@ -39,11 +38,7 @@ class Record(NamedTuple):
 
     @property
     def fields(self) -> list[bytes]:
-        """The values of all fields of a good record. Each access splits the record again.
-
-        Raises:
-            ValueError: the record is bad.
-        """
+        """The values of all fields, split anew at each access; ValueError for a bad record."""
         if self.problem:
             raise ValueError(f"a bad record has no fields: it {self.problem}")
         return self.dialect.split(self.raw)
@@ -62,8 +57,7 @@ class RecordReader:
     >>> [(record.line, record.text, record.problem) for record in reader]
     [(2, b'a, b', None), (3, None, 'has 3 fields, expected 2')]
 
-    Memory: a few blocks, and up to four times ``max_record_bytes`` for a record, or an attempt
-    at one, of that length.
+    It holds a few blocks in memory, and up to four times ``max_record_bytes`` for long records.
 
     Args:
         stream: the bytes.
@@ -72,8 +66,7 @@ class RecordReader:
         columns: how many fields a record must have; None if any number is good.
         text_column: 0-based index of the field that ``Record.text`` holds; needs ``columns``.
         max_record_bytes: a longer record is bad. Its line end does not count.
-        offset: of the first byte of ``stream`` in the whole input. Only at 0 the reader
-            looks for a byte order mark.
+        offset: of the first byte of ``stream`` in the whole input; 0: it may be a byte order mark.
         line: number of the physical line that starts at ``offset``.
 
     Attributes:
@@ -100,8 +93,7 @@ class RecordReader:
                 "block_size, max_record_bytes and line must be at least 1, and offset 0, "
                 f"not {block_size}, {max_record_bytes}, {line} and {offset}"
             )
-        self.dialect = dialect or Dialect()
-        self.max_record_bytes = max_record_bytes
+        self.dialect, self.max_record_bytes = dialect or Dialect(), max_record_bytes
         self._kept = min(KEPT_OF_LONG_LINE, max_record_bytes)
         self.blank_lines = 0
         self._stream, self._block_size = stream, block_size
@@ -196,22 +188,13 @@ class RecordReader:
         return records
 
     def peek(self) -> Record | None:
-        """The next record, which stays the next one; None at the end.
-
-        Raises:
-            Exception: as :meth:`read_records`.
-        """
+        """The next record, which stays the next one, or None; raises as :meth:`read_records`."""
         records = self.read_records(1)
-        if not records:
-            return None
-        self._next -= 1
-        return records[0]
+        self._next -= len(records)
+        return records[0] if records else None
 
     def _fill(self) -> bool:
-        """Read more of the stream; False if nothing was added.
-
-        The unparsed part is copied and scanned again, so it is doubled: the cost stays linear.
-        """
+        """Read until the unparsed part, which is copied, has doubled; False if nothing is added."""
         chunks = [self._data[self._pos :]]
         unparsed, added = len(chunks[0]), 0
         wanted = max(1, min(unparsed, self.max_record_bytes))
@@ -271,9 +254,8 @@ class RecordReader:
         lengths = map(add, map(len, raws), map(len, ends))
         starts = list(accumulate(lengths, initial=self._base + self._pos))
         self._blanks_pending = self._columns != 1 and b"" in raws
-        fits = max(map(len, raws)) <= self.max_record_bytes
         find = self._find_plain_texts if self.dialect.is_plain(window) else self._find_texts
-        texts = find(raws) if fits else None
+        texts = find(raws) if max(map(len, raws)) <= self.max_record_bytes else None
         if texts is None:
             self._parse_lines(raws, ends, starts)
         else:
@@ -294,10 +276,8 @@ class RecordReader:
     def _find_texts(self, raws: list[bytes]) -> Iterable[bytes | None] | None:
         """The texts of lines, or None if one of them is not a whole record."""
         matches = self._grammar.match_lines(raws)
-        if matches is None:
-            return None
-        if self._text_column is None:
-            return repeat(None)
+        if matches is None or self._text_column is None:
+            return None if matches is None else repeat(None)
         return self.dialect.values([match[1] for match in matches])
 
     def _parse_lines(self, raws: list[bytes], ends: list[bytes], starts: list[int]) -> None:

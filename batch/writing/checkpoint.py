@@ -35,9 +35,12 @@ class ResumeKey:
     def check_resumable(self, now: "ResumeKey", begun: str) -> None:
         """Compare the key of an interrupted run, ``self``, with the one of the run that resumes it.
 
-        >>> key = ResumeKey(Identity("/in.csv", 10, 1, 2, "ab"), {"--columns": "label"}, "0123")
-        >>> key.check_resumable(replace(key, settings={"--columns": "score"}), "out.csv: kept")
+        >>> file = Identity("/in.csv", 10, 1, 2, "ab")
+        >>> before = ResumeKey(file, {"--columns": "label"}, "0123")
+        >>> now = ResumeKey(file, {"--columns": "score"}, "0123")
+        >>> before.check_resumable(now, "out.csv: kept")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
+            ...
         batch.errors.UsageError: out.csv: kept, but --columns was 'label' and is 'score' now; ...
 
         Args:

@@ -29,12 +29,7 @@ from batch.writing.atomic import (
     write_beside,
 )
 from batch.writing.checkpoint import Checkpoint, ResumeKey, read_checkpoint, write_checkpoint
-from batch.writing.names import (
-    REJECTS_START,
-    checkpoint_path,
-    manifest_path,
-    rejects_path,
-)
+from batch.writing.names import REJECTS_START, checkpoint_path, manifest_path, rejects_path
 from batch.writing.part_file import PartFile, is_written
 from batch.writing.progress import Progress
 

@@ -208,7 +208,7 @@ def test_F95_a_part_file_of_another_user(interrupted):
     done = interrupted.run()
     wanted = f"{interrupted.part}: is not a file that this user alone has, so the interrupted run"
     assert done.stderr.decode() == (
-        f"spam-batch: error: {wanted} cannot go on; start over with --restart\n"
+        f"spam-batch: error: {wanted} cannot resume; start over with --restart\n"
     )
     assert done.returncode == 65
 

@@ -289,7 +289,7 @@ def test_our_own_output_labelled_again(run, columns):
     assert (exit_code, said) == (
         65,
         f"spam-batch: error: again.csv: there is a column {columns.split(',')[0]!r} already; it "
-        "would stand twice; choose others with --columns, or give --overwrite-columns\n",
+        "would be there twice; choose others with --columns, or give --overwrite-columns\n",
     )
     assert labelled(run, "again.csv", once, *args, "--overwrite-columns") == once
 

@@ -1,7 +1,7 @@
 """Label CSV dumps of messages with an exported GPT-2 classifier.
 
-This is the part that runs in production: it imports no torch, tensorflow or
-pandas, and opens no socket.
+This package runs in production: it imports no torch, tensorflow or pandas, and opens no socket
+for local files.
 
 >>> from batch import Classifier
 >>> Classifier.load("models/spam").classify(["You won a prize"]).labels
@@ -14,7 +14,7 @@ __all__ = ["Classifier", "Predictions"]
 
 
 def __getattr__(name: str):
-    """``Classifier`` and ``Predictions``, imported when they are asked for: --help is not slow."""
+    """Import ``Classifier`` and ``Predictions`` at their first use, so that --help is fast."""
     if name in __all__:
         from batch.model import classifier
 

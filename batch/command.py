@@ -1,4 +1,4 @@
-"""What the three command lines share: errors become one sentence and an exit status."""
+"""What the three command lines share: every error becomes one message and an exit status."""
 
 import contextlib
 import json
@@ -7,15 +7,17 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from types import FrameType
+from typing import Any, NoReturn
 
 import click
 
 from batch.errors import SpamBatchError, UnavailableError
 from batch.messages import escape_controls
 
-# What pyproject.toml's extras bring, by the name that is imported.
+# The extras of pyproject.toml -> the modules that they install.
 EXTRA_MODULES = {
     "train": (
         "torch",
@@ -35,7 +37,7 @@ EXTRA_OF = {"spam-train": "train", "spam-export": "export"}
 
 
 class Stopped(BaseException):
-    """A signal asked the process to end; no ``except Exception`` may take it for a fault."""
+    """A signal asked the process to end. It is no Exception, so that nothing handles it as one."""
 
     def __init__(self, number: int):
         super().__init__(f"stopped by {signal.Signals(number).name}")
@@ -44,35 +46,43 @@ class Stopped(BaseException):
 
 
 class Cli(click.Group):
-    """A click group whose user never meets a traceback.
+    """A click group that never shows a traceback.
 
-    Exit status: the error's own (batch/errors.py), 2 for wrong usage, 74 for an
-    I/O error, 78 for a package that is not installed, 70 for a fault of ours; and
-    for a signal 128 and its number: 129, 130, 141, 143.
+    Exit status: that of the error (batch/errors.py); 2 for wrong usage; 70 for an internal
+    error; 74 for an I/O error; 78 for a package that is not installed; for a signal 128 plus its
+    number: 129, 130, 141, 143.
     """
 
-    def parse_args(self, ctx, args):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         with _stopping_at_broken_pipes():  # --help
             return super().parse_args(ctx, args)
 
-    def invoke(self, ctx):
+    def invoke(self, ctx: click.Context) -> Any:
         with _stopping_at_broken_pipes():
             return super().invoke(ctx)
 
-    def main(self, args=None, prog_name=None, **extra):
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = False,
+        **extra: Any,
+    ) -> NoReturn:
+        """Run the command and end the process; ``standalone_mode`` is ignored."""
         prog_name = prog_name or self.name
         _open_missing_streams()
         try:
             with _raising_signals():
-                sys.exit(super().main(args, prog_name, standalone_mode=False, **extra))
+                sys.exit(super().main(args, prog_name, complete_var, False, **extra))
         except Stopped as stop:
-            if stop.number == signal.SIGPIPE:  # head(1) has what it wants; nothing is wrong
+            if stop.number == signal.SIGPIPE:  # head(1) has read enough; nothing is wrong
                 _drop_unread()
                 sys.exit(stop.exit_code)
             fail(prog_name, str(stop), stop.exit_code)
         except click.Abort as stop:
-            if isinstance(stop.__cause__, EOFError):  # click's own reading of it is Ctrl-D
-                fail(prog_name, f"a fault of ours: EOFError: {stop.__cause__}", 70)
+            if isinstance(stop.__cause__, EOFError):  # an error, which click takes for Ctrl-D
+                fail(prog_name, f"internal error: EOFError: {stop.__cause__}", 70)
             fail(prog_name, "interrupted", 130)
         except click.ClickException as error:
             error.show()
@@ -91,15 +101,15 @@ class Cli(click.Group):
         except ModuleNotFoundError as error:
             extra_name = _find_extra(prog_name, error.name)
             if extra_name is None:
-                fail(prog_name, f"a fault of ours: ModuleNotFoundError: {error}", 70)
+                fail(prog_name, f"internal error: ModuleNotFoundError: {error}", 70)
             install = f"pip install 'spam-batch[{extra_name}]'"
             fail(prog_name, f"{error.name} is not installed; type: {install}", 78)
         except Exception as error:
-            fail(prog_name, f"a fault of ours: {type(error).__name__}: {error}", 70)
+            fail(prog_name, f"internal error: {type(error).__name__}: {error}", 70)
 
 
 def status_of(error: BaseException, prog_name: str = "spam-batch") -> int:
-    """The exit status that :class:`Cli` makes of ``error``."""
+    """The exit status of :class:`Cli` for ``error``."""
     if isinstance(error, BrokenPipeError):
         return 128 + signal.SIGPIPE
     if isinstance(error, KeyboardInterrupt):
@@ -113,7 +123,7 @@ def status_of(error: BaseException, prog_name: str = "spam-batch") -> int:
 
 @contextlib.contextmanager
 def _stopping_at_broken_pipes() -> Iterator[None]:
-    """What SIGPIPE would do, which Python ignores; click would make it exit status 1."""
+    """End as by SIGPIPE, which Python ignores; with click alone the exit status would be 1."""
     try:
         yield
     except BrokenPipeError:
@@ -122,23 +132,23 @@ def _stopping_at_broken_pipes() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _raising_signals() -> Iterator[None]:
-    """Make SIGTERM and SIGHUP unwind the stack, so that every clean-up runs.
+    """Make SIGTERM, SIGHUP and the first SIGINT unwind the stack, so that every clean-up runs.
 
-    So does SIGINT, once; the second ends the process at once. One that is ignored
-    (nohup), or that the caller handles, stays as it is.
+    A second SIGINT ends the process at once. A signal that is ignored (nohup), or that the
+    caller handles, stays as it is.
     """
     before = {}
     if threading.current_thread() is threading.main_thread():
         asked = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
         before = {number: signal.getsignal(number) for number in asked}
-    ours = (signal.SIG_DFL, signal.default_int_handler)
-    before = {number: handler for number, handler in before.items() if handler in ours}
+    usual = (signal.SIG_DFL, signal.default_int_handler)
+    before = {number: handler for number, handler in before.items() if handler in usual}
 
-    def stop(number, _) -> None:
+    def stop(number: int, _: FrameType | None) -> None:
         if number == signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
             raise KeyboardInterrupt
-        for other in before:  # timeout(1) sends it twice; the second would end the clean-up
+        for other in before:  # timeout(1) sends two; the second would stop the clean-up
             if other != signal.SIGINT:
                 signal.signal(other, signal.SIG_IGN)
         raise Stopped(number)
@@ -153,24 +163,25 @@ def _raising_signals() -> Iterator[None]:
 
 
 def _find_extra(prog_name: str | None, module: str | None) -> str | None:
-    """The extra to install for ``module``: the command's own if it has it, else any."""
-    own = EXTRA_OF.get(prog_name)
+    """The extra to install for ``module``: that of the command if it has the module, else any."""
+    own = EXTRA_OF.get(prog_name or "")
     having = [extra for extra, modules in EXTRA_MODULES.items() if module in modules]
     return own if own in having else next(iter(having), None)
 
 
 def _drop_unread() -> None:
-    """Send what no reader took to /dev/null, or Python's last flush would complain of it."""
+    """Send what no reader took to /dev/null, or Python's last flush would report an error."""
     for stream in (sys.__stdout__, sys.__stderr__):
+        if stream is None:
+            continue
         try:
-            if stream is not None:
-                stream.flush()
+            stream.flush()
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _open_missing_streams() -> None:
-    """Open what was closed of 0, 1 and 2, so that no file of ours gets its number."""
+    """Open descriptors 0, 1 and 2 if they are closed, so that no other file gets their numbers."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
@@ -178,19 +189,19 @@ def _open_missing_streams() -> None:
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
-def fail(prog_name: str | None, message: str, exit_code: int) -> None:
-    """Say ``message`` on standard error and end the process."""
-    if _speaks_json():
+def fail(prog_name: str | None, message: str, exit_code: int) -> NoReturn:
+    """Write ``message`` to standard error and end the process."""
+    if _logs_json():
         record = logging.LogRecord("batch", logging.ERROR, "", 0, message, None, None)
         record.exit = exit_code
-        _say(_to_json(record))
+        _write_line(_to_json(record))
     else:
-        _say(escape_controls(f"{prog_name}: error: {message}"))
+        _write_line(escape_controls(f"{prog_name}: error: {message}"))
     sys.exit(exit_code)
 
 
-def _say(line: str) -> None:
-    """One line on standard error, unless that is closed or full: the exit status still tells."""
+def _write_line(line: str) -> None:
+    """Write to standard error. If that is closed or full, the exit status still tells the error."""
     try:
         click.echo(line, err=True)
     except OSError:
@@ -198,13 +209,13 @@ def _say(line: str) -> None:
 
 
 def _mute_stderr() -> None:
-    """Nobody can hear us; and Python's last flush of what is left would change the status."""
+    """Send standard error to /dev/null: Python's last flush would change the exit status."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _to_json(record: logging.LogRecord) -> str:
-    """One line: when, how grave, what; at the end of a failed run, its exit status too."""
+    """One line of JSON: time, level, message; some lines have the exit status or counts as well."""
     when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
     values = {"time": when, "level": record.levelname.lower(), "message": record.getMessage()}
     for name in ("exit", "counts"):
@@ -214,7 +225,7 @@ def _to_json(record: logging.LogRecord) -> str:
 
 
 class _StderrHandler(logging.Handler):
-    """Lines on standard error that do not cut a progress bar in two."""
+    """Writes lines to standard error without breaking a progress bar."""
 
     def __init__(self, log_format: str = "text"):
         super().__init__()
@@ -231,13 +242,17 @@ class _StderrHandler(logging.Handler):
             _mute_stderr()
 
 
-def _speaks_json() -> bool:
+def _logs_json() -> bool:
     handlers = logging.getLogger("batch").handlers
     return any(getattr(handler, "log_format", "") == "json" for handler in handlers)
 
 
 def show_log(name: str, quiet: bool = False, log_format: str = "text") -> None:
-    """Send one logger's lines to standard error; only warnings if ``quiet``."""
+    """Send the lines of one logger to standard error; only warnings if ``quiet``.
+
+    Args:
+        log_format: "text" or "json".
+    """
     logger = logging.getLogger(name)
     logger.handlers = [_StderrHandler(log_format)]
     logger.setLevel(logging.WARNING if quiet else logging.INFO)

@@ -1,14 +1,14 @@
 """The few errors that this project raises, and the exit status of each.
 
-The numbers are those of ``sysexits.h`` where it has one. Only the ``cli``
-modules turn an error into a message and an exit status.
+The numbers are those of ``sysexits.h``, where it has one. Only the command lines turn an error
+into a message and an exit status.
 """
 
-REJECTED = 3  # exit status of a run that is complete, but for records that were rejected
+REJECTED = 3  # exit status of a complete run that has rejected records
 
 
 class SpamBatchError(Exception):
-    """Base of all our errors; ``str(error)`` is one sentence for the user."""
+    """Base of all our errors; ``str(error)`` is the message for the user."""
 
     exit_code = 70
 
@@ -26,11 +26,11 @@ class InputError(SpamBatchError):
 
 
 class BrokenInputError(InputError):
-    """From here on the input cannot be read as what it is, whatever is allowed."""
+    """The input is damaged from here on; ``--max-rejects`` does not help."""
 
 
 class ChangedInputError(InputError):
-    """The input was cut or overwritten while it was read; what was made of it is worth nothing."""
+    """The input was cut or overwritten while it was read, so the rows so far are worthless."""
 
 
 class MissingInputError(SpamBatchError):
@@ -40,21 +40,21 @@ class MissingInputError(SpamBatchError):
 
 
 class UnavailableError(SpamBatchError):
-    """None of the sources of a file could be reached or trusted.
+    """A file could not be downloaded from any source, or no source had the right file.
 
-    The text may have a line for each, between what was wanted and what to type.
+    The message may have several lines: what was wanted, one line for each source, what to type.
     """
 
     exit_code = 69
 
     def in_short(self) -> str:
-        """Without those lines, which were logged when each was tried."""
+        """The message without the lines for each source, which were logged when it was tried."""
         lines = str(self).split("\n")
         return "; ".join(dict.fromkeys((lines[0], lines[-1])))
 
 
 class InternalError(SpamBatchError):
-    """A fault of ours, such as a logit that is not a number."""
+    """An error in this program, such as a logit that is not a number."""
 
     exit_code = 70
 
@@ -66,7 +66,7 @@ class OutputError(SpamBatchError):
 
 
 class StorageError(SpamBatchError):
-    """An I/O error on the way, such as a full disk."""
+    """An I/O error while reading or writing, such as a full disk."""
 
     exit_code = 74
 
@@ -78,6 +78,6 @@ class LockedError(SpamBatchError):
 
 
 class BundleError(SpamBatchError):
-    """The bundle, or the device asked for, is not usable."""
+    """The bundle or the device cannot be used."""
 
     exit_code = 78

@@ -69,7 +69,7 @@ class Worker:
         except OSError as error:
             problem, exit_code = error.strerror or str(error), 74
         except Exception as error:
-            problem, exit_code = f"a fault of ours: {type(error).__name__}: {error}", 70
+            problem, exit_code = f"internal error: {type(error).__name__}: {error}", 70
         return Outcome(number, exit_code, f"{job.input.name}: {problem}", False, said)
 
     def _label(self, job: Job) -> int:

@@ -1,1 +1,1 @@
-"""Do the rows look like the training data?"""
+"""Drift: do the rows look like the training data?"""

@@ -1,7 +1,7 @@
-"""What is counted while rows are written: scores, lengths, different texts.
+"""Histograms of the rows: scores, lengths in tokens, and how many texts differ.
 
-All of it can be added up window by window, is small whatever the input, and depends on the
-rows alone, so that a run which goes on ends with the figures of one that nothing interrupted.
+They are added up window by window and stay small for any input. They depend on the rows alone,
+so a run that was interrupted and resumed ends with the same numbers as one that was not.
 """
 
 import base64
@@ -12,41 +12,46 @@ from dataclasses import dataclass
 import numpy as np
 
 SCORE_BINS = 20  # of equal width, from 0 to 1
-# Tokens from which each bin begins; the last one has no end.
+# Number of tokens at which each bin begins; the last bin has no end.
 TOKEN_EDGES = (
     0, 1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181, 256, 362, 512, 724, 1024
 )  # fmt: skip
-# Hashes kept to tell how many texts differ: exact up to so many, within 0.8 % (one standard
-# error, 1 / sqrt(KEPT - 2)) beyond. Bar-Yossef et al., Counting distinct elements in a data
-# stream (2002).
+# How many hashes are kept to count the texts that differ. The count is exact up to this number;
+# beyond, its standard error is 0.8 %, 1 / sqrt(KEPT - 2). Bar-Yossef et al., Counting distinct
+# elements in a data stream (2002).
 KEPT = 1 << 14
 _HASHES = 2.0**64
 
 
 @dataclass(frozen=True)
-class Tally:
+class Histograms:
     """Histograms of N rows, and the smallest hashes of their texts."""
 
-    scores: tuple[int, ...] = (0,) * SCORE_BINS
-    tokens: tuple[int, ...] = (0,) * len(TOKEN_EDGES)
+    scores: tuple[int, ...] = (0,) * SCORE_BINS  # rows per bin
+    tokens: tuple[int, ...] = (0,) * len(TOKEN_EDGES)  # rows per bin
     smallest: bytes = b""  # the smallest different hashes: uint64, little-endian, sorted
 
     @classmethod
-    def from_json(cls, values: dict) -> "Tally":
+    def from_json(cls, values: dict) -> "Histograms":
+        """The inverse of ``dataclasses.asdict`` with :func:`encode_bytes`.
+
+        Raises:
+            KeyError, ValueError: the values are not those of histograms.
+        """
         smallest = base64.b64decode(values["smallest"], validate=True)
         return cls(tuple(values["scores"]), tuple(values["tokens"]), smallest)
 
-    def add(self, scores: np.ndarray, tokens: np.ndarray, texts: Sequence[bytes]) -> "Tally":
-        """``(N,)`` scores and token counts, and N texts, more."""
-        return Tally(
+    def add(self, scores: np.ndarray, tokens: np.ndarray, texts: Sequence[bytes]) -> "Histograms":
+        """With N more rows: ``(N,)`` scores, ``(N,)`` numbers of tokens, and N texts."""
+        return Histograms(
             _add(self.scores, count_scores(scores)),
             _add(self.tokens, count_tokens(tokens)),
             _merge(self._hashes(), hash_texts(texts)).tobytes(),
         )
 
-    def merge(self, other: "Tally") -> "Tally":
-        """Both together."""
-        return Tally(
+    def merge(self, other: "Histograms") -> "Histograms":
+        """The histograms of both inputs together."""
+        return Histograms(
             _add(self.scores, other.scores),
             _add(self.tokens, other.tokens),
             _merge(self._hashes(), other._hashes()).tobytes(),
@@ -57,7 +62,7 @@ class Tally:
 
     @property
     def distinct(self) -> int:
-        """How many texts differ: exact up to ``KEPT``, an estimate beyond."""
+        """How many texts differ: exact below ``KEPT``, else an estimate."""
         found = self._hashes()
         if len(found) < KEPT:
             return len(found)
@@ -65,19 +70,19 @@ class Tally:
 
 
 def encode_bytes(value: bytes) -> str:
-    """``smallest`` as JSON has it; encoding it for each window cost 0.3 µs a row."""
+    """``smallest`` for JSON. Only a checkpoint needs it: for each window it cost 0.3 µs a row."""
     return base64.b64encode(value).decode("ascii")
 
 
 def count_scores(scores: np.ndarray) -> np.ndarray:
-    """Scores ``(N,)``, as they are written with six digits, to counts ``(SCORE_BINS,)``."""
+    """Rows per bin, ``(SCORE_BINS,)`` int64, of ``(N,)`` scores rounded to six digits."""
     millionths = np.rint(np.asarray(scores) * 1_000_000).astype(np.int64)
     bins = np.minimum(millionths // (1_000_000 // SCORE_BINS), SCORE_BINS - 1)
     return np.bincount(bins, minlength=SCORE_BINS)
 
 
 def count_tokens(tokens: np.ndarray) -> np.ndarray:
-    """Lengths ``(N,)`` to counts, one a bin of ``TOKEN_EDGES``."""
+    """Rows per bin, ``(len(TOKEN_EDGES),)`` int64, of ``(N,)`` numbers of tokens."""
     bins = np.searchsorted(TOKEN_EDGES, tokens, side="right") - 1
     return np.bincount(bins, minlength=len(TOKEN_EDGES))
 
@@ -96,12 +101,12 @@ def hash_texts(texts: Sequence[bytes]) -> np.ndarray:
     return found ^ (found >> np.uint64(31))
 
 
-def _add(before: Sequence[int], more: Sequence[int]) -> tuple[int, ...]:
+def _add(before: Sequence[int], more: np.ndarray | Sequence[int]) -> tuple[int, ...]:
     return tuple((np.asarray(before, dtype=np.int64) + more).tolist())
 
 
 def _merge(before: np.ndarray, more: np.ndarray) -> np.ndarray:
-    """The smallest different ones of both; of a full ``before``, at the cost of what is new."""
+    """The ``KEPT`` smallest hashes of both; ``before`` is sorted, without repetitions."""
     if len(before) == KEPT:
         more = more[more < before[-1]]
     more = np.unique(more)

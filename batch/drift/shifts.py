@@ -1,7 +1,8 @@
-"""Do the rows look like the training data? Label rates, scores and lengths held against it.
+"""Drift: label rates, scores and lengths of the rows, compared with the training data.
 
-The bundle keeps what its held-out messages gave, in the mix of labels that the data had before
-any balancing (exporter/reference.py). docs/operations.md says what a flag means.
+The reference is in the bundle: what the model gave for held-out messages, in the mix of labels
+that the data had before any balancing (exporter/reference.py makes it). docs/operations.md
+explains what a warning means.
 """
 
 import math
@@ -10,30 +11,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from batch.drift.histograms import SCORE_BINS, TOKEN_EDGES, Tally
+from batch.drift.histograms import SCORE_BINS, TOKEN_EDGES, Histograms
 
-# Population stability index above which two histograms are commonly taken to differ in earnest
-# (Siddiqi, Credit Risk Scorecards, 2006, has 0.1 and 0.25; 0.2 is as common).
+# Population stability index above which two histograms commonly count as different (Siddiqi,
+# Credit Risk Scorecards, 2006, has 0.1 and 0.25; 0.2 is as common).
 PSI_LIMIT = 0.2
-# A normal deviate that chance exceeds once in a thousand times: two-sided for a rate,
-# one-sided for an index.
+# Normal deviates that chance exceeds once in a thousand times: two-sided for a rate, one-sided
+# for an index.
 RATE_DEVIATE = 3.2905
 INDEX_DEVIATE = 3.0902
-LEAST_EXPECTED = 10  # messages in a bin; thinner ones are joined: of few, chance makes much
+LEAST_EXPECTED = 10  # messages in a bin; smaller bins are joined, as chance moves them much
 
 
 @dataclass(frozen=True)
 class Shift:
-    """One figure beside its band."""
+    """One figure, with its reference and its band."""
 
     what: str  # "scores", "tokens", or "label NAME"
     value: float  # population stability index, or the label's share of the rows
-    reference: float  # the training data's share; of an index 0
-    low: float
+    reference: float  # the share in the training data; 0 for an index
+    low: float  # of the band
     high: float
-    is_out: bool
+    is_out: bool  # value is outside the band
 
     def sentence(self) -> str:
+        """The warning for a figure that is out of its band."""
         if self.what.startswith("label "):
             return (
                 f"drift: {self.value:.2%} are labelled {self.what.removeprefix('label ')}; of the "
@@ -46,41 +48,55 @@ class Shift:
         )
 
 
-def find_drift(manifest, labels: dict[str, int], tally: Tally) -> list[Shift] | None:
-    """Each label's rate and both histograms; None if the bundle says nothing of its data.
+def find_drift(
+    reference: dict, positive_label: str | None, labels: dict[str, int], histograms: Histograms
+) -> list[Shift] | None:
+    """Compare the rows of a run with the training data.
 
-    What cannot be told is left out: of no rows anything, of few rows histograms, of bins of
-    another spam-batch the histogram.
+    Args:
+        reference: of the bundle's manifest.
+        positive_label: of the bundle's manifest. Of two labels, only its rate is compared.
+        labels: label -> number of rows.
+        histograms: of the same rows.
+
+    Returns:
+        A shift for each label's rate and for both histograms; None if the bundle has no
+        reference. Without rows the list is empty. A histogram is left out if there are too few
+        rows, or if the bundle has other bins.
     """
-    reference, rows = manifest.reference, sum(labels.values())
+    rows = sum(labels.values())
     if not reference:
         return None
     if not rows:
         return []
     effective, rates = reference["effective_messages"], reference["labels"]
-    if len(rates) == 2 and manifest.positive_label in rates:  # the other's says the same
-        rates = {manifest.positive_label: rates[manifest.positive_label]}
+    if len(rates) == 2 and positive_label in rates:  # the other rate is 1 minus this one
+        rates = {positive_label: rates[positive_label]}
     shifts = [
         compare_rate(f"label {name}", labels.get(name, 0), rows, rate, effective)
         for name, rate in rates.items()
     ]
-    histograms = {}
+    compared = {}
     if len(reference["scores"]) == SCORE_BINS:
-        histograms["scores"] = tally.scores
+        compared["scores"] = histograms.scores
     if reference["token_edges"] == list(TOKEN_EDGES):
-        histograms["tokens"] = tally.tokens
-    for what, counts in histograms.items():
+        compared["tokens"] = histograms.tokens
+    for what, counts in compared.items():
         if found := compare_histogram(what, counts, reference[what], effective):
             shifts.append(found)
     return shifts
 
 
 def compare_rate(what: str, count: int, rows: int, rate: float, effective: float) -> Shift:
-    """A share of N rows against a rate that was found on M messages.
+    """Compare the share ``count / rows`` of N rows with a rate that was measured on M messages.
 
-    The band is where a score test (Wilson, Probable inference, 1927) with Yates' correction
-    lets the share be, for the variance of a difference, p (1 - p) (1/N + 1/M): that of a small
-    input is wide. Half a message more of each kind keeps a rate from being 0 or 1.
+    The band is the one of a score test (Wilson, Probable inference, 1927) with Yates' correction
+    and the variance of a difference, p (1 - p) (1/N + 1/M), so a small input has a wide band.
+    Half a message more of each kind keeps the rate from being 0 or 1.
+
+    Args:
+        what: name of the figure.
+        effective: M.
     """
     smoothed = (rate * effective + 0.5) / (effective + 1)
     deviation = math.sqrt(smoothed * (1 - smoothed) * (1 / rows + 1 / effective))
@@ -93,11 +109,12 @@ def compare_rate(what: str, count: int, rows: int, rate: float, effective: float
 def compare_histogram(
     what: str, counts: Sequence[int], shares: Sequence[float], effective: float
 ) -> Shift | None:
-    """Counts of N rows against shares that were found on M messages; None if N is too small.
+    """Compare counts of N rows with shares that were measured on M messages.
 
-    The population stability index, sum of (p - q) ln(p / q), is by chance about a chi-square of
-    bins - 1 degrees of freedom times (1/N + 1/M) (Yurdakul, Statistical properties of population
-    stability index, 2018). The band ends at ``PSI_LIMIT``, or where chance does, if that is more.
+    The figure is the population stability index, sum of (p - q) ln(p / q). By chance it is about
+    a chi-square of bins - 1 degrees of freedom times (1/N + 1/M) (Yurdakul, Statistical properties
+    of population stability index, 2018). The band ends at ``PSI_LIMIT`` or, if that is more, at
+    the limit of chance. None if N is too small.
     """
     rows = int(sum(counts))
     if not rows:
@@ -117,7 +134,7 @@ def compare_histogram(
 
 
 def join_bins(shares: Sequence[float], least: float) -> list[int]:
-    """Where groups of neighbouring bins begin, each with a share of at least ``least``."""
+    """First bins of groups of neighbouring bins, each with a share of at least ``least``."""
     groups, held = [0], 0.0
     for number, share in enumerate(shares):
         if held >= least:
@@ -128,6 +145,6 @@ def join_bins(shares: Sequence[float], least: float) -> list[int]:
 
 
 def _chi_square(freedom: int) -> float:
-    """What a chi-square exceeds once in a thousand times (Wilson and Hilferty, 1931)."""
+    """The value that a chi-square exceeds once in a thousand times (Wilson and Hilferty, 1931)."""
     ninth = 2 / (9 * freedom)
     return freedom * (1 - ninth + INDEX_DEVIATE * math.sqrt(ninth)) ** 3

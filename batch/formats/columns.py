@@ -1,4 +1,4 @@
-"""The table in a CSV stream: its header, its text column, the columns that we append."""
+"""The text column of a table, and the columns that we add: their names and their cells."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,17 +7,17 @@ from batch.messages import list_columns, show
 from batch.model.decision import REASONS, Predictions
 from batch.reading.dialect import Dialect
 
-# Tried in this order, whatever their case, when no --text-column is given.
+# Without --text-column, the first of these names that a column has, in any case.
 TEXT_NAMES = ("text", "message", "sms", "body", "content", "msg", "v2")
 COLUMNS = ("label", "score", "probability", "tokens", "truncated", "reason")
-CLASS_COLUMN = "probability_"  # and the class's name; no other column of ours begins so
+CLASS_COLUMN = "probability_"  # then the class; no other column of ours begins like this
 
 
 def parse_columns(value: str) -> tuple[str, ...]:
     """The columns to append, from a comma-separated list.
 
     Raises:
-        UsageError: an unknown or repeated one.
+        UsageError: a name is unknown or repeated.
     """
     names = tuple(name.strip() for name in value.split(","))
     for name in names:
@@ -29,7 +29,7 @@ def parse_columns(value: str) -> tuple[str, ...]:
 
 
 def expand_columns(columns: Sequence[str], classes: Sequence[str]) -> tuple[str, ...]:
-    """The columns' names in the output: ``probability`` is one for each class, in their order.
+    """The names of the columns in the output: ``probability`` becomes one for each class.
 
     >>> expand_columns(("label", "probability"), ["ham", "spam"])
     ('label', 'probability_ham', 'probability_spam')
@@ -42,14 +42,14 @@ def expand_columns(columns: Sequence[str], classes: Sequence[str]) -> tuple[str,
 
 
 def kind_of(name: str) -> str:
-    """Which of :data:`COLUMNS` a column of ours is."""
+    """Which of :data:`COLUMNS` a column in the output is."""
     return "probability" if name.startswith(CLASS_COLUMN) else name
 
 
 def encode_texts(
     columns: Sequence[str], labels: Sequence[str], encode: Callable[[str], bytes]
 ) -> dict[str, bytes]:
-    """The texts that can stand in our columns, as a format writes them."""
+    """Every text that may stand in our columns -> its bytes, as ``encode`` writes it."""
     texts = dict.fromkeys([*labels, *(REASONS if "reason" in columns else ())])
     return {text: encode(text) for text in texts}
 
@@ -57,15 +57,15 @@ def encode_texts(
 def check_column_names(
     name: str, names: list[str], text_name: str, columns: tuple[str, ...], overwrite: bool = False
 ) -> None:
-    """Look for columns that are called as those of ours that were asked for.
+    """Refuse an input with columns that have the names of ours.
 
     Raises:
-        InputError: one would stand twice, or the messages would be overwritten.
+        InputError: a name would be there twice, or the messages would be overwritten.
     """
-    for ours in columns:
-        if ours in names and not overwrite:
+    for column in columns:
+        if column in names and not overwrite:
             raise InputError(
-                f"{name}: there is a column {ours!r} already; it would stand twice; "
+                f"{name}: there is a column {column!r} already; it would be there twice; "
                 "choose others with --columns, or give --overwrite-columns"
             )
     if text_name in columns:
@@ -78,12 +78,16 @@ def check_column_names(
 def find_text_column(
     name: str, names: list[str], wanted: str | None, dialect: Dialect | None = None
 ) -> int:
-    """Index of the column that holds the messages: ``wanted``, else the first obvious name.
+    """0-based index of the column that holds the messages.
 
-    ``wanted`` is a name, or if no column is called so, a number from 1.
+    Args:
+        name: of the input, for messages.
+        names: of all columns.
+        wanted: a name or, if no column has it, a number from 1; None: the first usual name.
+        dialect: of a CSV input, for a hint at another delimiter.
 
     Raises:
-        InputError: it is not there, or there twice; the sentence lists the columns.
+        InputError: the column is not there, or there twice; the message lists the columns.
     """
     listed = list_columns(names)
     if wanted is not None:
@@ -101,7 +105,7 @@ def find_text_column(
     for candidate in TEXT_NAMES:
         if lowered.count(candidate) > 1:
             same = [name for name, low in zip(names, lowered, strict=True) if low == candidate]
-            is_twice = len(set(same)) == 1  # a name would not tell them apart
+            is_twice = len(set(same)) == 1  # so only a number tells them apart
             raise InputError(
                 f"{name}: more than one column is called {candidate!r}; columns: {listed}; "
                 f"{'give the number of one' if is_twice else 'name one'} with --text-column"
@@ -124,10 +128,21 @@ def format_columns(
     texts: dict[str, bytes],
     mark: bytes = b"",
 ) -> list[list[bytes]]:
-    """Our columns, each cell with ``mark`` before it; ``texts`` are those of encode_texts."""
+    """The cells of our columns.
+
+    Args:
+        columns: their names, C of them.
+        predictions: of N records.
+        texts: as :func:`encode_texts` returns them.
+        mark: bytes to put before each cell.
+
+    Returns:
+        C lists of N cells.
+    """
     score, count = (mark.replace(b"%", b"%%") + form for form in (b"%.6f", b"%d"))
     marked = {text: mark + field for text, field in texts.items()}
     cut = {False: mark + b"false", True: mark + b"true"}
+    of_class = iter(predictions.probabilities.T)  # in the order of the classes, as our columns
     make = {
         "label": lambda: [marked[label] for label in predictions.labels],
         "score": lambda: [score % value for value in predictions.scores.tolist()],
@@ -136,5 +151,4 @@ def format_columns(
         "truncated": lambda: [cut[flag] for flag in predictions.truncated.tolist()],
         "reason": lambda: [marked[reason] for reason in predictions.reasons],
     }
-    of_class = iter(predictions.probabilities.T)  # their columns have the classes' order
     return [make[kind_of(name)]() for name in columns]

@@ -1,4 +1,4 @@
-"""An input of text as a table: its records, and the rows that they become. CSV is here."""
+"""CSV as a table: its header, and rows that are a record's own bytes and our columns."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -20,16 +20,31 @@ from batch.reading.source import Source, reading
 
 @dataclass(frozen=True)
 class Header:
-    """The first record and what it says of the others; without a header it is one of them."""
+    """The first record, and what it says of the others. Without a header it is a row itself."""
 
     record: Record
-    names: list[str]
+    names: list[str]  # of the W columns; without a header, "column 1" to "column W"
     text_column: int  # 0-based
     dropped: tuple[int, ...] = ()  # columns that ours replace, 0-based
 
 
 class CsvTable(TextTable):
-    """Writes a record's own bytes, then our columns."""
+    """A CSV file; a row of the output is a record's own bytes, then our columns.
+
+    With ``--columns label,score``, the record ``1,"You won"`` becomes
+    ``1,"You won",spam,0.987654``.
+
+    Args:
+        source: the opened input.
+        input_: what the user says of it.
+        columns: names of our columns, as :func:`~batch.formats.columns.expand_columns` has them.
+        labels: all that may stand in them.
+        compress: as for :class:`TextTable`.
+
+    Raises:
+        InputError: as :func:`read_header`.
+        UsageError: a label or a column's name cannot be written, see :func:`encode_field`.
+    """
 
     format = CSV
 
@@ -41,53 +56,30 @@ class CsvTable(TextTable):
         labels: Sequence[str],
         compress: Callable[[bytes], bytes] | None = None,
     ):
-        """
-        Raises:
-            InputError: no header, or no text column; see ``read_header``.
-        """
         dialect, layout = input_.dialect, input_.layout
-        super().__init__(source, layout, compress)
-        self._dialect, self._columns = dialect, columns
-        self._header: Header | None = None
-        self._reader = self._make_reader()
+        super().__init__(source, layout, dialect, compress)
+        self._columns = columns
         with reading(source.name):
             self._bom = self._reader.bom
             self._header = header = read_header(
                 source.name, self._reader, input_.text_column, columns, layout
             )
-        self._first: list[Record] = []  # read as if it was a header
-        if not layout.has_header:
-            text = header.record.fields[header.text_column]
-            self._first = [header.record._replace(text=text)]
         encode = partial(encode_field, dialect=dialect, encoding=layout.encoding)
         self._texts = encode_texts(columns, labels, encode)
         self._names = [encode(column) for column in columns] if layout.has_header else []
-        # A last line without an end gets the first one's.
+        # If the last line has no end, its row gets the one of the first line.
         self._line_end = header.record.line_end or b"\n"
         self.text_name = header.names[header.text_column].strip()
         self.text_in_output = _find_in_output(header, layout)
 
-    def _make_reader(self, **options) -> RecordReader:
-        if header := self._header:
-            options |= {"columns": len(header.names), "text_column": header.text_column}
-        longest = self._layout.max_record_bytes
-        return RecordReader(self._stream, self._dialect, max_record_bytes=longest, **options)
-
-    @property
-    def offset(self) -> int:
-        return self._first[0].offset if self._first else self._reader.offset
-
-    @property
-    def line(self) -> int:
-        return self._first[0].line if self._first else self._reader.line
-
     def go_to(self, offset: int, line: int) -> None:
-        self._first = []
+        """See :meth:`Table.go_to`."""
         super().go_to(offset, line)
+        self._reader.expect(len(self._header.names), self._header.text_column)
 
     def read(self, n: int) -> list[Record]:
-        records, self._first = self._first[:n], self._first[n:]
-        records = records or super().read(n)
+        """See :meth:`Table.read`."""
+        records = super().read(n)
         encoding = self._layout.encoding
         if encoding.codec == "utf-8":
             return records
@@ -97,6 +89,7 @@ class CsvTable(TextTable):
         ]
 
     def header(self) -> bytes:
+        """See :meth:`Table.header`."""
         if not self._layout.has_header:
             return self._pack(self._bom)
         raw = self.own_bytes(self._header.record)
@@ -106,7 +99,7 @@ class CsvTable(TextTable):
         )
 
     def rows(self, records: Sequence[Record], predictions: Predictions) -> bytes:
-        """The output rows of good records."""
+        """See :meth:`Table.rows`."""
         ends = [record.line_end or self._line_end for record in records]
         mark = self._dialect.delimiter
         cells = format_columns(self._columns, predictions, self._texts, mark)
@@ -118,7 +111,7 @@ class CsvTable(TextTable):
         return self._drop([record])[0]
 
     def _drop(self, records: Sequence[Record]) -> list[bytes]:
-        """The records' own bytes, less the columns that ours replace."""
+        """The records' own bytes, without the columns that ours replace."""
         dropped = self._header.dropped
         if not dropped:
             return [record.raw for record in records]
@@ -126,7 +119,7 @@ class CsvTable(TextTable):
 
 
 def _find_in_output(header: Header, layout: Layout) -> str:
-    """The text column's name, or where that is not unique, its number in the output."""
+    """The text column's name or, if that is not unique, its number in the output, from 1."""
     name = header.names[header.text_column]
     if layout.has_header and header.names.count(name) == 1:
         return name
@@ -140,16 +133,24 @@ def read_header(
     columns: tuple[str, ...],
     layout: Layout = DEFAULT_LAYOUT,
 ) -> Header:
-    """Read the first record and find the text column; the reader then expects its width.
+    """Find the text column by the first record; the reader then expects records of its width.
+
+    Without a header, the first record is also the next one that ``reader`` returns.
+
+    Args:
+        name: of the input, for messages.
+        reader: at the start of the input.
+        wanted: the text column as the user named it, or None.
+        columns: names of our columns.
 
     Raises:
-        InputError: no header, no or more than one such column, or one of ours is there.
+        InputError: the first record is missing or bad, there is not exactly one text column, or
+            one of our columns is there already.
     """
-    records = reader.read_records(1)
-    if not records:
+    record = reader.peek()
+    if record is None:
         hint = "; its first line must name the columns" if layout.has_header else ""
         raise InputError(f"{name}: the file is empty{hint}")
-    record = records[0]
     if record.raw.startswith((b'{"', b"{ ")):
         raise InputError(f"{name}: looks like JSON Lines; type: --format jsonl")
     if record.problem:
@@ -157,6 +158,7 @@ def read_header(
         raise InputError(f"{name}: line {record.line}: the {what}: {record.problem}")
     names = [layout.encoding.decode(field) for field in record.fields]
     if layout.has_header:
+        reader.read_records(1)
         column = find_text_column(name, names, wanted, reader.dialect)
         check_column_names(name, names, names[column], columns, layout.overwrite)
         dropped = tuple(index for index, field in enumerate(names) if field in columns)
@@ -168,10 +170,14 @@ def read_header(
 
 
 def find_numbered_column(name: str, width: int, wanted: str | None) -> int:
-    """Index of the text column of a table without a header: ``wanted`` is a number from 1.
+    """Index of the text column in a table without a header.
+
+    Args:
+        width: number of columns.
+        wanted: number of the text column, from 1; may be None if there is one column.
 
     Raises:
-        InputError: it is none, or there are not so many columns.
+        InputError: ``wanted`` is not a number from 1 to ``width``.
     """
     if wanted is None and width == 1:
         return 0
@@ -185,7 +191,7 @@ def find_numbered_column(name: str, width: int, wanted: str | None) -> int:
 
 
 def drop_fields(raw: bytes, dialect: Dialect, dropped: Collection[int]) -> bytes:
-    """A good record less some of its fields; the others byte for byte.
+    """A good record without some of its fields, by 0-based index; the others byte for byte.
 
     >>> drop_fields(b'1,"a, b",ham', Dialect(), [2])
     b'1,"a, b"'
@@ -197,10 +203,13 @@ def drop_fields(raw: bytes, dialect: Dialect, dropped: Collection[int]) -> bytes
 
 
 def encode_field(value: str, dialect: Dialect, encoding: Encoding = UTF_8) -> bytes:
-    """One of our values as a field of ``dialect``, quoted where it must be.
+    """One of our values as a field of ``dialect``, in quotes where it needs them.
+
+    >>> encode_field('7" records, new', Dialect())
+    b'"7"" records, new"'
 
     Raises:
-        UsageError: it cannot be written in the encoding, or needs quotes and there are none.
+        UsageError: the encoding lacks a character, or the field needs quotes and there are none.
     """
     data = encoding.encode(value)
     special = dialect.delimiter + (dialect.quote or b"") + (dialect.escape or b"") + b"\r\n"

@@ -1,4 +1,4 @@
-"""What is read, and as what: one input with all that its user says of it."""
+"""One input, and everything that the user says of how to read it."""
 
 import re
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from batch.reading.fingerprint import Fingerprint
 
 @dataclass(frozen=True)
 class Span:
-    """Consecutive records of an input: the part of it that one shard labels."""
+    """Consecutive records of an input: those that one shard labels."""
 
     number: int  # from 1
     offset: int  # of the first record, in bytes
-    line: int  # its line
+    line: int  # number of the line where it starts
     records: int | None  # None: to the end
 
     def __str__(self) -> str:
-        """As it is stored in a checkpoint and in a run manifest; :meth:`parse` reads it."""
+        """As a checkpoint and a run manifest store it; :meth:`parse` is the inverse."""
         length = "all" if self.records is None else f"{self.records} records"
         return f"{self.number}: {length} from byte {self.offset}, line {self.line}"
 
@@ -42,19 +42,19 @@ class Span:
 
 @dataclass(frozen=True)
 class Input:
-    """One input: its name, how its bytes are read, and which column is the text."""
+    """One input: its name, how its bytes are read, and which column holds the messages."""
 
     name: str  # a path, a URI, or - for standard input
     dialect: Dialect = DEFAULT_DIALECT
     layout: Layout = DEFAULT_LAYOUT
     text_column: str | None = None  # None: the first usual name
     span: Span | None = None  # None: all of the input
-    contents: Fingerprint | None = None  # if they have been hashed already
+    contents: Fingerprint | None = None  # if the input has been hashed already
 
     def settings(self) -> dict[str, str]:
-        """Option -> value, as it is typed: all that the records depend on, the name apart.
+        """Option -> value, as a user types it: all that the records depend on, but for the name.
 
-        Checkpoints and run manifests store it; :meth:`of_settings` is the inverse.
+        Checkpoints and run manifests store them; :meth:`of_settings` is the inverse.
         """
         dialect, layout = self.dialect, self.layout
         span = {"part": str(self.span)} if self.span else {}
@@ -77,8 +77,8 @@ class Input:
 
         Raises:
             KeyError: one of them is missing.
-            ValueError: one of them has a value that no input has.
-            UsageError: this Python does not know the encoding.
+            ValueError: a value is not one that :meth:`settings` gives.
+            UsageError: Python does not know the encoding.
         """
         quote, escape = (settings[key].encode("latin-1") or None for key in ("--quote", "--escape"))
         dialect = Dialect(

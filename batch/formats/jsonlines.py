@@ -1,16 +1,14 @@
-"""JSON Lines: one object a line, our keys put before its closing brace.
+"""JSON Lines: one object a line, and our keys put before its closing brace.
 
-Lines are cut as in CSV (LF, CRLF or CR; blank ones skipped and counted; one that is too long
-is bad), by the same reader. Strict: a line that is not one valid object, or has a key twice
-anywhere in it, is a bad record, and costs no neighbour.
+The reader of CSV splits the lines: they end at LF, CRLF or CR, blank ones are skipped and
+counted, and one that is too long is a bad record. A line that is not one valid object, or has a
+key twice anywhere in it, is a bad record, too; its neighbours are not affected.
 """
 
 import json
 import re
 from collections.abc import Callable, Collection, Sequence
 from itertools import accumulate
-from json.decoder import scanstring
-from typing import BinaryIO
 
 from batch.errors import InputError, UsageError
 from batch.formats.columns import check_column_names, encode_texts, find_text_column, format_columns
@@ -20,15 +18,15 @@ from batch.formats.text_table import TextTable
 from batch.messages import show
 from batch.model.decision import Predictions
 from batch.reading.dialect import Dialect
-from batch.reading.records import Record, RecordReader
+from batch.reading.records import Record
 from batch.reading.source import Source, reading
 
-# Python's parser gives up at a depth that depends on who called it; ours is always the same.
+# Python's parser fails at a depth that depends on its caller's; ours is always the same.
 MAX_DEPTH = 200
-_LINES = Dialect(b",", quote=None)  # every line is a record, whatever is in it
-# Its end may be missing, so that no quote is looked at twice.
+LINES = Dialect(b",", quote=None)  # every line is a record, whatever is in it
+# The closing quote is optional, so that no quote is looked at twice.
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
-_skip_space = re.compile(r"[ \t]*").match
+_SPACE = re.compile(r"[ \t]*")
 
 
 class _RepeatedKeyError(ValueError):
@@ -43,11 +41,11 @@ def _check_keys(pairs: list[tuple[str, object]]) -> dict:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(name)  # NaN and the infinities, which are no JSON
+    raise ValueError(name)  # NaN, Infinity, -Infinity: not JSON
 
 
 def _drop_number(_: str) -> None:
-    """Nobody asks for its value, and an integer of 5,000 digits is good JSON."""
+    """Numbers are not used, and int() refuses 5,000 digits, which are valid JSON."""
 
 
 _decoder = json.JSONDecoder(
@@ -58,75 +56,33 @@ _decoder = json.JSONDecoder(
 )
 
 
-class JsonLinesReader:
-    """The records of a JSON Lines stream; their ``raw`` is the line, ``text`` the key's value.
+def parse_record(record: Record, text_key: str, taken: Collection[str]) -> Record:
+    """The record of one line with its ``text``, the value of ``text_key``; or with a ``problem``.
 
     Args:
-        stream: UTF-8, as for ``RecordReader``, which has the other arguments too.
-        text_key: whose value is the message; ``find_text_key`` sets it.
-        taken: keys that an object must not have, because ours are called so.
+        record: a whole line, not yet parsed.
+        taken: keys that the object must not have, as ours have these names.
     """
-
-    def __init__(
-        self,
-        stream: BinaryIO,
-        text_key: str | None = None,
-        taken: Collection[str] = (),
-        **options,
-    ) -> None:
-        self.text_key, self.taken = text_key, frozenset(taken)
-        self._lines = RecordReader(stream, _LINES, **options)
-        self._first: list[Record] = []  # looked at, not yet returned
-
-    @property
-    def bom(self) -> bytes:
-        return self._lines.bom
-
-    @property
-    def offset(self) -> int:
-        return self._first[0].offset if self._first else self._lines.offset
-
-    @property
-    def line(self) -> int:
-        return self._first[0].line if self._first else self._lines.line
-
-    @property
-    def blank_lines(self) -> int:
-        return self._lines.blank_lines
-
-    def look_ahead(self) -> Record | None:
-        """The next record, not parsed, which stays the next."""
-        self._first = self._first or self._lines.read_records(1)
-        return self._first[0] if self._first else None
-
-    def read_records(self, n: int) -> list[Record]:
-        """The next ``n`` records, fewer only before the end or a fault of the stream, then none."""
-        records, self._first = self._first[:n], self._first[n:]
-        if len(records) < n:
-            records = records + self._lines.read_records(n - len(records))
-        return [record if record.problem else self._parse(record) for record in records]
-
-    def _parse(self, record: Record) -> Record:
-        found, problem = parse_object(record.raw)
-        if problem is None:
-            text = found.get(self.text_key)
-            if self.text_key not in found:
-                problem = f"has no key {show(self.text_key)}"
-            elif not isinstance(text, str):
-                problem = f"has no string as its {show(self.text_key)}"
-            elif not self.taken.isdisjoint(found):
-                key = min(self.taken & found.keys())
-                problem = (
-                    f"has a key {key!r} already; choose others with --columns, "
-                    "or give --overwrite-columns"
-                )
-        text = None if problem else _encode(text)
-        raw, line_end, line, offset, _, _, dialect = record  # a third of _replace's time
-        return Record(raw, line_end, line, offset, text, problem, dialect)
+    found, problem = parse_object(record.raw)
+    value = found.get(text_key)
+    if problem is None:
+        if text_key not in found:
+            problem = f"has no key {show(text_key)}"
+        elif not isinstance(value, str):
+            problem = f"has no string as its {show(text_key)}"
+        elif not found.keys().isdisjoint(taken):
+            key = min(found.keys() & taken)
+            problem = (
+                f"has a key {key!r} already; choose others with --columns, "
+                "or give --overwrite-columns"
+            )
+    text = _encode_text(value) if isinstance(value, str) and not problem else None
+    raw, line_end, line, offset, _, _, dialect = record  # a third of _replace's time
+    return Record(raw, line_end, line, offset, text, problem, dialect)
 
 
-def _encode(text: str) -> bytes:
-    """UTF-8, with the input's own bytes where they were none; a lone surrogate is none either."""
+def _encode_text(text: str) -> bytes:
+    """UTF-8; bytes of the input that are not valid, and lone surrogates, are kept."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -159,13 +115,16 @@ def _find_depth(text: str) -> int:
     return max(accumulate(1 if bracket in "[{" else -1 for bracket in brackets))
 
 
-def find_text_key(name: str, reader: JsonLinesReader, wanted: str | None) -> str:
-    """Set and return the key of the messages: ``wanted``, or the first line's first obvious one.
+def find_text_key(name: str, first: Record | None, wanted: str | None) -> str:
+    """The key of the messages: ``wanted``, else the first line's first usual name.
+
+    Args:
+        name: of the input, for messages.
+        first: the first line; None if the input is empty.
 
     Raises:
-        InputError: the first line shows none, or is itself bad.
+        InputError: ``wanted`` is None, and the first line has no such key or is bad.
     """
-    first = reader.look_ahead()
     if wanted is None and first is not None:
         found, problem = ({}, first.problem) if first.problem else parse_object(first.raw)
         if problem:
@@ -173,33 +132,38 @@ def find_text_key(name: str, reader: JsonLinesReader, wanted: str | None) -> str
                 f"{name}: line {first.line}, byte offset {first.offset}: {problem}; the first "
                 "line must show the keys, unless --text-column names the text's"
             )
-        wanted = list(found)[find_text_column(name, list(found), None)]
-    reader.text_key = wanted or "text"
-    return reader.text_key
+        keys = list(found)
+        return keys[find_text_column(name, keys, None)]
+    return wanted or "text"
 
 
 def drop_members(raw: bytes, names: Collection[str]) -> bytes:
-    """A valid object less its members of these names; all else byte for byte.
+    """A valid object without its members of these names; all else byte for byte.
 
     >>> drop_members(b'{"text": "hello", "label": "spam" , "id": 1}', ["label"])
     b'{"text": "hello", "id": 1}'
     """
     text = raw.decode("utf-8", "surrogateescape")
-    at = begin = _skip_space(text).end() + 1
+    at = begin = _skip_space(text, 0) + 1
     kept = []
     while True:
         start = at
-        key, at = scanstring(text, _skip_space(text, at).end() + 1)
-        at = _skip_space(text, at).end() + 1  # behind the colon
-        _, at = _decoder.raw_decode(text, _skip_space(text, at).end())
-        at = _skip_space(text, at).end()
+        key, at = _decoder.raw_decode(text, _skip_space(text, at))
+        at = _skip_space(text, at) + 1  # behind the colon
+        _, at = _decoder.raw_decode(text, _skip_space(text, at))
+        at = _skip_space(text, at)
         if key not in names:
             kept.append(text[start:at])
         if text[at] == "}":
             break
         at += 1
-    whole = text[:begin] + ",".join(kept) + text[at:]
-    return whole.encode("utf-8", "surrogateescape")
+    return (text[:begin] + ",".join(kept) + text[at:]).encode("utf-8", "surrogateescape")
+
+
+def _skip_space(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    assert found is not None  # it matches no space, too
+    return found.end()
 
 
 def _encode_json(text: str) -> bytes:
@@ -207,17 +171,19 @@ def _encode_json(text: str) -> bytes:
 
 
 class JsonRowWriter:
-    """Turns records and predictions into lines: the object's own bytes, and our members in it.
+    """Writes records as lines: the object's own bytes, with our members before its last brace.
 
     Args:
-        line_end: what a last line without an end gets.
-        overwrite: take members of our names out of the object first.
+        columns: names of our members.
+        labels: all that may stand in them.
+        line_end: for a last line that has none.
+        overwrite: first remove members that have the names of ours.
     """
 
     def __init__(
         self,
         columns: tuple[str, ...],
-        labels: list[str],
+        labels: Sequence[str],
         line_end: bytes = b"\n",
         overwrite: bool = False,
     ):
@@ -227,6 +193,7 @@ class JsonRowWriter:
         self._members = b"".join(b",%b:%%b" % name for name in names)
 
     def body(self, records: Sequence[Record], predictions: Predictions) -> bytes:
+        """The lines of N good records with their N predictions."""
         values = zip(*format_columns(self._columns, predictions, self._texts), strict=True)
         raws = [record.raw for record in records]
         if self._overwrite:
@@ -239,7 +206,22 @@ class JsonRowWriter:
 
 
 class JsonTable(TextTable):
-    """Writes each object's own bytes, with our members before its closing brace."""
+    """JSON Lines; a line of the output is the object's own bytes, with our members at its end.
+
+    With ``--columns label``, the line ``{"text": "You won"}`` becomes
+    ``{"text": "You won","label":"spam"}``.
+
+    Args:
+        source: the opened input.
+        input_: what the user says of it.
+        columns: names of our members.
+        labels: all that may stand in them.
+        compress: as for :class:`TextTable`.
+
+    Raises:
+        InputError: the key of the messages cannot be found, see :func:`find_text_key`.
+        UsageError: an option that only CSV has.
+    """
 
     format = JSONL
 
@@ -248,42 +230,34 @@ class JsonTable(TextTable):
         source: Source,
         input_: Input,
         columns: tuple[str, ...],
-        labels: list[str],
+        labels: Sequence[str],
         compress: Callable[[bytes], bytes] | None = None,
     ):
-        """
-        Raises:
-            InputError: the first line shows no key of the messages.
-            UsageError: an option that is for CSV.
-        """
-        layout, text_column = input_.layout, input_.text_column
-        encoding = layout.encoding
-        if encoding.codec != "utf-8":
-            raise UsageError(
-                f"--encoding: JSON Lines is in UTF-8, UTF-16 or UTF-32, not in {encoding.name}"
-            )
+        layout = input_.layout
+        if layout.encoding.codec != "utf-8":
+            name = layout.encoding.name
+            raise UsageError(f"--encoding: JSON Lines is in UTF-8, UTF-16 or UTF-32, not in {name}")
         if not layout.has_header:
             raise UsageError("--no-header: JSON Lines has no header; leave it out")
-        super().__init__(source, layout, compress)
-        self._columns, self._taken = columns, () if layout.overwrite else columns
-        self.text_name = text_column
-        self._reader = self._make_reader()
+        super().__init__(source, layout, LINES, compress)
+        self._columns, self._taken = columns, frozenset(() if layout.overwrite else columns)
         with reading(source.name):
             self._bom = self._reader.bom
-            self.text_name = find_text_key(source.name, self._reader, text_column)
-            first = self._reader.look_ahead()
+            first = self._reader.peek()
+        self.text_name = self.text_in_output = find_text_key(source.name, first, input_.text_column)
         check_column_names(source.name, [], self.text_name, columns)
         line_end = (first and first.line_end) or b"\n"
         self._writer = JsonRowWriter(columns, labels, line_end, layout.overwrite)
-        self.text_in_output = self.text_name
 
-    def _make_reader(self, **options) -> JsonLinesReader:
-        longest = self._layout.max_record_bytes
-        return JsonLinesReader(
-            self._stream, self.text_name, self._taken, max_record_bytes=longest, **options
-        )
+    def read(self, n: int) -> list[Record]:
+        """See :meth:`Table.read`."""
+        return [
+            record if record.problem else parse_record(record, self.text_name, self._taken)
+            for record in super().read(n)
+        ]
 
     def header(self) -> bytes:
+        """See :meth:`Table.header`."""
         return self._pack(self._bom)
 
     def own_bytes(self, record: Record) -> bytes:
@@ -291,5 +265,5 @@ class JsonTable(TextTable):
         return drop_members(record.raw, self._columns) if self._layout.overwrite else record.raw
 
     def rows(self, records: Sequence[Record], predictions: Predictions) -> bytes:
-        """The output lines of good records."""
+        """See :meth:`Table.rows`."""
         return self._pack(self._writer.body(records, predictions))

@@ -1,5 +1,6 @@
-"""Which format a file has, by its name or by what the user says, and how it is opened."""
+"""Find the format of an input, by its name or by ``--format``, and open it as a table."""
 
+from collections.abc import Sequence
 from pathlib import PurePath
 
 from batch.errors import InputError, UsageError
@@ -23,7 +24,7 @@ SHOWN = {CSV: "CSV", JSONL: "JSON Lines", PARQUET: "Parquet"}
 
 
 def inner_ending(name: str) -> str:
-    """The ending of a file's name, that of its compression apart, in small letters.
+    """The ending of a file's name in lower case, without that of its compression.
 
     >>> inner_ending("Dump.TSV.gz")
     '.tsv'
@@ -34,27 +35,28 @@ def inner_ending(name: str) -> str:
 
 
 def find_format(name: str, layout: Layout) -> str:
-    """The format of an input; what says nothing is CSV."""
+    """The format of an input: ``--format``, else by its name, else CSV."""
     return layout.format or ENDINGS.get(inner_ending(name), CSV)
 
 
 def check_output(input_: Input, out: str) -> None:
-    """Refuse an output whose name promises what it would not be.
+    """Refuse an output whose name does not fit what it will hold.
 
     Raises:
-        UsageError: another format than the input's, or Parquet on a pipe or compressed again.
+        UsageError: the name is of another format than the input's, or Parquet would go
+            to or come from a pipe, or be compressed twice.
     """
-    source, format_ = input_.name, find_format(input_.name, input_.layout)
+    name, format_ = input_.name, find_format(input_.name, input_.layout)
     promised = ENDINGS.get(inner_ending(out), format_)
     if promised != format_:
         raise UsageError(
-            f"--out {out} is named as {SHOWN[promised]}, but {source} is read as "
+            f"--out {out} is named as {SHOWN[promised]}, but {name} is read as "
             f"{SHOWN[format_]}, and the output has the input's format; give another name, or "
             f"--format {promised}"
         )
     if format_ != PARQUET:
         return
-    if source == STANDARD_INPUT or is_stream(out):
+    if name == STANDARD_INPUT or is_stream(out):
         raise UsageError("Parquet is neither read from a pipe nor written to one; give files")
     if found := compression_of_name(out):
         raise UsageError(
@@ -63,18 +65,20 @@ def check_output(input_: Input, out: str) -> None:
 
 
 def open_table(
-    source: Source, input_: Input, out: str, columns: tuple[str, ...], labels: list[str]
+    source: Source, input_: Input, out: str, columns: tuple[str, ...], labels: Sequence[str]
 ) -> Table:
-    """The table in ``source``, which is the opened ``input_``.
+    """Read an opened input as a table.
 
     Args:
-        out: the output's name, which says how rows are compressed.
+        source: the opened input.
+        input_: what the user says of it.
+        out: name of the output; its ending says how rows are compressed.
         columns: names of the columns that we add.
-        labels: those that may stand in them.
+        labels: all labels that may stand in them.
 
     Raises:
-        InputError: it cannot be read as the format that it should have.
-        UsageError: its options do not go together.
+        InputError: the input cannot be read in its format.
+        UsageError: the options do not fit the format.
     """
     format_ = find_format(source.name, input_.layout)
     compression = compression_of_name(out)

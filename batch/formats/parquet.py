@@ -1,17 +1,18 @@
-"""Parquet in and out: the file's own columns and schema, and ours behind them.
+"""Parquet as a table: the output has the input's columns and schema, and ours behind them.
 
-While messages are labelled only their column is read, and the part file holds our values,
-one line a row with the row's number. The output is made of the input and that file at the
-end, a slice of rows at a time, so a run that goes on needs no open Parquet file.
+While messages are labelled, only the text column is read. The part file holds our values as
+text, one line for each labelled row, with the number of the row. At the end the output is made
+of the input and the part file, a slice of rows at a time. So a run can resume although a Parquet
+file cannot be continued.
 """
 
 import contextlib
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 from batch.errors import BrokenInputError, InputError
 from batch.formats.columns import (
@@ -27,36 +28,41 @@ from batch.messages import show
 from batch.model.decision import Predictions
 from batch.reading.dialect import Dialect
 from batch.reading.records import Record
+from batch.reading.source import BinaryFile
 from batch.writing.atomic import create_file
 
-SLICE_ROWS = 1 << 16  # of a row group that we write, at most
-SLICE_BYTES = 32 << 20  # the same, by what the input's metadata says of its rows
-_NO_DIALECT = Dialect()  # a record has one, for CSV
+SLICE_ROWS = 1 << 16  # rows of a row group that we write, at most
+SLICE_BYTES = 32 << 20  # bytes of it, at most, by the sizes in the input's metadata
+_NO_DIALECT = Dialect()  # a record must have one; only CSV uses it
 CODECS = ("NONE", "SNAPPY", "GZIP", "BROTLI", "LZ4", "ZSTD")
 
 
 class ParquetTable:
-    """The rows of a Parquet file; a record's ``line`` is its row's number, from 1.
+    """The rows of a Parquet file; :class:`Table` describes the methods.
 
-    Its ``raw`` is the text alone, and ``offset`` counts rows. :class:`Table` has the rest.
+    Of a record, ``line`` is the number of its row, from 1; ``offset`` is that number less 1;
+    ``raw`` is the text alone.
 
     Args:
         file: open for reading, and seekable.
+        input_: what the user says of it.
+        columns: names of our columns.
+        labels: all that may stand in them.
+
+    Raises:
+        InputError: the file is not Parquet, has no text column of strings, or has one of our
+            columns already.
     """
 
     format = PARQUET
 
     def __init__(
         self,
-        file: BinaryIO,
+        file: BinaryFile,
         input_: Input,
         columns: tuple[str, ...],
         labels: Sequence[str],
     ):
-        """
-        Raises:
-            InputError: not Parquet, or no text column, or ours are there.
-        """
         name, text_column, overwrite = input_.name, input_.text_column, input_.layout.overwrite
         self._name, self._columns = name, columns
         numbers = count()
@@ -90,7 +96,7 @@ class ParquetTable:
             )
 
     def go_to(self, offset: int, line: int) -> None:
-        """Read on from that row; whole row groups before it are not read."""
+        """See :meth:`Table.go_to`; whole row groups before that row are not read."""
         metadata, first, start = self._file.metadata, 0, 0
         while first < metadata.num_row_groups:
             rows = metadata.row_group(first).num_rows
@@ -114,11 +120,11 @@ class ParquetTable:
                 column = batch.column(batch.schema.names.index(self.text_name))
                 if pyarrow.types.is_dictionary(column.type):
                     column = column.dictionary_decode()
-                # As binary, since what was written as a string need not be valid UTF-8.
+                # As binary, since a column of strings may hold bytes that are not valid UTF-8.
                 yield column.cast(pyarrow.large_binary()).to_pylist()
 
     def read(self, n: int) -> list[Record]:
-        """The next ``n`` records, fewer only at the end.
+        """The next ``n`` records; fewer only at the end.
 
         Raises:
             InputError: the file is damaged.
@@ -139,14 +145,18 @@ class ParquetTable:
         return records
 
     def header(self) -> bytes:
+        """Nothing: the part file holds rows only."""
         return b""
 
     def own_bytes(self, record: Record) -> bytes:
-        """The text: the other columns are not read while messages are labelled."""
+        """The text alone: the other columns are not read while messages are labelled."""
         return record.raw
 
     def rows(self, records: Sequence[Record], predictions: Predictions) -> bytes:
-        """Our values of good records, for the part file: row, then label's number, score, ..."""
+        """Lines of the part file for N good records: the row's offset, then our values.
+
+        A label or a reason is stored as its number in ``_numbers``, as ``b"17,1,0.987654"``.
+        """
         values = zip(*format_columns(self._columns, predictions, self._numbers), strict=True)
         return b"".join(
             b"%d,%b\n" % (record.offset, b",".join(row))
@@ -168,15 +178,15 @@ class ParquetTable:
         """
         from pyarrow import parquet
 
-        whole = part.with_name(part.name.removesuffix(".part") + ".whole.part")
-        whole.unlink(missing_ok=True)  # a killed run's
+        output = part.with_name(part.name.removesuffix(".part") + ".whole.part")
+        output.unlink(missing_ok=True)  # of a killed run
         kept = [
             i for i, name in enumerate(self._file.schema_arrow.names) if name not in self._columns
         ]
         schema = self._make_schema(kept)
         try:
-            # Buffered, since pyarrow takes no notice of a short write.
-            with open(part, "rb") as lines, io.BufferedWriter(create_file(whole, 0o666)) as file:
+            # Buffered, since pyarrow does not check how much an unbuffered file has written.
+            with open(part, "rb") as lines, io.BufferedWriter(create_file(output, 0o666)) as file:
                 cells = (line.rstrip(b"\n").split(b",") for line in lines)
                 with parquet.ParquetWriter(
                     file, schema, compression=self._find_codec(), write_page_checksum=True
@@ -186,11 +196,11 @@ class ParquetTable:
                 file.flush()
                 os.fsync(file.fileno())
         except BaseException:
-            whole.unlink(missing_ok=True)
+            output.unlink(missing_ok=True)
             raise
-        return whole
+        return output
 
-    def _make_schema(self, kept: list[int]):
+    def _make_schema(self, kept: list[int]) -> Any:
         import pyarrow
 
         kinds = {
@@ -203,23 +213,31 @@ class ParquetTable:
         }
         before = self._file.schema_arrow
         fields = [before.field(index) for index in kept]
-        ours = [pyarrow.field(name, kinds[kind_of(name)]) for name in self._columns]
-        return pyarrow.schema([*fields, *ours], before.metadata)
+        added = [pyarrow.field(name, kinds[kind_of(name)]) for name in self._columns]
+        return pyarrow.schema([*fields, *added], before.metadata)
 
     def _find_codec(self) -> str:
-        """The input's compression, where we can write it."""
+        """The compression of the input if pyarrow can write it, else Snappy."""
         metadata = self._file.metadata
         if metadata.num_row_groups and metadata.num_columns:
             found = metadata.row_group(0).column(0).compression.replace("UNCOMPRESSED", "NONE")
             return found if found in CODECS else "SNAPPY"
         return "SNAPPY"
 
-    def _label_slices(self, kept: list[int], schema, lines: Iterator[list[bytes]]):
-        """The input's rows that were labelled, with our values, a slice at a time."""
+    def _label_slices(
+        self, kept: list[int], schema: Any, lines: Iterator[list[bytes]]
+    ) -> Iterator[Any]:
+        """The labelled rows of the input with our values, a record batch at a time.
+
+        Args:
+            kept: indexes of the input's columns that the output has.
+            schema: of the output.
+            lines: of the part file, split into cells.
+        """
         import pyarrow
 
         texts = list(self._numbers)
-        parse = {
+        parse: dict[str, Callable[[bytes], object]] = {
             "label": lambda cell: texts[int(cell)],
             "score": float,
             "probability": float,
@@ -238,29 +256,29 @@ class ParquetTable:
             rows = [int(cell[0]) - start for cell in cells]
             if len(rows) < batch.num_rows:
                 batch = batch.take(pyarrow.array(rows, pyarrow.int64()))
-            ours = [
+            added = [
                 pyarrow.array(
                     [parse[kind_of(name)](cell[number]) for cell in cells], schema.field(name).type
                 )
                 for number, name in enumerate(self._columns, 1)
             ]
-            arrays = [*(batch.column(index) for index in kept), *ours]
+            arrays = [*(batch.column(index) for index in kept), *added]
             yield pyarrow.RecordBatch.from_arrays(arrays, schema=schema)
             start = stop
 
-    def _next_slice(self, slices):
+    def _next_slice(self, slices: Iterator[Any]) -> Any:
         with self._reading():
             return next(slices, None)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
-        """Turn what pyarrow raises for a damaged file into an error of ours."""
+        """Turn what pyarrow raises for a damaged file into a BrokenInputError."""
         from pyarrow import ArrowException
 
         try:
             yield
         except (ArrowException, OSError, UnicodeError) as error:
             if isinstance(error, OSError) and error.errno is not None:
-                raise  # the disk's
-            said = f"{self._name}: is not Parquet, or is damaged or cut off"
-            raise BrokenInputError(said) from None
+                raise  # of the disk
+            problem = "is not Parquet, or is damaged or cut off"
+            raise BrokenInputError(f"{self._name}: {problem}") from None

@@ -1,4 +1,4 @@
-"""What every format offers to a run: records to read, and rows to write."""
+"""The interface of a table: records to read, and rows to write."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,15 +9,21 @@ from batch.reading.records import Record
 
 
 class Table(Protocol):
-    """An opened input, and the rows that its records become in the output.
+    """An opened input, and how its records become rows of the output.
 
-    ``CsvTable``, ``JsonTable`` and ``ParquetTable`` are the three.
+    ``CsvTable``, ``JsonTable`` and ``ParquetTable`` implement it. A run uses it like this::
+
+        part.write(table.header())
+        while records := table.read(4096):
+            part.write(table.rows(records, classify(records)))
+        publish(table.finish(part))
 
     Attributes:
         format: one of ``layout.FORMATS``.
-        text_name: the text column, as a message names it.
-        text_in_output: the text column, as a user would type it to read the output again.
-        offset, line: where the next record stands. ``offset`` is in bytes, in rows for Parquet.
+        text_name: the text column, as messages show it.
+        text_in_output: the text column, as a user types it to read the output again.
+        offset: of the next record: in bytes, for Parquet in rows.
+        line: number of the line where the next record starts, from 1; for Parquet, of its row.
         blank_lines: how many were skipped since reading began, or since :meth:`go_to`.
         size: of the whole input, in the unit of ``offset``; None if it is not known.
     """
@@ -39,27 +45,27 @@ class Table(Protocol):
     def size(self) -> int | None: ...
 
     def go_to(self, offset: int, line: int) -> None:
-        """Continue to read at a record that an earlier reading had reached."""
+        """Continue with the record at ``offset`` and ``line``, which an earlier run had reached."""
 
     def read(self, n: int) -> list[Record]:
-        """The next ``n`` records; fewer only before the end or a fault, then none.
+        """The next ``n`` records, good and bad; fewer only before the end or an error, then none.
 
         Raises:
-            InputError: the input was cut while it was read, or is damaged.
-            StorageError: it can no longer be read.
+            InputError: the input is damaged, or was cut while it was read.
+            StorageError: an I/O error.
         """
 
     def header(self) -> bytes:
-        """What stands in the part file before the first row."""
+        """The bytes of the part file before the first row."""
 
     def rows(self, records: Sequence[Record], predictions: Predictions) -> bytes:
-        """N good records and their N predictions as they stand in the part file."""
+        """The bytes of N good records with their N predictions in the part file."""
 
     def own_bytes(self, record: Record) -> bytes:
-        """The bytes of a good record that its row keeps."""
+        """The bytes of a good record that its row keeps: all, but for columns that ours replace."""
 
     def finish(self, part: Path) -> Path:
-        """The file to publish, made from the part file that holds all rows.
+        """The file to publish, made of the part file that holds all rows.
 
         Raises:
             InputError: the input is damaged.

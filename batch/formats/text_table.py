@@ -4,33 +4,42 @@ from collections.abc import Callable
 from pathlib import Path
 
 from batch.formats.layout import Layout
+from batch.reading.dialect import Dialect
 from batch.reading.input_stream import InputStream
-from batch.reading.records import Record
+from batch.reading.records import Record, RecordReader
 from batch.reading.source import Source, reading
 
 
 class TextTable:
-    """A :class:`Table` that is read as text; its rows are encoded as the source is.
+    """A :class:`Table` that is read as text; its rows are written in the encoding of the input.
+
+    Every piece of a compressed output is one whole member. A decompressor joins the members, so
+    a run that resumes where a piece ends writes the same bytes.
 
     Args:
-        compress: makes one compressed member of a piece of the output; None: not compressed.
+        source: the opened input.
+        layout: how it is laid out.
+        dialect: its special bytes.
+        compress: makes one compressed member of a piece; None: the output is not compressed.
     """
 
     def __init__(
         self,
         source: Source,
         layout: Layout,
+        dialect: Dialect,
         compress: Callable[[bytes], bytes] | None = None,
     ):
-        self._source, self._layout, self._compress = source, layout, compress
-        self._open(0)
+        self._source, self._layout, self._dialect = source, layout, dialect
+        self._compress = compress
+        self._open(0, 1)
 
-    def _open(self, offset: int) -> None:
-        encoding = self._layout.encoding
+    def _open(self, offset: int, line: int) -> None:
+        encoding, longest = self._layout.encoding, self._layout.max_record_bytes
         self._stream = InputStream(self._source.name, self._source.stream, encoding, offset)
-
-    def _make_reader(self, **options):
-        raise NotImplementedError
+        self._reader = RecordReader(
+            self._stream, self._dialect, max_record_bytes=longest, offset=offset, line=line
+        )
 
     @property
     def size(self) -> int | None:
@@ -51,8 +60,7 @@ class TextTable:
 
     def go_to(self, offset: int, line: int) -> None:
         """See :meth:`Table.go_to`."""
-        self._open(offset)
-        self._reader = self._make_reader(offset=offset, line=line)
+        self._open(offset, line)
 
     def read(self, n: int) -> list[Record]:
         """See :meth:`Table.read`."""
@@ -60,11 +68,11 @@ class TextTable:
             return self._reader.read_records(n)
 
     def _pack(self, data: bytes) -> bytes:
-        """Whole rows as they stand in the output."""
+        """Whole rows as they stand in the output: encoded and compressed."""
         data = self._stream.restore(data)
         return self._compress(data) if self._compress and data else data
 
     @staticmethod
     def finish(part: Path) -> Path:
-        """The part file itself: a text output needs no other form."""
+        """The part file itself, which is the whole output."""
         return part

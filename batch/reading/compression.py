@@ -1,4 +1,4 @@
-"""Compressed streams: recognised by content when read, chosen by name when written."""
+"""Compression: recognised by content when a file is read, chosen by name when it is written."""
 
 import bz2
 import lzma
@@ -6,23 +6,17 @@ import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any
 
 from batch.errors import BrokenInputError
-from batch.reading.encoding import (
-    read_some,
-)
+from batch.reading.byte_stream import ByteStream, read_some
 
 READ_SIZE = 1 << 16  # compressed bytes asked of a file at a time
+FIRST_FEED = 512  # bytes given to a new decompressor
+XZ_MEMORY = 256 << 20  # bytes that a dictionary of xz may take; xz -9 needs 64 MiB
 
 
-FIRST_FEED = 512  # bytes
-
-
-XZ_MEMORY = 256 << 20  # bytes that its dictionary may take; xz -9 needs 64 MiB
-
-
-def _load_zstd():
+def _load_zstd() -> Any:
     if sys.version_info >= (3, 14):
         from compression import zstd
     else:
@@ -31,7 +25,7 @@ def _load_zstd():
 
 
 class _GzipDecompressor:
-    """One gzip member, with the attributes of bz2's decompressor."""
+    """One gzip member, with the interface of ``bz2.BZ2Decompressor``."""
 
     def __init__(self) -> None:
         self._zlib, self._tail = zlib.decompressobj(31), b""
@@ -55,17 +49,19 @@ class _GzipDecompressor:
 
 
 def _gzip(data: bytes) -> bytes:
-    packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # a header without a time and a name
+    packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: gzip, its header without time and name
     return packer.compress(data) + packer.flush()
 
 
 @dataclass(frozen=True)
 class Compression:
+    """One kind of compression. A compressed file is one or more members, one after the other."""
+
     name: str
     ending: str  # of a file's name
-    marks: tuple[bytes, ...]  # how a member begins
-    decompressor: Callable
-    compress: Callable[[bytes], bytes]  # one whole member
+    marks: tuple[bytes, ...]  # how a member may begin
+    decompressor: Callable[[], Any]  # makes one like bz2.BZ2Decompressor, for one member
+    compress: Callable[[bytes], bytes]  # makes one whole member
 
 
 COMPRESSIONS = (
@@ -73,7 +69,7 @@ COMPRESSIONS = (
     Compression(
         "bzip2",
         ".bz2",
-        # The mark of a first block, or of an empty stream, stands behind the size.
+        # Behind the block size stands the mark of a first block, or of an empty stream.
         tuple(
             b"BZh%d" % size + block
             for size in range(1, 10)
@@ -115,25 +111,30 @@ def compression_of_name(name: str) -> Compression | None:
 
 
 class DecompressedStream:
-    """The decompressed bytes of a stream of one or more members, zeros after them apart.
+    """The decompressed bytes of a stream of one or more members. Zeros after them are ignored.
+
+    Attributes:
+        offset: how many decompressed bytes were returned.
 
     Raises, in ``read``:
-        BrokenInputError: it ends within a member, is damaged, or something else follows it.
+        BrokenInputError: a member is damaged or cut off, or something else follows the last one.
     """
 
-    def __init__(self, name: str, stream: BinaryIO, kind: Compression):
+    def __init__(self, name: str, stream: ByteStream, kind: Compression):
         self._name, self._stream, self._kind = name, stream, kind
         self._chunk, self._at = b"", 0  # read, and how much of it was given to the decompressor
-        # Bytes given to it next. Few at first: what is behind a short member comes back, and is
-        # copied, so that a file of many would cost the square of its size.
+        # How many bytes the decompressor gets next. Few at first: it gives back, and copies, what
+        # stands behind the end of a member. So a file of many short members takes linear time.
         self._feed = FIRST_FEED
         self._decompressor = kind.decompressor()
         self._fault: BrokenInputError | None = None
-        self.offset = 0  # decompressed bytes returned
+        self.offset = 0
 
     def read(self, n: int) -> bytes:
         """Up to ``n`` bytes, and ``b""`` only at the end."""
-        while not self._fault:
+        if self._fault:
+            raise self._fault
+        while True:
             if self._decompressor.eof and not self._next_member():
                 return b""
             piece, at_end = b"", False
@@ -142,16 +143,14 @@ class DecompressedStream:
                 at_end = not piece
             try:
                 found = self._decompressor.decompress(piece, n)
-            # bz2 says OSError, which here is no fault of the disk.
+            # bz2 raises OSError for damaged data; nothing is read from the disk here.
             except (zlib.error, OSError, lzma.LZMAError, EOFError, _load_zstd().ZstdError):
-                self._refuse("is damaged")
-                break
+                raise self._refuse("is damaged") from None
             if found:
                 self.offset += len(found)
                 return found
             if at_end and not self._decompressor.eof:
-                self._refuse("ends too early, the file is cut off")
-        raise self._fault
+                raise self._refuse("ends too early, the file is cut off")
 
     def _take_piece(self) -> bytes:
         if self._at == len(self._chunk):
@@ -162,7 +161,7 @@ class DecompressedStream:
 
     def _next_member(self) -> bool:
         """Begin the next member; False at the end of the stream."""
-        self._at -= len(self._decompressor.unused_data)  # it is of the last piece
+        self._at -= len(self._decompressor.unused_data)  # which is the end of the last piece
         marks = self._kind.marks
         if not self._chunk.startswith(marks, self._at):
             rest, more = self._chunk[self._at :].lstrip(b"\0"), b"more"
@@ -173,13 +172,14 @@ class DecompressedStream:
             if not rest:
                 return False
             if not rest.startswith(marks):
-                self._refuse("is followed by something else")
-                raise self._fault
+                raise self._refuse("is followed by something else")
         self._decompressor, self._feed = self._kind.decompressor(), FIRST_FEED
         return True
 
-    def _refuse(self, problem: str) -> None:
-        what = f"the {self._kind.name} data {problem}"
+    def _refuse(self, problem: str) -> BrokenInputError:
+        """The error to raise now, which every later read raises again."""
         self._fault = BrokenInputError(
-            f"{self._name}: {what}, after {self.offset:,} decompressed bytes"
+            f"{self._name}: the {self._kind.name} data {problem}, "
+            f"after {self.offset:,} decompressed bytes"
         )
+        return self._fault

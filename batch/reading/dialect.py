@@ -1,17 +1,18 @@
-"""What a CSV record looks like: the dialect and its fields.
+"""What a CSV record looks like: the special bytes, and how a record splits into fields.
 
-The rules, strict on purpose:
+The rules are strict on purpose:
 
-- A record ends at LF, CRLF or CR outside quotes. A field that begins with the quote ends with
-  it, right before a delimiter or the record's end; a doubled quote inside is one quote. A quote
-  anywhere else makes the record bad.
-- With an escape byte, escape + any byte is that byte. Before a line break outside quotes only
-  a dialect without quotes allows it (MySQL's dumps), so that lines that happen to end in the
-  escape byte cannot chain through a quoted file.
-- A quoted field is an unclosed quote that a stray one closes, if all physical lines between are
-  whole records of the expected width (2 fields or more), and either 16 or more, or 5 (of 2
-  fields), 4 (of 3) or 3 and the first and the last line, were the two quotes text, records, too.
-  ``trusts_quotes`` drops this rule.
+- A record ends at LF, CRLF or CR outside quotes.
+- A field that begins with a quote ends with a quote, right before a delimiter or the end of the
+  record. A doubled quote inside is one quote. A quote anywhere else makes the record bad.
+- With an escape byte, escape + any byte is that byte. Only a dialect without quotes allows an
+  escaped line break outside quotes (MySQL's dumps have them). Otherwise lines that happen to end
+  in the escape byte could chain through a quoted file.
+- Two stray quotes look like a quoted field. A quoted field is taken for two stray quotes if all
+  physical lines between them are whole records of the expected width (2 fields or more), and
+  there are enough of them. 16 lines are always enough. 5 lines (of 2 fields), 4 (of 3 fields) or
+  3 (of more) are enough if the first and the last line of the field would be records as well,
+  were the quotes plain text. ``trusts_quotes`` drops this rule.
 """
 
 import re
@@ -22,13 +23,13 @@ LINE_BREAK = re.compile(rb"\r\n|\r|\n")
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """The special bytes of a CSV file, one byte each; ``quote`` and ``escape`` may be ``None``.
+    """The special bytes of a CSV file, one byte each. ``quote`` and ``escape`` may be None.
 
     >>> Dialect(b";").split(b'1;"a;""b"" c"')
     [b'1', b'a;"b" c']
 
     Raises:
-        ValueError: one of them is not a single byte, is a line break, or stands twice.
+        ValueError: one of them is not a single byte or is a line break, or two are the same.
     """
 
     delimiter: bytes = b","
@@ -54,7 +55,7 @@ class Dialect:
 
     @property
     def specials(self) -> bytes:
-        """The quote and the escape byte, as far as there are."""
+        """The quote and the escape byte, without those that are None."""
         return (self.quote or b"") + (self.escape or b"")
 
     def is_plain(self, data: bytes) -> bool:
@@ -82,15 +83,15 @@ class Dialect:
         ]
 
     def drop_escaped(self, data: bytes) -> bytes:
-        """``data`` of a dialect without quotes, less each escape and the byte after it."""
+        """``data`` without each escape and the byte after it, in a dialect without quotes."""
         return self._pairs.sub(b"", data) if self._pairs else data
 
     def split(self, raw: bytes) -> list[bytes]:
-        """The values of all fields of a good record, given without its line end."""
+        """The values of all fields of a good record; ``raw`` has no line end."""
         return [self.value(field) for field in self.split_raw(raw)]
 
     def split_raw(self, raw: bytes) -> list[bytes]:
-        """The fields of a good record as they stand there."""
+        """The fields of a good record, with their quotes and escapes."""
         if self.is_plain(raw):
             return raw.split(self.delimiter)
         next_special = re.compile(byte_class(self.delimiter + (self.escape or b""))).search
@@ -98,7 +99,7 @@ class Dialect:
         start = end = 0
         while True:
             if self.quote and raw.startswith(self.quote, start):
-                end = find_closing_quote(raw, start + 1, len(raw), self) + 1
+                end = find_closing_quote(raw, start + 1, len(raw), self.quote, self.escape) + 1
             while (found := next_special(raw, end)) and found.group() == self.escape:
                 end = found.end() + 1
             end = found.start() if found else len(raw)
@@ -112,7 +113,7 @@ DEFAULT_DIALECT = Dialect()
 
 
 def byte_class(members: bytes) -> bytes:
-    """A pattern of one of these bytes."""
+    """A regular expression that matches one of these bytes."""
     return b"[" + re.escape(members) + b"]"
 
 
@@ -122,27 +123,28 @@ def count_lines(data: bytes, start: int = 0, end: int | None = None) -> int:
     return breaks - data.count(b"\r\n", start, end)
 
 
-def find_closing_quote(data: bytes, at: int, reach: int, dialect: Dialect) -> int:
+def find_closing_quote(data: bytes, at: int, reach: int, quote: bytes, escape: bytes | None) -> int:
     """Index of the quote in ``data[at:reach]`` that closes the field open at ``at``, or -1."""
-    if dialect.escape is None:
-        match_run = re.compile(byte_class(dialect.quote) + b"+").match
-        while (at := data.find(dialect.quote, at, reach)) >= 0:
-            run = match_run(data, at, reach).end() - at
-            at += run
-            if run % 2:  # an even run is doubled quotes only
-                return at - 1
+    if escape is None:
+        find_other = re.compile(b"[^" + re.escape(quote) + b"]").search
+        while (at := data.find(quote, at, reach)) >= 0:
+            other = find_other(data, at, reach)
+            end = other.start() if other else min(reach, len(data))
+            if (end - at) % 2:  # an even run is doubled quotes only
+                return end - 1
+            at = end
         return -1
-    search = re.compile(byte_class(dialect.specials)).search
+    search = re.compile(byte_class(quote + escape)).search
     while found := search(data, at, reach):
         at = found.start()
-        if found.group() == dialect.quote and not data.startswith(dialect.quote, at + 1):
+        if found.group() == quote and not data.startswith(quote, at + 1):
             return at
         at += 2
     return -1
 
 
 def find_line_ends(window: bytes, raws: list[bytes]) -> list[bytes]:
-    """The line end of each of the window's lines."""
+    """The line end of each line; ``raws`` are the lines of ``window`` without them."""
     returns = window.count(b"\r")
     if returns and not returns == window.count(b"\n") == window.count(b"\r\n"):
         lines = window.splitlines(keepends=True)

@@ -1,62 +1,65 @@
-"""Encodings of the input: read as its own bytes where ASCII stays ASCII, else by way of UTF-8.
+"""Encodings of the input: which are read as they are, and which by way of UTF-8.
 
-In UTF-8 and in every encoding that adds 128 characters to ASCII, one byte each (latin-1,
-cp1252, ...), a delimiter, quote or line end is the byte that it looks like: such input is
-never changed, and only the message is decoded. All others (UTF-16, Shift-JIS, GBK, ...) are
-turned into UTF-8 on the way in and back on the way out. Each piece is turned back at once and
-compared, so what does not survive that is an error and no silent change.
+UTF-8 is read as it is. So is every encoding that adds 128 characters of one byte to ASCII
+(latin-1, cp1252, ...): in it a delimiter, a quote or a line end is always the same byte as in
+ASCII. Such input is never changed; only the message is decoded.
+
+All other encodings (UTF-16, Shift-JIS, GBK, ...) are converted to UTF-8 when they are read and
+back when rows are written. Each piece is converted back at once and compared with the input. If
+it differs, that is an error, so no byte changes silently.
 """
 
 import codecs
 import contextlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import BinaryIO
 
 from batch.errors import BrokenInputError, InputError, UsageError
+from batch.reading.byte_stream import ByteStream, read_some
 
-# An encoding with a byte order mark, and the concrete ones that the mark stands for.
+# An encoding with a byte order mark, and the two encodings that the mark decides between.
 BYTE_ORDERS = {"utf-16": ("utf-16-le", "utf-16-be"), "utf-32": ("utf-32-le", "utf-32-be")}
-# In the order in which they must be tried: UTF-32's begins with UTF-16's.
+# To be tried in this order: the mark of UTF-32 begins with that of UTF-16.
 MARKS = {
     "utf-32-le": codecs.BOM_UTF32_LE,
     "utf-32-be": codecs.BOM_UTF32_BE,
     "utf-16-le": codecs.BOM_UTF16_LE,
     "utf-16-be": codecs.BOM_UTF16_BE,
 }
-# Name, bytes of a character, which of them is ASCII's, how many of the others must be NUL.
+# For ASCII text: name, bytes of a character, index of the byte that is not NUL, and the least
+# share of the other bytes that must be NUL.
 _SHAPES = (
     ("utf-32-le", 4, 0, 0.75),
     ("utf-32-be", 4, 3, 0.75),
     ("utf-16-le", 2, 0, 0.5),
     ("utf-16-be", 2, 1, 0.5),
 )
-# Their bytes mean something else after an escape sequence, so a piece cannot be turned back alone.
+# The meaning of their bytes depends on those before, so a piece cannot be converted back alone.
 _STATEFUL = ("hz", "idna", "iso2022", "punycode", "raw_unicode_escape", "unicode_escape", "utf-7")
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """What ``--encoding`` says, by Python's name for it."""
+    """The value of ``--encoding``, by the name of its codec in Python."""
 
     name: str = "utf-8"
 
     @cached_property
     def is_transcoded(self) -> bool:
-        """False where the input's own bytes are read."""
+        """True if the input is read by way of UTF-8, false if it is read as it is."""
         return self.name != "utf-8" and not _adds_to_ascii(self.name)
 
     @property
     def codec(self) -> str:
-        """The encoding of the bytes that a reader sees and a writer joins."""
+        """The encoding of the records, which a reader gets and a writer returns."""
         return "utf-8" if self.is_transcoded else self.name
 
     def decode(self, data: bytes) -> str:
-        """Text of what a reader saw; what is not valid becomes U+FFFD."""
+        """The text of bytes of a record; bytes that are not valid become U+FFFD."""
         return data.decode(self.codec, "replace")
 
     def encode(self, text: str) -> bytes:
-        """Our own text, for the output.
+        """A text of ours as bytes of a record.
 
         Raises:
             UsageError: the input's encoding has no such character.
@@ -97,7 +100,7 @@ def _adds_to_ascii(name: str) -> bool:
     ascii_bytes = bytes(range(128))
     if ascii_bytes.decode(name, "replace") != ascii_bytes.decode("ascii"):
         return False
-    # Every pair of high bytes, each of which would be one character of a double-byte encoding.
+    # Every pair of high bytes: in a double-byte encoding many of them would be one character.
     pairs = bytes(byte for a in range(128, 256) for b in range(128, 256) for byte in (a, b))
     return len(pairs.decode(name, "replace")) == len(pairs)
 
@@ -106,7 +109,7 @@ def find_byte_order(name: str, head: bytes, encoding: Encoding) -> Encoding:
     """``encoding`` with its byte order, from the mark at the start of the input.
 
     Raises:
-        InputError: there is no mark and no order was given, or it is that of another.
+        InputError: there is neither a mark nor an order in ``encoding``, or they differ.
     """
     family = next((key for key in BYTE_ORDERS if encoding.name.startswith(key)), None)
     if family is None:
@@ -124,7 +127,7 @@ def find_byte_order(name: str, head: bytes, encoding: Encoding) -> Encoding:
 
 
 def detect_encoding(head: bytes) -> str | None:
-    """The name of the UTF-16 or UTF-32 that ``head``, the start of an input, is in, if it is."""
+    """The name of the encoding if the input that starts with ``head`` is in UTF-16 or UTF-32."""
     for name, mark in MARKS.items():
         if head.startswith(mark):
             return name.removesuffix("-le").removesuffix("-be")
@@ -139,33 +142,21 @@ def detect_encoding(head: bytes) -> str | None:
     return None
 
 
-def read_some(stream: BinaryIO, n: int) -> bytes:
-    """Up to ``n`` bytes of a stream, and ``b""`` only at its end.
-
-    Raises:
-        BlockingIOError: it is non-blocking and has no bytes yet.
-    """
-    chunk = stream.read(n)
-    if chunk is None:
-        raise BlockingIOError("the input has no bytes yet and would not wait for them")
-    return chunk
-
-
 class Transcoder:
-    """A binary stream of UTF-8, from one in another encoding; a mark becomes U+FEFF.
+    """The bytes of a stream in another encoding, as UTF-8; a byte order mark becomes U+FEFF.
 
     Raises, in ``read``:
-        BrokenInputError: bytes that are not valid, or do not come back the same, and where.
+        BrokenInputError: bytes are not valid, or are not the same when they are converted back.
     """
 
-    def __init__(self, name: str, stream: BinaryIO, encoding: Encoding):
+    def __init__(self, name: str, stream: ByteStream, encoding: Encoding):
         self._name, self._stream, self._encoding = name, stream, encoding.name
         self._decoder = codecs.getincrementaldecoder(encoding.name)()
-        self._done = 0  # bytes of the stream that were turned into text
+        self._done = 0  # bytes of the stream that were converted
         self._fault: BrokenInputError | None = None  # raised after the text before it
 
     def read(self, n: int) -> bytes:
-        """Up to three times ``n`` bytes, and ``b""`` only at the end."""
+        """Up to three times ``n`` bytes, since UTF-8 may be longer; ``b""`` only at the end."""
         while not self._fault:
             chunk = read_some(self._stream, n)
             data = self._decoder.getstate()[0] + chunk
@@ -188,12 +179,12 @@ class Transcoder:
     def _refuse(self, at: int) -> BrokenInputError:
         return BrokenInputError(
             f"{self._name}: byte offset {at}: not valid {self._encoding}; "
-            "type the right --encoding, or mend the input"
+            "type the right --encoding, or repair the input"
         )
 
 
 def _count_same(text: str, data: bytes, encoding: str) -> int:
-    """How many of the bytes that ``text`` was decoded from it gives when it is encoded."""
+    """How many bytes of ``data`` are the same once ``text``, its decoded form, is encoded."""
     with contextlib.suppress(UnicodeEncodeError):
         if text.encode(encoding) == data:
             return len(data)

@@ -1,4 +1,4 @@
-"""A file's contents, by which they are known again: size and SHA-256, and when it was written."""
+"""What identifies the contents of a file: size and SHA-256."""
 
 import hashlib
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ def hash_file(path: str | Path) -> str:
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """A file's contents. With its size and time the same they are taken to be, too."""
+    """The contents of a file. They count as unchanged while its size and its time are the same."""
 
-    name: str | None  # None: it came through a pipe
+    name: str | None  # a path or a URI; None: the bytes came through a pipe
     size: int  # bytes
-    mtime_ns: int | None
-    sha256: str
+    mtime_ns: int | None  # time of the last change; None for a pipe
+    sha256: str  # 64 hexadecimal digits

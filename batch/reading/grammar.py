@@ -1,46 +1,76 @@
-"""One strict attempt to read a CSV record; the rules are in batch/reading/dialect.py.
+"""One strict attempt to read a CSV record; batch/reading/dialect.py has the rules.
 
-Why a failed attempt may look ahead and the whole file still costs linear time: a byte of text
-is inside quotes in one of the two readings "this line starts outside quotes" and "it starts
-inside" and outside in the other. So of two attempts that both run over a line's end, the later
-began on the line where the earlier ended, and no line is read more than twice.
+A failed attempt may have looked far ahead, and the whole file still takes linear time. If a
+byte is inside quotes when its line starts outside quotes, it is outside when its line starts
+inside, and the other way round. So two attempts can both run past the end of a line only if the
+later one began on the line where the earlier one ended: no line is read more than twice.
 """
 
 import re
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from batch.reading.dialect import LINE_BREAK, Dialect, byte_class, count_lines, find_closing_quote
 
 _CR, _LF = b"\r\n"
 # One pattern reads a line up to this length; beyond, re's backtracking stack could grow with it.
 _PATTERN_BYTES = 4096
-# Lines of a message that look like records by chance: the fewer fields, the more of them there are.
+# How many lines of a message must look like records before its quotes are taken for stray ones.
+# With few fields, lines look like records by chance more often, so more of them are needed.
 _LEAST_INNER_LINES = {2: 5, 3: 4}
 _LEAST_OF_WIDE = 3
-_MANY_INNER_LINES = 16  # no message looks so by chance, whatever its first and last line are
+_MANY_INNER_LINES = 16  # enough, whatever the first and the last line look like
 
 
 class Attempt(NamedTuple):
-    """How far an attempt got in the data: the record's end, or where its ``problem`` was seen."""
+    """How far an attempt got in the data: the record's end, or where its ``problem`` is."""
 
     end: int
     problem: str | None
     match: re.Match[bytes] | None = None  # group 1 is the text's field
 
 
+class _View(NamedTuple):
+    """The data that one attempt reads, and the bounds within which it reads."""
+
+    data: bytes
+    start: int  # of the record
+    line: int  # number of the physical line that begins at start
+    at_eof: bool  # nothing follows data
+    limit: int  # start and the longest record
+    reach: int  # limit or the end of data: the record's own bytes stand before it
+
+    def place(self, index: int) -> str:
+        """Where ``data[index]`` is, in words."""
+        data, start = self.data, self.start
+        first = max(data.rfind(b"\n", start, index), data.rfind(b"\r", start, index), start - 1)
+        return f"byte {index - first} of line {self.line + count_lines(data, start, index)}"
+
+
 class RecordGrammar:
-    """A dialect, the expected width (fields, or ``None``), the text's index, the longest record."""
+    """What a good record is, and how to read one.
+
+    Args:
+        dialect: the special bytes.
+        columns: how many fields a record must have; None if any number is good.
+        text_column: 0-based index of the field that the matches capture; needs ``columns``.
+        max_bytes: of the longest record, its line end apart.
+
+    Attributes:
+        bytes_scanned: by all attempts and their checks, each byte as often as it was read.
+    """
 
     def __init__(
         self, dialect: Dialect, columns: int | None, text_column: int | None, max_bytes: int
     ) -> None:
         self.dialect, self.columns, self.max_bytes = dialect, columns, max_bytes
-        self.bytes_scanned = 0  # by attempts and their checks
+        self.bytes_scanned = 0
+        self._quote = dialect.quote or b""
+        self._delimiter_shown = repr(dialect.delimiter.decode("latin-1"))
         self._next_special = re.compile(byte_class(b"\r\n" + dialect.specials)).search
         self._pattern = re.compile(_record_pattern(dialect, columns, text_column))
-        self._least_inner = _LEAST_INNER_LINES.get(columns, _LEAST_OF_WIDE)
-        # What a failed attempt knows about the next one: its offset, the offset where it can go
-        # on, and the fields and the line number up to there.
+        self._least_inner = _LEAST_INNER_LINES.get(columns or 0, _LEAST_OF_WIDE)
+        # What a failed attempt leaves for the next one: the offset where that begins, the offset
+        # from which it must read, and the number of fields and of lines up to there.
         self._chain = (-1, -1, 0, 0)
 
     def match_line(self, raw: bytes) -> re.Match[bytes] | None:
@@ -52,7 +82,7 @@ class RecordGrammar:
         if max(map(len, raws)) > _PATTERN_BYTES:
             return None
         matches = list(map(self._pattern.fullmatch, raws))
-        return None if None in matches else matches
+        return None if None in matches else cast("list[re.Match[bytes]]", matches)
 
     def find_width_problem(self, fields: int, first_line: int, last_line: int) -> str | None:
         """What is wrong with a record of so many fields, or ``None``."""
@@ -66,9 +96,11 @@ class RecordGrammar:
     ) -> Attempt | None:
         """Read one record at ``data[start]``, the start of physical line ``line``.
 
-        Looks at ``max_bytes`` and the byte after them at most, so that the answer does not depend
-        on how much of the stream (``data`` begins at its offset ``base``) has been read: ``None``
-        if it needs more.
+        The answer does not depend on how much of the stream has been read, as the attempt looks
+        at ``max_bytes`` and the byte after them at most. None if it needs more of the stream.
+
+        Args:
+            base: offset of ``data`` in the stream.
         """
         if self.dialect.quote is None:
             result = self._walk_unquoted(data, start, line, at_eof, base)
@@ -85,94 +117,116 @@ class RecordGrammar:
         if match is None or match.end() + 1 >= len(data) or data[match.end()] not in (_CR, _LF):
             return None
         if count_lines(data, start, match.end()) > self._least_inner:
-            return None  # perhaps swallowed lines
+            return None  # _walk_quoted looks whether two stray quotes made it
         return Attempt(match.end(), None, match)
 
     def _walk_quoted(self, data: bytes, start: int, line: int, at_eof: bool) -> Attempt | None:
-        dialect, delimiter = self.dialect, self.dialect.delimiter
-        quote, limit = dialect.quote[0], start + self.max_bytes
-        reach = min(limit, len(data))  # where the record's own bytes must have ended
+        """Read a record from one special byte to the next, in a dialect with quotes."""
+        (delimiter,), (quote,) = self.dialect.delimiter, self._quote
+        limit = start + self.max_bytes
+        view = _View(data, start, line, at_eof, limit, min(limit, len(data)))
         fields, at, at_field_start = 1, start, True
-        show = delimiter.decode("latin-1")
-
-        def place(index: int) -> str:
-            first = max(data.rfind(b"\n", start, index), data.rfind(b"\r", start, index), start - 1)
-            return f"byte {index - first} of line {line + count_lines(data, start, index)}"
-
         while True:
-            if at_field_start and at < reach and data[at] == quote:
-                close = find_closing_quote(data, at + 1, reach, dialect)
-                end = close + 1
-                if close >= 0 and end == len(data) and not at_eof:
-                    return None  # the next byte may double it
-                if close < 0 or data.startswith(dialect.quote, end):
-                    if len(data) > limit:
-                        within = f"not closed within {self.max_bytes} bytes"
-                        return Attempt(reach, f"quote opened at {place(at)} is {within}")
-                    if not at_eof:
-                        return None
-                    return Attempt(reach, f"quote opened at {place(at)} is never closed")
-                if end < len(data) and data[end] not in (delimiter[0], _CR, _LF):
-                    return Attempt(
-                        end,
-                        f"quote opened at {place(at)} is closed at {place(close)}, where text "
-                        f"follows it, expected {show!r} or the end of the line",
-                    )
-                inner = self._count_swallowed(data, at, close, fields, reach, at_eof)
-                if inner is None:
-                    return None
-                if inner:
-                    return Attempt(
-                        end,
-                        f"quote opened at {place(at)} is closed at {place(close)}, but all "
-                        f"{inner} lines between are whole records of {self.columns} fields, "
-                        "so it is taken as never closed (--trust-quotes takes it as one field)",
-                    )
-                if end == len(data) or data[end] != delimiter[0]:
-                    break
-                fields, at = fields + 1, end + 1
-                continue
-            found = self._next_special(data, at, limit + 1)
-            end = found.start() if found else reach
-            at_end = found is None or data[end] in (_CR, _LF)
-            if len(data) > limit and (found is None or (end == limit and not at_end)):
-                return Attempt(reach, self._too_long())
-            if found is None and not at_eof:
-                return None
-            fields += data.count(delimiter, at, end)
-            if at_end:
+            if at_field_start and at < view.reach and data[at] == quote:
+                stop = self._read_quoted_field(view, at, fields)
+            else:
+                stop = self._read_bare(view, at)
+                if isinstance(stop, int):
+                    fields += data.count(self.dialect.delimiter, at, stop)
+            if not isinstance(stop, int):
+                return stop
+            if stop == len(data) or data[stop] in (_CR, _LF):
                 break
-            if data[end] == quote:
-                if end == at or data[end - 1] != delimiter[0]:
-                    return Attempt(
-                        end,
-                        f"quote at {place(end)} stands inside a field that does not begin with "
-                        "one, expected the field in quotes and the quote doubled",
-                    )
-                at, at_field_start = end, True
-                continue
-            if end + 1 == len(data):
-                return Attempt(end, _ESCAPE_AT_END) if at_eof else None
-            if data[end + 1] in (_CR, _LF):
+            if data[stop] == delimiter:
+                fields, at = fields + 1, stop + 1
+            elif data[stop] == quote:
+                at, at_field_start = stop, True
+            else:  # the escape, and the byte that it escapes
+                at, at_field_start = stop + 2, False
+        last_line = line + count_lines(data, start, stop)
+        return Attempt(stop, self.find_width_problem(fields, line, last_line))
+
+    def _read_quoted_field(self, view: _View, at: int, fields: int) -> int | Attempt | None:
+        """Read field number ``fields``, whose opening quote is at ``at``.
+
+        Returns:
+            The index behind its closing quote, where a delimiter, a line break or the end of the
+            input stands; or what is wrong; or None to read on.
+        """
+        data, place = view.data, view.place
+        close = find_closing_quote(data, at + 1, view.reach, self._quote, self.dialect.escape)
+        end = close + 1
+        if close >= 0 and end == len(data) and not view.at_eof:
+            return None  # the next byte may double it
+        if close < 0 or data.startswith(self._quote, end):
+            if len(data) > view.limit:
+                within = f"not closed within {self.max_bytes} bytes"
+                return Attempt(view.reach, f"quote opened at {place(at)} is {within}")
+            if not view.at_eof:
+                return None
+            return Attempt(view.reach, f"quote opened at {place(at)} is never closed")
+        if end < len(data) and data[end] not in (self.dialect.delimiter[0], _CR, _LF):
+            return Attempt(
+                end,
+                f"quote opened at {place(at)} is closed at {place(close)}, where text "
+                f"follows it, expected {self._delimiter_shown} or the end of the line",
+            )
+        inner = self._count_swallowed(view, at, close, fields)
+        if inner:
+            return Attempt(
+                end,
+                f"quote opened at {place(at)} is closed at {place(close)}, but all "
+                f"{inner} lines between are whole records of {self.columns} fields, "
+                "so it is taken as never closed (--trust-quotes takes it as one field)",
+            )
+        return end if inner == 0 else None
+
+    def _read_bare(self, view: _View, at: int) -> int | Attempt | None:
+        """Read from ``at``, outside quotes, to the next byte that is neither text nor delimiter.
+
+        Returns:
+            The index of a line break, of a quote that opens a field or of an escape, or the end
+            of the input; or what is wrong; or None to read on.
+        """
+        data, limit = view.data, view.limit
+        found = self._next_special(data, at, limit + 1)
+        end = found.start() if found else view.reach
+        at_end = found is None or data[end] in (_CR, _LF)
+        if len(data) > limit and (found is None or (end == limit and not at_end)):
+            return Attempt(view.reach, self._too_long())
+        if found is None and not view.at_eof:
+            return None
+        if at_end:
+            return end
+        if data[end] == self._quote[0]:
+            if end == at or data[end - 1] != self.dialect.delimiter[0]:
                 return Attempt(
                     end,
-                    f"escape at {place(end)} stands before a line break outside quotes, which "
-                    "only a dialect without quotes allows",
+                    f"quote at {view.place(end)} stands inside a field that does not begin with "
+                    "one, expected the field in quotes and the quote doubled",
                 )
-            at, at_field_start = end + 2, False
-        last_line = line + count_lines(data, start, end)
-        return Attempt(end, self.find_width_problem(fields, line, last_line))
+            return end
+        if end + 1 == len(data):
+            return Attempt(end, _ESCAPE_AT_END) if view.at_eof else None
+        if data[end + 1] in (_CR, _LF):
+            return Attempt(
+                end,
+                f"escape at {view.place(end)} stands before a line break outside quotes, which "
+                "only a dialect without quotes allows",
+            )
+        return end
 
     def _walk_unquoted(
         self, data: bytes, start: int, line: int, at_eof: bool, base: int
     ) -> Attempt | None:
-        # Lines chained by escaped line breaks are attempted again from each of them after a
-        # failure. The next attempt goes on where this one stopped, so they are scanned once.
+        # After a failure, lines chained by escaped line breaks are attempted again from each of
+        # them. The next attempt continues where this one stopped, so they are scanned once.
         delimiter, limit = self.dialect.delimiter, start + self.max_bytes
         at, fields, last_line = start, 1, line
         if self._chain[0] == base + start:
             at, fields, last_line = self._chain[1] - base, *self._chain[2:]
         begun = at
+        problem: str | None
         while True:
             found = self._next_special(data, at, limit + 1)
             end = found.start() if found else min(limit, len(data))
@@ -201,16 +255,15 @@ class RecordGrammar:
             self._chain = (base + first_break.end(), base + at, fields - dropped, last_line)
         return Attempt(end, problem)
 
-    def _count_swallowed(
-        self, data: bytes, start: int, close: int, fields: int, reach: int, at_eof: bool
-    ) -> int | None:
-        """How many lines lie within field number ``fields``, if two stray quotes made it; else 0.
+    def _count_swallowed(self, view: _View, start: int, close: int, fields: int) -> int | None:
+        """How many whole records lie between two quotes, if those are stray; else 0.
 
-        None if that depends on more of the stream.
+        The quotes are at ``start`` and ``close``, and enclose field number ``fields``.
+        None if the answer depends on more of the stream.
         """
         if self.dialect.trusts_quotes or (self.columns or 0) < 2:
             return 0
-        delimiter, inner, first = self.dialect.delimiter, -1, start
+        data, delimiter, inner, first = view.data, self.dialect.delimiter, -1, start
         for found in LINE_BREAK.finditer(data, start, close):
             if inner < 0:
                 begins = fields + data.count(delimiter, start, found.start()) == self.columns
@@ -223,10 +276,10 @@ class RecordGrammar:
             return inner
         if inner < self._least_inner or not begins:
             return 0
-        last = LINE_BREAK.search(data, close, reach)
-        if last is None and reach == len(data) and not at_eof:
+        last = LINE_BREAK.search(data, close, view.reach)
+        if last is None and view.reach == len(data) and not view.at_eof:
             return None
-        end = last.start() if last else reach
+        end = last.start() if last else view.reach
         self.bytes_scanned += end - close
         return inner if data.count(delimiter, first, end) + 1 == self.columns else 0
 
@@ -239,14 +292,14 @@ class RecordGrammar:
         return result is not None and result.problem is None
 
     def _too_long(self) -> str:
-        return f"runs on over line breaks to more than {self.max_bytes} bytes"
+        return f"continues over line breaks to more than {self.max_bytes} bytes"
 
 
 _ESCAPE_AT_END = "escape is the last byte of the input, expected a byte after it"
 
 
 def _record_pattern(dialect: Dialect, columns: int | None, text_column: int | None) -> bytes:
-    """A pattern of one record; it never goes back, as no field can match in two ways."""
+    """A pattern of one record. It never backtracks, as no field can match in two ways."""
     escape, delimiter = re.escape(dialect.escape or b""), re.escape(dialect.delimiter)
     inside = b"[^" + re.escape(dialect.specials) + b"]*+"
     bare = b"[^\\r\\n" + re.escape(dialect.delimiter + dialect.specials) + b"]*+"

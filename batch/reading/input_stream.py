@@ -1,18 +1,15 @@
-"""Input and output streams: compression by content on the way in, by name on the way out.
+"""An input as text: decompressed and, where its encoding needs it, converted to UTF-8.
 
-A compressed stream that ends early or is damaged is an error, never an end. What is no
-text at all (a workbook, a zip archive, UTF-16 that nobody spoke of) is refused with what to
-type instead.
-
-Output is compressed in members, one for each piece that is written. A decompressor joins
-them, and an output that is cut where a piece ends goes on from there with the same bytes.
+A compressed stream that ends early or is damaged is an error, never the end of the input. An
+input that is not text (a workbook, a zip archive, UTF-16 without ``--encoding``) is an error
+that tells the user what to type instead.
 """
 
 import shlex
 from collections.abc import Callable
-from typing import BinaryIO
 
 from batch.errors import BrokenInputError, InputError
+from batch.reading.byte_stream import ByteStream, read_some
 from batch.reading.compression import READ_SIZE, Compression, DecompressedStream, find_compression
 from batch.reading.encoding import (
     UTF_8,
@@ -20,19 +17,18 @@ from batch.reading.encoding import (
     Transcoder,
     detect_encoding,
     find_byte_order,
-    read_some,
 )
 
-HEAD_SIZE = 4096  # bytes looked at to tell what a stream is
+HEAD_SIZE = 4096  # bytes by which a stream is recognised
 
 
 class _Headed:
-    """A stream some of whose first bytes were read already."""
+    """A stream with bytes put before it, which were read from it already."""
 
-    def __init__(self, head: bytes, stream: BinaryIO):
+    def __init__(self, head: bytes, stream: ByteStream):
         self._head, self._stream = head, stream
 
-    def read(self, n: int) -> bytes:
+    def read(self, n: int) -> bytes | None:
         if self._head:
             found, self._head = self._head[:n], self._head[n:]
             return found
@@ -40,35 +36,36 @@ class _Headed:
 
 
 class InputStream:
-    """The text of a file as a reader wants it: decompressed, and in a superset of ASCII.
+    """The text of a file, decompressed and in an encoding that contains ASCII.
 
-    What the file is gets decided at the first ``read``.
+    The first ``read`` finds out how the file is compressed.
 
     Args:
-        name: the file's, for messages.
-        open_at: gives its bytes from an offset on; asked for 0 once if ``offset`` is 0.
-        encoding: what the text is in.
-        offset: of what ``read`` gives, where to begin.
+        name: of the file, for messages.
+        open_at: returns the bytes of the file from an offset on. It is called once, for 0, if
+            ``offset`` is 0.
+        encoding: of the text.
+        offset: where to begin, in bytes of what ``read`` returns.
 
     Attributes:
-        encoding: with its byte order, once something was read.
-        compression: once something was read.
+        encoding: after the first ``read``, with the byte order.
+        compression: after the first ``read``, that of the file; None if it has none.
 
     Raises, in ``read``:
-        InputError: it is no text, in another encoding, cut off, or damaged.
+        InputError: the file is not text, is in another encoding, cut off, or damaged.
     """
 
     def __init__(
         self,
         name: str,
-        open_at: Callable[[int], BinaryIO],
+        open_at: Callable[[int], ByteStream],
         encoding: Encoding = UTF_8,
         offset: int = 0,
     ):
         self.name, self.encoding = name, encoding
         self.compression: Compression | None = None
         self._open_at, self._offset = open_at, offset
-        self._stream: BinaryIO | None = None
+        self._stream: ByteStream | None = None
 
     def read(self, n: int) -> bytes:
         """Up to about ``n`` bytes, and ``b""`` only at the end."""
@@ -77,15 +74,15 @@ class InputStream:
         return read_some(self._stream, n)
 
     def restore(self, data: bytes) -> bytes:
-        """Bytes of whole rows in the file's own encoding."""
+        """Whole rows, which are in ``encoding.codec``, in the encoding of the file."""
         if not self.encoding.is_transcoded:
             return data
         return data.decode("utf-8").encode(self.encoding.name)
 
-    def _begin(self) -> BinaryIO:
-        file = self._open_at(0)
-        head = _read_head(file)
-        stream = _Headed(head, file)
+    def _begin(self) -> ByteStream:
+        stream = self._open_at(0)
+        head = _read_head(stream)
+        stream = _Headed(head, stream)
         self.compression = find_compression(head)
         if self.compression:
             stream = DecompressedStream(self.name, stream, self.compression)
@@ -104,34 +101,35 @@ class InputStream:
             return self._open_at(self._offset)
         return self._skip(stream)
 
-    def _skip(self, stream: BinaryIO) -> BinaryIO:
+    def _skip(self, stream: ByteStream) -> ByteStream:
         left = self._offset
         while left:
             found = read_some(stream, min(left, READ_SIZE))
             if not found:
                 raise InputError(f"{self.name}: ends before byte offset {self._offset:,}")
-            if len(found) > left:  # the transcoder may give more
+            if len(found) > left:  # the transcoder may return more
                 stream = _Headed(found[left:], stream)
             left -= min(left, len(found))
         return stream
 
 
-def _read_head(stream: BinaryIO) -> bytes:
+def _read_head(stream: ByteStream) -> bytes:
     head = b""
     try:
         while len(head) < HEAD_SIZE and (chunk := read_some(stream, HEAD_SIZE - len(head))):
             head += chunk
-    except BrokenInputError:  # which the next read raises again
+    except BrokenInputError:  # the next read raises it again
         if not head:
             raise
     return head
 
 
 def check_is_text(name: str, head: bytes, encoding: Encoding = UTF_8) -> None:
-    """Look at the start of an input for what can only be a mistake.
+    """Refuse an input that is not text in ``encoding``, by its first bytes.
 
     Raises:
-        InputError: it is an archive, a workbook, Parquet, or UTF-16 or UTF-32 unasked.
+        InputError: it is an archive, a workbook, Parquet, or UTF-16 or UTF-32 without
+            ``--encoding``.
     """
     is_zip = head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
     parts = (b"[Content_Types].xml", b"xl/", b"application/vnd.oasis.opendocument")

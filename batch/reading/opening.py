@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from batch.errors import MissingInputError
 from batch.reading.fingerprint import Fingerprint
@@ -23,12 +24,13 @@ def open_source(name: str) -> Iterator[Source]:
     if name == STANDARD_INPUT:
         if sys.stdin is None:
             raise MissingInputError("standard input is closed")
-        # Raw: a buffer would wait until it is full.
-        yield Source(name, getattr(sys.stdin.buffer, "raw", sys.stdin.buffer))
+        # Raw, since a buffered read would wait until the buffer is full.
+        buffer: Any = sys.stdin.buffer
+        yield Source(name, getattr(buffer, "raw", buffer))
         return
     if is_uri(name):
-        with open_remote(name) as file:
-            yield RemoteSource(name, file)
+        with open_remote(name) as remote_file:
+            yield RemoteSource(name, remote_file)
         return
     if os.path.isdir(name):
         raise MissingInputError(f"{name} is a folder; give the name of a file")
@@ -41,7 +43,10 @@ def open_source(name: str) -> Iterator[Source]:
 
 
 def take_fingerprint(path: str | Path, name: str | None = None) -> Fingerprint:
-    """The fingerprint of a file, all of which is read; ``name`` replaces the path in it.
+    """The fingerprint of a file, all of which is read.
+
+    Args:
+        name: stored in the fingerprint in place of ``path``.
 
     Raises:
         OSError: a local file cannot be read.
@@ -57,7 +62,7 @@ def take_fingerprint(path: str | Path, name: str | None = None) -> Fingerprint:
 
 
 def still_has(path: str | Path, known: Fingerprint) -> bool:
-    """True if the file's contents are still the known ones; it is read only if its time differs."""
+    """True if the contents of the file are still ``known``. Only if its time differs it is read."""
     try:
         if is_uri(str(path)):
             size, mtime_ns = stat_remote(str(path))

@@ -1,6 +1,6 @@
-"""Inputs that are no local paths but ``s3://...`` and the like: what pyarrow's file systems read.
+"""Inputs in a store, such as ``s3://bucket/a.csv``, which pyarrow's file systems read.
 
-Nothing here is used, and no socket opened, for an input without ``://``.
+An input without ``://`` uses nothing of this module and opens no socket.
 """
 
 import contextlib
@@ -9,27 +9,28 @@ import hashlib
 import io
 import re
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any
 
 from batch.errors import ChangedInputError, MissingInputError, UsageError
 from batch.reading.source import HEAD_BYTES, Identity, Source, reading
 
-READ_BYTES = 8 << 20  # asked of a store at a time; each is a request
+READ_BYTES = 8 << 20  # per request to a store
 
 
 def is_uri(name: str) -> bool:
-    """
+    """True for an input in a store.
+
     >>> is_uri("s3://dumps/a.csv"), is_uri("dumps/a.csv")
     (True, False)
     """
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", name) is not None
 
 
-def _resolve(uri: str):
-    """The file system of ``uri``, and the path in it.
+def _resolve(uri: str) -> tuple[Any, str]:
+    """The file system of ``uri`` (pyarrow's), and the path in it.
 
     Raises:
-        UsageError: there is none for it.
+        UsageError: pyarrow has no file system for it.
     """
     from pyarrow import fs
 
@@ -42,10 +43,12 @@ def _resolve(uri: str):
 
 
 def find_files(pattern: str) -> list[str]:
-    """The files that match ``*`` and ``[...]`` in a URI, by name; one without them is itself.
+    """The files that match a URI with ``*`` or ``[...]``, sorted by name.
+
+    A URI without them is returned as it is.
 
     Raises:
-        MissingInputError: there is none, or the store does not answer.
+        MissingInputError: no file matches, or the store does not answer.
     """
     parts = pattern.split("/")
     fixed = next((i for i, part in enumerate(parts) if re.search(r"[*\[]", part)), None)
@@ -66,17 +69,17 @@ def find_files(pattern: str) -> list[str]:
 
 
 def _matches(name: list[str], pattern: list[str]) -> bool:
-    """Part by part: as in a shell, ``*`` stops at a slash."""
+    """Compared part by part, so that ``*`` stops at a slash, as in a shell."""
     if len(name) != len(pattern):
         return False
     return all(fnmatch.fnmatchcase(*pair) for pair in zip(name, pattern, strict=True))
 
 
 def stat_remote(uri: str) -> tuple[int, int]:
-    """Size in bytes, and the time of the last change in nanoseconds.
+    """Size in bytes, and the time of the last change in nanoseconds (0 if the store has none).
 
     Raises:
-        MissingInputError: it is not there, no file, or the store does not answer.
+        MissingInputError: there is no such file, or the store does not answer.
     """
     system, path = _resolve(uri)
     with _reaching(uri):
@@ -87,13 +90,13 @@ def stat_remote(uri: str) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def open_remote(uri: str) -> Iterator[BinaryIO]:
+def open_remote(uri: str) -> Iterator[io.BufferedReader]:
     """The file, buffered and seekable.
 
     Raises:
-        MissingInputError: it is not there, or cannot be opened.
+        MissingInputError: there is no such file, or it cannot be opened.
     """
-    stat_remote(uri)  # says in our words that it is missing
+    stat_remote(uri)  # raises our own error if it is missing
     system, path = _resolve(uri)
     with _reaching(uri):
         file = system.open_input_file(path)
@@ -102,7 +105,7 @@ def open_remote(uri: str) -> Iterator[BinaryIO]:
 
 
 def hash_remote(uri: str) -> str:
-    """SHA-256 of its contents, all of which are read.
+    """SHA-256 of the file, all of which is read.
 
     Raises:
         MissingInputError: it cannot be opened.
@@ -116,6 +119,7 @@ def hash_remote(uri: str) -> str:
 
 @contextlib.contextmanager
 def _reaching(name: str) -> Iterator[None]:
+    """Turn an error of the store on ``name`` into a MissingInputError."""
     try:
         yield
     except OSError as error:
@@ -124,11 +128,11 @@ def _reaching(name: str) -> Iterator[None]:
 
 
 class RemoteSource(Source):
-    """A file of a store, watched as far as its size and time tell."""
+    """A file of a store; only its size and its time show a change."""
 
-    def __init__(self, name: str, file: BinaryIO):
+    def __init__(self, name: str, file: io.BufferedReader):
         super().__init__(name, file)
-        self.size, mtime_ns = stat_remote(name)
+        self._stat = self.size, mtime_ns = stat_remote(name)
         with reading(name):
             head = hashlib.sha256(file.read(HEAD_BYTES)).hexdigest()
         self.identity = Identity(name, self.size, mtime_ns, 0, head)
@@ -144,8 +148,8 @@ class RemoteSource(Source):
             while block := file.read(min(READ_BYTES, stop - self._hashed)):
                 self._sha256.update(block)
                 self._hashed += len(block)
-        self.check_unchanged()  # it may have ended before
+        self.check_unchanged()  # it may have ended before stop
 
     def check_unchanged(self) -> None:
-        if stat_remote(self.name) != (self.size, self.identity.mtime_ns):
+        if stat_remote(self.name) != self._stat:
             raise ChangedInputError(f"{self.name}: was overwritten while it was read; run again")

@@ -1,11 +1,8 @@
 """Write the report page of a labelled file."""
 
-import os
-from pathlib import Path
-
 from batch.report.findings import Findings
 from batch.report.labelled_file import Request, read_labelled
-from batch.writing.atomic import create_file, storage_errors, sync_folder, write_all
+from batch.writing.atomic import replace_file, storage_errors, write_all
 from batch.writing.output import is_stream, open_stream
 from batch.writing.target import check_not_input, check_replaceable, resolve_path
 
@@ -27,19 +24,6 @@ def write_report(request: Request) -> Findings:
     check_not_input(request.out, request.source)
     check_replaceable(target, START.encode(), "is not a report of spam-batch; give another --out")
     found = read_labelled(request)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
     with storage_errors(request.out):
-        _write_file(part, target, draw_page(found).encode("utf-8"))
+        replace_file(target, draw_page(found).encode("utf-8"), target, ".report", 0o666)
     return found
-
-
-def _write_file(part: Path, target: Path, data: bytes) -> None:
-    with create_file(part, 0o666) as file:
-        try:
-            write_all(file, data)
-            os.fsync(file.fileno())
-            os.replace(part, target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-    sync_folder(target.parent)

@@ -30,7 +30,7 @@ from batch.run.run_manifest import describe_run, utc_now
 from batch.run.summary import Summary
 from batch.run.windows import classify_window, encode_windows, read_windows
 from batch.writing.atomic import write_all
-from batch.writing.checkpoint import Origin, check_checkpoint_path
+from batch.writing.checkpoint import ResumeKey, check_checkpoint_path
 from batch.writing.journal import Journal
 from batch.writing.lock import hold_lock
 from batch.writing.names import rejects_path
@@ -39,7 +39,7 @@ from batch.writing.output import (
     is_stream,
     open_stream,
 )
-from batch.writing.progress import Course, Progress
+from batch.writing.progress import Progress, RunStatistics
 from batch.writing.rejects import encode_rejects
 from batch.writing.target import check_labelled, resolve_target
 
@@ -106,16 +106,16 @@ def _label_to_file(job: Job, source: Source, target: Path, lazy: LazyClassifier)
         "--text-column": table.text_in_output,
         "--precision": job.precision,
     }
-    origin = source.identity and Origin(source.identity, settings, bundle.digest)
+    resume_key = ResumeKey(source.identity, settings, bundle.digest) if source.identity else None
     summary = Summary(bundle, table.text_name, job.out, str(rejects_path(target)), rules=job.rules)
     started = utc_now()
-    journal = Journal(target, job.out, origin)
+    journal = Journal(target, job.out, resume_key)
     with contextlib.closing(journal):
         try:
             if journal.resume(job.restart, job.drops_stale):
-                course = journal.progress.course
-                course = replace(course, resumed=course.resumed + 1)
-                summary.progress = replace(journal.progress, course=course)
+                before = journal.progress.statistics
+                statistics = replace(before, resumed=before.resumed + 1)
+                summary.progress = replace(journal.progress, statistics=statistics)
                 _say_resumed(job, summary.progress)
             if not summary.progress.is_complete:
                 if journal.was_resumed:
@@ -124,7 +124,8 @@ def _label_to_file(job: Job, source: Source, target: Path, lazy: LazyClassifier)
                     table.go_to(summary.progress.offset, summary.progress.line)
                 classifier = _load(lazy, summary)
                 if not journal.was_resumed:
-                    begun = Progress(table.offset, table.line, course=Course(started))
+                    statistics = RunStatistics(started)
+                    begun = Progress(table.offset, table.line, statistics=statistics)
                     journal.start(table.header(), begun)
                     summary.progress = journal.progress
                 _label_rest(job, table, classifier, summary, journal)
@@ -159,8 +160,11 @@ def _label_windows(
     """Rows, rejects and what is done with them, for each window, and once more at the end."""
     start, before = time.monotonic(), summary.progress
     session = classifier.session
-    course = replace(
-        before.course, device=session.device, threads=session.threads, onnxruntime=session.version
+    statistics = replace(
+        before.statistics,
+        device=session.device,
+        threads=session.threads,
+        onnxruntime=session.version,
     )
     done = before
     last = job.input.span.records if job.input.span else None
@@ -184,10 +188,12 @@ def _label_windows(
                 truncated=done.truncated + int(predictions.truncated.sum()),
                 blank_lines=before.blank_lines + window.blank_lines,
                 labels=dict(Counter(done.labels) + Counter(predictions.labels)),
-                tally=done.tally.add(
+                histograms=done.histograms.add(
                     predictions.scores, predictions.tokens, [record.text for record in window.good]
                 ),
-                course=replace(course, seconds=course.seconds + time.monotonic() - start),
+                statistics=replace(
+                    statistics, seconds=statistics.seconds + time.monotonic() - start
+                ),
             )
             yield table.rows(window.good, predictions), encode_rejects(bad), done
             summary.labelled = done.records - before.records

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from batch.command import status_of
-from batch.drift.histograms import Tally
+from batch.drift.histograms import Histograms
 from batch.errors import REJECTED, OutputError, StorageError
 from batch.version import __version__
 from batch.writing.atomic import replace_file
@@ -31,7 +31,7 @@ class Seen:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.labels: Counter[str] = Counter()
-        self.tally = Tally()
+        self.histograms = Histograms()
         self.manifest = None
         self.info: dict[str, str] = {}
         self.seconds = 0.0
@@ -52,8 +52,8 @@ class Seen:
             files=1, records=done.records, rejects=done.rejects, truncated=done.truncated
         )
         self.labels.update(summary.labels)
-        self.tally = self.tally.merge(done.tally)
-        self.seconds += done.course.seconds
+        self.histograms = self.histograms.merge(done.histograms)
+        self.seconds += done.statistics.seconds
 
     def lines(self) -> list[str]:
         """The metrics of what was labelled; none if nothing was."""
@@ -61,9 +61,10 @@ class Seen:
             return []
         from batch.drift.shifts import find_drift
 
+        reference, positive = self.manifest.reference, self.manifest.positive_label
         rows = sum(self.labels.values())
         rate = rows / self.seconds if self.seconds else 0.0
-        shifts = find_drift(self.manifest, self.labels, self.tally) or []
+        shifts = find_drift(reference, positive, self.labels, self.histograms) or []
         info = [({"version": __version__, **self.info}, 1)]
         counts = [(name, [({}, self.counts[name])]) for name in ("files", "records", "rejects")]
         found = {

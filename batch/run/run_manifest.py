@@ -66,7 +66,8 @@ Files = tuple[Fingerprint, Fingerprint, Fingerprint | None]  # input, output, re
 def describe_run(job: Job, summary: Summary, table: Table, files: Files) -> RunManifest:
     """The manifest of a run that has ended."""
     done, manifest = summary.progress, summary.manifest
-    course, tally = done.course, done.tally
+    statistics, histograms = done.statistics, done.histograms
+    seconds = statistics.seconds
     precision, _, _ = job.precision.partition(" on ")
     bundle = {
         "name": summary.bundle.folder.resolve().name,
@@ -79,8 +80,8 @@ def describe_run(job: Job, summary: Summary, table: Table, files: Files) -> RunM
         **summary.counts(),
         "blank_lines": done.blank_lines,
         "truncated": done.truncated,
-        "distinct_texts": min(tally.distinct, done.rows),
-        "repeated_texts": max(done.rows - tally.distinct, 0),
+        "distinct_texts": min(histograms.distinct, done.rows),
+        "repeated_texts": max(done.rows - histograms.distinct, 0),
     }
     edges = np.linspace(0, 1, SCORE_BINS + 1).round(6).tolist()
     drift = summary.drift
@@ -94,20 +95,20 @@ def describe_run(job: Job, summary: Summary, table: Table, files: Files) -> RunM
         },
         *files,
         counts,
-        {"edges": edges, "counts": list(tally.scores)},
-        {"edges": list(TOKEN_EDGES), "counts": list(tally.tokens)},
+        {"edges": edges, "counts": list(histograms.scores)},
+        {"edges": list(TOKEN_EDGES), "counts": list(histograms.tokens)},
         None if drift is None else [asdict(shift) for shift in drift],
         summary.warnings,
         {
-            "started": course.started,
+            "started": statistics.started,
             "ended": utc_now(),
-            "resumed": course.resumed,
+            "resumed": statistics.resumed,
             "max_rejects": job.allowance.typed,
-            "seconds": round(course.seconds, 3),
-            "rows_per_second": round(done.rows / course.seconds, 1) if course.seconds else None,
-            "device": course.device,
-            "threads": course.threads,
-            "onnxruntime": course.onnxruntime,
+            "seconds": round(seconds, 3),
+            "rows_per_second": round(done.rows / seconds, 1) if seconds else None,
+            "device": statistics.device,
+            "threads": statistics.threads,
+            "onnxruntime": statistics.onnxruntime,
             "python": platform.python_version(),
         },
     )

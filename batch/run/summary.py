@@ -44,7 +44,9 @@ class Summary:
     @property
     def drift(self) -> list[Shift] | None:
         """How the rows differ from the training data; None if the bundle does not say."""
-        return find_drift(self.manifest, self.progress.labels, self.progress.tally)
+        done, reference = self.progress, self.manifest.reference
+        positive = self.manifest.positive_label
+        return find_drift(reference, positive, done.labels, done.histograms)
 
     def counts(self) -> dict:
         """The totals for a program that reads the log; records are rows and rejects together."""

@@ -1,4 +1,4 @@
-"""Write a file whole or not at all, and make it last."""
+"""Write a file whole or not at all, and make it survive a power cut."""
 
 import contextlib
 import os
@@ -15,19 +15,22 @@ from batch.errors import StorageError
 
 
 def write_all(file: BinaryIO, data: bytes) -> None:
-    """Write to an unbuffered file, which may take less at a time, or nothing for now."""
+    """Write all of ``data`` to an unbuffered file, which may take only a part at a time."""
     view = memoryview(data)
     while view:
         written = file.write(view)
         if written is None:
-            select.select([], [file], [])  # a non-blocking pipe, full
+            select.select([], [file], [])  # a non-blocking pipe that is full
         else:
             view = view[written:]
 
 
 @contextlib.contextmanager
 def storage_errors(out: str | Path) -> Iterator[None]:
-    """Turn the operating system's errors on the output into one of ours."""
+    """Turn an OSError on the output ``out`` into a StorageError.
+
+    A broken pipe stays one, since a reader that has enough is no error.
+    """
     try:
         yield
     except BrokenPipeError:
@@ -37,13 +40,13 @@ def storage_errors(out: str | Path) -> Iterator[None]:
 
 
 def create_file(path: Path, mode: int) -> BinaryIO:
-    """A new file, unbuffered; never one that is there, nor what a link points to."""
+    """Create a file and open it unbuffered; never one that exists, nor the target of a link."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     return open(os.open(path, flags, mode), "r+b", buffering=0)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a new name itself survive a power cut."""
+    """Make new names in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -53,7 +56,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ignore the signals that ask a run to stop: what is left takes no time, and is the end."""
+    """Ignore the signals that ask a run to stop, for the last short steps of a run."""
     numbers = []
     if threading.current_thread() is threading.main_thread():
         numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -70,12 +73,22 @@ LEFTOVER = re.compile(r"\.(.+?)\.[0-9a-f]{16}(\.[a-z]+)?\.part", re.DOTALL)
 
 
 def temporary_name(target: Path, kind: str = "") -> str:
-    """A name beside the target that nobody can guess."""
+    """A name for a file beside ``target`` that nobody can guess."""
     return f".{target.name}.{secrets.token_hex(8)}{kind}.part"
 
 
 def replace_file(path: Path, data: bytes, target: Path, kind: str, mode: int = 0o600) -> None:
-    """Replace a small file beside ``target``: the old one or the new one is there, and whole."""
+    """Replace ``path``, a small file in the folder of ``target``, or ``target`` itself.
+
+    At any time the old file or the new one is there, and whole.
+
+    Args:
+        kind: for the name of the temporary file, see :func:`temporary_name`.
+        mode: permissions of the new file.
+
+    Raises:
+        OSError: it cannot be written; the old file is still there.
+    """
     temporary = write_beside(target, data, kind, mode)
     try:
         os.replace(temporary, path)
@@ -86,7 +99,11 @@ def replace_file(path: Path, data: bytes, target: Path, kind: str, mode: int = 0
 
 
 def write_beside(target: Path, data: bytes, kind: str, mode: int) -> Path:
-    """A small file beside ``target``, on the disk, whose name nobody can guess."""
+    """Write and sync a small file beside ``target``; returns its path, with a temporary name.
+
+    Raises:
+        OSError: it cannot be written; nothing is left.
+    """
     temporary = target.with_name(temporary_name(target, kind))
     file = create_file(temporary, mode)
     try:

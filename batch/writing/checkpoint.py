@@ -1,4 +1,4 @@
-"""The checkpoint: how much of an interrupted run counts, and of which input, bundle and options.
+"""The checkpoint: the progress of an interrupted run, and what must be the same to resume it.
 
 docs/formats.md describes the file.
 """
@@ -20,27 +20,39 @@ from batch.writing.names import checkpoint_path
 from batch.writing.progress import Progress
 
 FORMAT = "spam-batch checkpoint"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _START = f'{{\n "format": "{FORMAT}"'.encode()
 
 
 @dataclass(frozen=True)
-class Origin:
-    """What must be the same when a run goes on, for its bytes to be the same."""
+class ResumeKey:
+    """What must be the same for a run to resume, since the bytes of the output depend on it."""
 
-    source: Identity
+    input: Identity
     settings: dict[str, str]  # option -> its value, as it is typed
-    bundle: str  # the digest
-    version: str = __version__
+    bundle: str  # SHA-256 of bundle.json
+    version: str = __version__  # of spam-batch
 
-    def check_same(self, now: "Origin", begun: str) -> None:
-        """
+    def check_resumable(self, now: "ResumeKey", begun: str) -> None:
+        """Compare the key of an interrupted run, ``self``, with the one of the run that resumes it.
+
+        >>> file = Identity("/in.csv", 10, 1, 2, "ab")
+        >>> before = ResumeKey(file, {"--columns": "label"}, "0123")
+        >>> now = ResumeKey(file, {"--columns": "score"}, "0123")
+        >>> before.check_resumable(now, "out.csv: kept")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        batch.errors.UsageError: out.csv: kept, but --columns was 'label' and is 'score' now; ...
+
+        Args:
+            begun: start of the message, which says where the interrupted run is kept.
+
         Raises:
             InputError: the input has changed.
-            UsageError: an option has.
-            BundleError: the bundle or this program has.
+            UsageError: an option has changed.
+            BundleError: the bundle or the version of spam-batch has changed.
         """
-        if change := self.source.describe_change(now.source):
+        if change := self.input.describe_change(now.input):
             raise InputError(f"{begun}, but {change}; start over with --restart")
         if self.bundle != now.bundle:
             raise BundleError(
@@ -56,15 +68,17 @@ class Origin:
                 )
         if self.version != now.version:
             raise BundleError(
-                f"{begun}, but by spam-batch {self.version}, this is {now.version}; go on with "
+                f"{begun}, but by spam-batch {self.version}, this is {now.version}; resume with "
                 "that version, or start over with --restart"
             )
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    origin: Origin
-    part: str  # name of the file that holds the rows so far
+    """What the file holds."""
+
+    resume_key: ResumeKey
+    part: str  # name of the part file, which holds the rows so far
     progress: Progress
 
 
@@ -87,7 +101,11 @@ def check_checkpoint_path(target: Path) -> None:
 
 
 def write_checkpoint(target: Path, checkpoint: Checkpoint) -> None:
-    """Replace the checkpoint of ``target``: the old one or the new one is there, and whole."""
+    """Replace the checkpoint of ``target``. At any time the old one or the new one is there, whole.
+
+    Raises:
+        OSError: it cannot be written; the old one is still there.
+    """
     body = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(checkpoint)}
     text = json.dumps({**body, "sha256": _digest(body)}, indent=1, default=encode_bytes) + "\n"
     replace_file(checkpoint_path(target), text.encode("ascii"), target, ".checkpoint")
@@ -97,7 +115,7 @@ def read_checkpoint(target: Path) -> Checkpoint | None:
     """The checkpoint of ``target``, or None if there is none.
 
     Raises:
-        InputError: it is damaged, not ours, or of another format version.
+        InputError: it is damaged, of another user, or of another format version.
         StorageError: it cannot be read.
     """
     path = checkpoint_path(target)
@@ -112,17 +130,17 @@ def read_checkpoint(target: Path) -> Checkpoint | None:
         raise StorageError(f"{path}: cannot be read: {error.strerror}") from None
     try:
         values = json.loads(data)
-        said = values.pop("sha256")
+        stored_digest = values.pop("sha256")
         version = values.pop("format_version") if values["format"] == FORMAT else None
         if version != FORMAT_VERSION and isinstance(version, int):
             raise InputError(
                 f"{path}: format version {version}, this spam-batch reads {FORMAT_VERSION}; {hint}"
             )
-        if _digest({**values, "format_version": version}) != said:
+        if _digest({**values, "format_version": version}) != stored_digest:
             raise ValueError
-        origin = values["origin"]
-        origin = Origin(**{**origin, "source": Identity(**origin["source"])})
-        return Checkpoint(origin, values["part"], Progress.from_json(values["progress"]))
+        key = values["resume_key"]
+        resume_key = ResumeKey(**{**key, "input": Identity(**key["input"])})
+        return Checkpoint(resume_key, values["part"], Progress.from_json(values["progress"]))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(f"{path}: is damaged; {hint}") from None
 
@@ -133,10 +151,10 @@ def _digest(body: dict) -> str:
 
 
 def _read_own_file(path: Path) -> bytes:
-    """Read a file that only this user can have written."""
+    """Read a regular file that belongs to this user."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     with open(descriptor, "rb") as file:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-            raise OSError(errno.EPERM, "not ours")
+            raise OSError(errno.EPERM, "not a file of this user")
         return file.read()

@@ -1,16 +1,19 @@
-"""The output in the making: rows in part files, and a checkpoint of how many of them count.
+"""Write an output so that a killed run can resume, and nobody ever sees half of it.
 
-At a commit point the data is synced first, then the checkpoint is replaced. What a part
-file has beyond its checkpoint was never counted, and is cut off when a run goes on. The
-names come last: rejects, then the output, so that who sees the new output sees its
-rejects too; then the run manifest, whose predecessor went before; then the checkpoint goes.
+Rows and rejects go to part files. At a commit point the part files are synced, then the
+checkpoint is replaced, which says how many of their bytes count. A run that resumes cuts off
+what a part file has beyond that.
+
+At the end the files get their names in this order. The old run manifest is removed. The rejects
+get their name, then the output, so that whoever sees the new output sees its rejects, too. The
+new run manifest gets its name. The checkpoint is removed.
 """
 
 import contextlib
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,13 +28,8 @@ from batch.writing.atomic import (
     uninterrupted,
     write_beside,
 )
-from batch.writing.checkpoint import Checkpoint, Origin, read_checkpoint, write_checkpoint
-from batch.writing.names import (
-    REJECTS_START,
-    checkpoint_path,
-    manifest_path,
-    rejects_path,
-)
+from batch.writing.checkpoint import Checkpoint, ResumeKey, read_checkpoint, write_checkpoint
+from batch.writing.names import REJECTS_START, checkpoint_path, manifest_path, rejects_path
 from batch.writing.part_file import PartFile, is_written
 from batch.writing.progress import Progress
 
@@ -39,29 +37,41 @@ log = logging.getLogger("batch")
 
 
 class Journal:
-    """Rows and rejects on their way to ``target``; its lock must be held.
+    """The part files and the checkpoint of one output. The caller holds the lock of ``target``.
+
+    A run calls the methods in this order; ``resume`` is True where a checkpoint was found::
+
+        if not journal.resume(restart=False):
+            journal.start(header, Progress())
+        journal.add(progress, rows, rejects)  # for each window
+        journal.commit()  # from time to time
+        journal.publish(finish, describe)  # or journal.stop() after an error
+        journal.close()
 
     Args:
-        origin: what a later run must have in common to go on; None if none can.
+        target: path of the output.
+        out: the output as the user typed it, for messages.
+        resume_key: what a later run must have in common with this one to resume it; None if
+            none can, as the input is a pipe.
 
     Attributes:
-        progress: how far it is; replaced at each :meth:`add`.
-        was_resumed: an interrupted run goes on.
+        progress: how far the run is; :meth:`add` replaces it.
+        was_resumed: True if this run resumes an interrupted one.
     """
 
-    def __init__(self, target: Path, out: str, origin: Origin | None):
-        self.target, self.origin = target, origin
+    def __init__(self, target: Path, out: str, resume_key: ResumeKey | None):
+        self.target, self.resume_key = target, resume_key
         self.progress = Progress()
         self.was_resumed = False
-        self._out = out  # as it was typed
+        self._out = out
         self._part: PartFile | None = None
         self._rejects: PartFile | None = None
         self._committed: Progress | None = None
-        self._is_sound = True  # nothing failed on the way to the disk
-        self._is_finished = False  # the part file is the whole output
+        self._is_sound = True  # no write to the disk has failed
+        self._is_finished = False  # the part file holds all rows
 
     def start(self, header: bytes, progress: Progress) -> None:
-        """Begin a new part file.
+        """Create the part file and write ``header`` to it.
 
         Raises:
             OutputError: it cannot be created.
@@ -75,9 +85,14 @@ class Journal:
         self.add(progress, header, b"")
 
     def resume(self, restart: bool, drops_stale: bool = False) -> bool:
-        """Go on from the checkpoint, if there is one; with ``restart``, remove it instead.
+        """Resume from the checkpoint, if there is one.
 
-        With ``drops_stale``, remove one of another input, bundle, version or options.
+        Args:
+            restart: remove the checkpoint first.
+            drops_stale: remove the checkpoint if its key does not match, and return False.
+
+        Returns:
+            True if an interrupted run was found; then ``progress`` is the one of that run.
 
         Raises:
             InputError: the checkpoint or a part file is damaged, or the input has changed.
@@ -95,19 +110,20 @@ class Journal:
         is_published = self._is_published(saved, part)
         begun = f"{self._out}: an interrupted run is kept in {path}"
         try:
-            if self.origin is None:
+            if self.resume_key is None:
+                path_read = saved.resume_key.input.path
                 raise InputError(
-                    f"{begun}, which read {saved.origin.source.path}; go on with that input, or "
-                    "start over with --restart"
+                    f"{begun}, which read {path_read}; resume with that input, or start over with "
+                    "--restart"
                 )
-            saved.origin.check_same(self.origin, begun)
+            saved.resume_key.check_resumable(self.resume_key, begun)
         except Exception:
             if not (is_published or drops_stale):
                 raise
             if not is_published:
-                stale = "what an interrupted run kept is out of date; starting over"
+                stale = "the checkpoint of an interrupted run is out of date; starting over"
                 log.info("%s: %s", self._out, stale)
-            with storage_errors(path):  # of a run that had ended, only its checkpoint was left
+            with storage_errors(path):  # if published, only the checkpoint of that run was left
                 path.unlink()
             return False
         self.progress = self._committed = saved.progress
@@ -130,7 +146,7 @@ class Journal:
         rejects = self._rejects_part(part)
         self._remove_leftovers(keep=(part, rejects) if done.reject_bytes else (part,))
         sums = (done.reject_bytes, done.reject_sha256)
-        # Killed between the two renames: the rejects have their name.
+        # A run that was killed between the two renames has given the rejects their name.
         has_name = done.is_complete and is_written(rejects_path(self.target), *sums)
         if done.reject_bytes and (rejects.exists() or not has_name):
             self._rejects = PartFile.reopen(rejects, *sums)
@@ -141,43 +157,52 @@ class Journal:
         return part.with_name(part.name.removesuffix(".part") + ".rejects.part")
 
     def add(self, progress: Progress, rows: bytes, rejects: bytes) -> None:
-        """Write the rows of a window and its rejects; ``progress`` is what they amount to.
+        """Write the rows of a window and its rejects.
+
+        Args:
+            progress: at the end of the window; the journal adds the sizes and the hashes.
+            rows: as :meth:`Table.rows` returns them.
+            rejects: as :func:`encode_rejects` returns them.
 
         Raises:
             StorageError: they cannot be written.
         """
+        part = self._part
+        assert part is not None  # since start or resume
         with self._writing():
-            self._part.write(rows)
+            part.write(rows)
             if rejects:
                 if self._rejects is None:
-                    self._rejects = PartFile.create(self._rejects_part(self._part.path), 0o600)
+                    self._rejects = PartFile.create(self._rejects_part(part.path), 0o600)
                     self._rejects.write(REJECTS_START)
                 self._rejects.write(rejects)
         self.progress = replace(
             progress,
-            bytes=self._part.size,
-            sha256=self._part.sha256,
+            bytes=part.size,
+            sha256=part.sha256,
             reject_bytes=self._rejects.size if self._rejects else 0,
             reject_sha256=self._rejects.sha256 if self._rejects else "",
         )
 
     def commit(self) -> None:
-        """Make sure that a run which is killed from here on goes on from ``progress``.
+        """Store ``progress``, so that a run which is killed later resumes from it.
 
         Raises:
-            StorageError: the disk does not take it. A failed sync is never repeated: a
-                second one may succeed although the data is lost.
+            StorageError: the disk fails. A failed sync is never repeated, since a second one may
+                succeed although the data is lost.
         """
         progress = self.progress
-        if progress == self._committed or not (self.origin or progress.is_complete):
+        if progress == self._committed or not (self.resume_key or progress.is_complete):
             return
+        part = self._part
+        assert part is not None  # since start or resume
         self._is_sound = False  # until all of it has succeeded
         with self._writing():
-            self._part.sync()
+            part.sync()
             if self._rejects:
                 self._rejects.sync()
-            if self.origin:
-                checkpoint = Checkpoint(self.origin, self._part.path.name, progress)
+            if self.resume_key:
+                checkpoint = Checkpoint(self.resume_key, part.path.name, progress)
                 write_checkpoint(self.target, checkpoint)
                 self._committed = progress
         self._is_sound = True
@@ -189,12 +214,14 @@ class Journal:
     ) -> None:
         """Give the output, its rejects and the run manifest their names.
 
-        ``finish`` makes the file that gets the output's name of the part file that holds
-        all rows; it is called again if a run was killed before the rename. ``describe`` makes
-        the manifest of output and rejects.
+        Args:
+            finish: makes the output of the part file that holds all rows, as
+                :meth:`Table.finish`. It is called again if a run was killed before the rename.
+            describe: makes the text of the run manifest of the fingerprints of the output and
+                of the rejects.
 
         Raises:
-            StorageError: they cannot be renamed; then the part file stays.
+            StorageError: a file cannot be renamed; then the part file stays.
         """
         if self._part:
             self.progress = replace(self.progress, is_complete=True)
@@ -202,80 +229,86 @@ class Journal:
             self._is_finished = True
             with self._writing(f"; all rows are in {self._part.path}"):
                 self._part.close()
-                part, whole = self._part.path, finish(self._part.path)
-                note = self._write_manifest(whole, describe)
+                part, output = self._part.path, finish(self._part.path)
+                manifest = self._write_manifest(output, describe)
                 try:
                     with uninterrupted():
-                        self._rename(whole, note)
+                        self._rename(output, manifest)
                         self._part = None
                         self._remove_checkpoint()
-                        part.unlink(missing_ok=True)  # where it is not what was renamed
+                        part.unlink(missing_ok=True)  # if it was not the output itself
                 finally:
-                    note.unlink(missing_ok=True)
+                    manifest.unlink(missing_ok=True)
         else:
             self._remove_leftovers(keep=())
             path = manifest_path(self.target)
-            if not path.exists():  # killed behind the output's rename
+            if not path.exists():  # the run was killed after the output got its name
                 with self._writing():
                     os.replace(self._write_manifest(self.target, describe), path)
             self._remove_checkpoint()
 
-    def _write_manifest(self, whole: Path, describe) -> Path:
-        """The run manifest, on the disk but without its name; ``whole`` is the output."""
+    def _write_manifest(
+        self, output: Path, describe: Callable[[Fingerprint, Fingerprint | None], str]
+    ) -> Path:
+        """Write and sync the run manifest; it has a temporary name yet."""
         done, name, rejects = self.progress, self.target.name, None
-        if self._part and whole != self._part.path:
-            output = take_fingerprint(whole, name)
+        if self._part and output != self._part.path:
+            written = take_fingerprint(output, name)
         else:
-            output = Fingerprint(name, done.bytes, os.stat(whole).st_mtime_ns, done.sha256)
+            written = Fingerprint(name, done.bytes, os.stat(output).st_mtime_ns, done.sha256)
         if done.reject_bytes:
             path = self._rejects.path if self._rejects else rejects_path(self.target)
             sums = (done.reject_bytes, os.stat(path).st_mtime_ns, done.reject_sha256)
             rejects = Fingerprint(rejects_path(self.target).name, *sums)
-        text = describe(output, rejects)
+        text = describe(written, rejects)
         return write_beside(self.target, text.encode("ascii"), ".run", 0o666)
 
     def _remove_checkpoint(self) -> None:
         path = checkpoint_path(self.target)
         try:
             path.unlink(missing_ok=True)
-        except OSError as error:  # the output stands; the next run sees that, too
+        except OSError as error:  # the output is complete, and the next run sees that
             log.warning("%s cannot be removed: %s", path, error.strerror)
 
-    def _rename(self, whole: Path, note: Path) -> None:
+    def _rename(self, output: Path, manifest: Path) -> None:
         path = rejects_path(self.target)
-        manifest_path(self.target).unlink(missing_ok=True)  # it is of the old output
+        manifest_path(self.target).unlink(missing_ok=True)  # of the old output
         if self._rejects:
             self._rejects.close()
             os.replace(self._rejects.path, path)
             sync_folder(path.parent)
         elif not self.progress.reject_bytes:
-            path.unlink(missing_ok=True)  # an earlier run's
-        os.replace(whole, self.target)
+            path.unlink(missing_ok=True)  # of an earlier run
+        os.replace(output, self.target)
         try:
-            os.replace(note, manifest_path(self.target))
-        except OSError as error:  # the output stands
+            os.replace(manifest, manifest_path(self.target))
+        except OSError as error:  # the output is complete
             path = manifest_path(self.target)
             log.warning("%s cannot be written: %s", path, error.strerror)
         sync_folder(self.target.parent)
 
     def stop(self, keep: bool = True) -> None:
-        """Something ended the run: keep what a later one can go on from, or leave nothing."""
+        """End a run early: keep what a later run can resume from, or else leave nothing.
+
+        Args:
+            keep: False if the input cannot be trusted, so that no run may resume.
+        """
         if not keep and self._part:
             self._remove_checkpoint()
-        elif self._is_sound and self._part and self.origin and self.progress.records:
+        elif self._is_sound and self._part and self.resume_key and self.progress.records:
             with contextlib.suppress(StorageError, MemoryError):
                 self.commit()
         if not self._part:
             return
-        try:  # What counts is what is on the disk: a signal may have come in between.
+        try:  # The disk knows best: a signal may have interrupted a commit.
             saved = read_checkpoint(self.target)
         except InputError:
             saved = None
         except StorageError:
             return
         if saved:
-            records, path = count(saved.progress.records, "record"), saved.origin.source.path
-            log.warning("kept of %s: %s; the same command goes on from there", path, records)
+            records, path = count(saved.progress.records, "record"), saved.resume_key.input.path
+            log.warning("kept %s of %s; the same command resumes from there", records, path)
             if saved.progress.reject_bytes and self._rejects:
                 log.warning("rejected so far: %s", self._rejects.path)
             return
@@ -285,12 +318,14 @@ class Journal:
                     part.path.unlink()
 
     def close(self) -> None:
+        """Close the part files."""
         for part in filter(None, (self._part, self._rejects)):
             with contextlib.suppress(OSError):
                 part.close()
 
     @contextlib.contextmanager
-    def _writing(self, more: str = ""):
+    def _writing(self, more: str = "") -> Iterator[None]:
+        """Turn an OSError into a StorageError that ends in ``more``, and remember it."""
         try:
             with storage_errors(self._out):
                 yield
@@ -299,7 +334,7 @@ class Journal:
             raise StorageError(f"{error}{more}") from None
 
     def _remove_leftovers(self, keep: tuple[Path, ...]) -> None:
-        """Remove what killed runs left: part files of this target that nobody will ask for."""
+        """Remove part files of this target that killed runs have left, but for ``keep``."""
         name = re.compile(
             re.escape(f".{self.target.name}.")
             + r"[0-9a-f]{16}(\.rejects|\.checkpoint|\.whole|\.run)?\.part"

@@ -1,4 +1,4 @@
-"""One run at a time for one output, a file or a folder: a lock that ends with its holder."""
+"""One run at a time for one output, a file or a folder."""
 
 import contextlib
 import fcntl
@@ -10,7 +10,7 @@ from batch.errors import LockedError, OutputError
 
 
 def lock_path(target: Path) -> Path:
-    """Beside a file; inside a folder, where no file's lock has this name."""
+    """The lock file of an output: beside a file; in a folder, with a name that no file's has."""
     if target.is_dir():
         return target / ".lock"
     return target.with_name(f".{target.name}.lock")
@@ -18,20 +18,22 @@ def lock_path(target: Path) -> Path:
 
 @contextlib.contextmanager
 def hold_lock(target: Path) -> Iterator[None]:
-    """Hold the lock of ``target`` for the time of a block; its file is removed afterwards.
+    """Hold the lock of ``target`` for a ``with`` block, and remove its file afterwards.
 
-    The operating system frees the lock of a killed holder; the file that it leaves is
-    taken over, and removed, by the next run.
+    The operating system frees the lock of a killed process. The next run takes over the file
+    that it left, and removes it.
 
     Raises:
-        LockedError: another run holds it.
-        OutputError: the folder takes no file, or its name is taken by another's.
+        LockedError: another run holds the lock.
+        OutputError: the lock file cannot be created, or another file has its name.
     """
     path = lock_path(target)
     try:
         descriptor = acquire_lock(path)
     except BlockingIOError:
-        raise LockedError(f"another run is writing {target}; let it end, or stop it") from None
+        raise LockedError(
+            f"another run is writing {target}; wait until it ends, or stop it"
+        ) from None
     except OSError as error:
         raise OutputError(f"cannot create {path}: {error.strerror}") from None
     try:
@@ -69,7 +71,7 @@ def acquire_lock(path: Path, mode: int = 0o600, wait: bool = False) -> int:
         try:
             check_lock(path, descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            # The holder before us may have removed the file between our two calls.
+            # The last holder may have removed the file between the two calls above.
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False)):
                     return descriptor

@@ -4,13 +4,13 @@ from pathlib import Path
 
 REJECTS_ENDING, MANIFEST_ENDING = ".rejects.csv", ".run.json"
 MANIFEST_FORMAT = "spam-batch run"  # the value of a run manifest's key "format"
-# How these files begin; a file that begins otherwise is not ours.
+# How these files begin. A file that begins otherwise is not one of them.
 REJECTS_START = b"line,byte_offset,reason,record\n"
 MANIFEST_START = f'{{\n "format": "{MANIFEST_FORMAT}"'.encode()
 
 
 def rejects_path(target: Path) -> Path:
-    """``labeled.rejects.csv`` for ``labeled.csv``; of another ending nothing is taken away."""
+    """``labeled.rejects.csv`` for ``labeled.csv``; another ending than ``.csv`` stays."""
     return target.with_name(target.name.removesuffix(".csv") + REJECTS_ENDING)
 
 

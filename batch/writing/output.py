@@ -1,4 +1,4 @@
-"""Where the rows go: a target and its neighbours, bytes written to the last, names that last."""
+"""Outputs that are written directly: standard output, pipes and devices."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ STANDARD_OUTPUT = "-"
 
 
 def is_stream(out: str) -> bool:
-    """True for ``-`` and what is no regular file: a pipe, a device. Those are written directly."""
+    """True for ``-`` and for a pipe or a device, which are written directly."""
     if out == STANDARD_OUTPUT:
         return True
     try:
@@ -26,11 +26,11 @@ def is_stream(out: str) -> bool:
 
 @contextlib.contextmanager
 def open_stream(out: str) -> Iterator[BinaryIO]:
-    """Open standard output, a pipe or a device, for :func:`write_all`.
+    """Open standard output, a pipe or a device, unbuffered, for :func:`write_all`.
 
     Raises:
         OutputError: it cannot be opened.
-        StorageError: an I/O error on the way, such as a full disk.
+        StorageError: an I/O error inside the block, such as a full disk.
     """
     if out == STANDARD_OUTPUT:
         if sys.stdout is None:

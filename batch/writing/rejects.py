@@ -1,4 +1,4 @@
-"""Records that are set aside: how many are allowed, and the file that keeps them."""
+"""Rejected records: how many are allowed, and the rows of the file that keeps them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,13 +8,17 @@ from batch.reading.records import Record
 
 
 def encode_rejects(records: Sequence[Record]) -> bytes:
-    """Rows of the rejects file: a strict reader gets each record's bytes back, line end apart."""
+    """Rows of the rejects file. A strict reader gets each record's bytes back, but no line end.
+
+    The record ``2,"a`` at line 3, byte 14, whose quote is never closed, becomes
+    ``3,14,"quote opened at byte 3 of line 3 is never closed","2,""a"``.
+    """
     return b"".join(
         b'%d,%d,"%b","%b"\n'
         % (
             record.line,
             record.offset,
-            record.problem.encode("utf-8").replace(b'"', b'""'),
+            (record.problem or "").encode("utf-8").replace(b'"', b'""'),
             record.raw.replace(b'"', b'""'),
         )
         for record in records
@@ -23,17 +27,21 @@ def encode_rejects(records: Sequence[Record]) -> bytes:
 
 @dataclass(frozen=True)
 class Allowance:
-    """``--max-rejects``: a number, judged at each record, or a share, judged at the end."""
+    """``--max-rejects``: a number, which each window checks, or a share, which the end checks."""
 
-    count: int | None = 0
-    percent: float | None = None
-    typed: str = "0"
+    count: int | None = 0  # None: a share
+    percent: float | None = None  # from 0 to 100; None: a number
+    typed: str = "0"  # as the user typed it
 
     @classmethod
     def parse(cls, value: str) -> "Allowance":
-        """
+        """The value of the option.
+
+        >>> Allowance.parse("0.5%")
+        Allowance(count=None, percent=0.5, typed='0.5%')
+
         Raises:
-            UsageError: neither a number nor a percentage.
+            UsageError: it is neither a number nor a percentage.
         """
         typed = value.strip()
         try:
@@ -52,13 +60,19 @@ class Allowance:
 
     @property
     def is_none(self) -> bool:
+        """True if no reject is allowed."""
         return self.count == 0 or self.percent == 0
 
     def check_window(self, name: str, before: int, bad: Sequence[Record]) -> None:
-        """Judge the next bad records, after ``before`` others.
+        """Check the bad records of a window.
+
+        Args:
+            name: of the input.
+            before: how many records were rejected before.
+            bad: those of the window.
 
         Raises:
-            InputError: one too many; names it.
+            InputError: they are too many; the message has the first that is not allowed.
         """
         allowed = 0 if self.is_none else self.count
         if allowed is None or before + len(bad) <= allowed:
@@ -72,16 +86,16 @@ class Allowance:
         )
 
     def allows(self, rejects: int, records: int) -> bool:
-        """True if so many of all records may be rejected."""
-        if self.percent is None:
+        """True if ``rejects`` of ``records`` may be rejected."""
+        if self.count is not None:
             return rejects <= self.count
-        return rejects * 100 <= self.percent * records
+        return rejects * 100 <= (self.percent or 0) * records
 
     def check_total(self, name: str, rejects: int, records: int) -> None:
-        """Judge the whole.
+        """Check the rejects of the whole input.
 
         Raises:
-            InputError: more than allowed.
+            InputError: they are too many.
         """
         if not self.allows(rejects, records):
             raise InputError(

@@ -1,4 +1,4 @@
-"""Where an output may go: what must not stand there, and what must not be replaced."""
+"""Check where an output goes, before anything is written."""
 
 import contextlib
 import os
@@ -19,19 +19,24 @@ from batch.writing.names import (
 from batch.writing.output import STANDARD_OUTPUT
 
 
-def resolve_target(out: str, source: str) -> Path:
-    """The file that a run which reads ``source`` replaces, once nothing stands against it.
+def resolve_target(out: str, input_name: str) -> Path:
+    """The path of the output, once it is sure that a run may write there.
+
+    Args:
+        out: the output as the user typed it.
+        input_name: of the input: a path, a URI, or - for standard input.
 
     Raises:
-        OutputError: it cannot be created there; or it, its rejects file or its run manifest
-            is the input, or a file of somebody else's stands in the place of one of them.
+        OutputError: the output cannot be created there; or it, its rejects file or its run
+            manifest is the input; or another file is where the rejects file or the run manifest
+            goes.
     """
     target = resolve_path(out)
-    beside = (rejects_path(target), manifest_path(target))
-    for path in (out, *map(str, beside)):
-        check_not_input(path, source)
+    rejects, manifest = rejects_path(target), manifest_path(target)
+    for path in (out, str(rejects), str(manifest)):
+        check_not_input(path, input_name)
     problem = "is not a rejects file, and rejects would go there; move it, or give another --out"
-    check_replaceable(beside[0], REJECTS_START, problem)
+    check_replaceable(rejects, REJECTS_START, problem)
     check_manifest_path(target)
     return target
 
@@ -63,10 +68,10 @@ def check_labelled(target: Path, out: str) -> None:
 
 
 def resolve_path(out: str) -> Path:
-    """Where ``--out`` really is: a link's target is what gets replaced, not the link.
+    """The path of ``--out`` with links resolved: the target of a link is replaced, not the link.
 
     Raises:
-        OutputError: it is a folder, or its folder is none or does not exist.
+        OutputError: it is a folder, or the folder that it is in does not exist or is a file.
     """
     path = Path(out)
     target = Path(os.path.realpath(path))
@@ -79,8 +84,8 @@ def resolve_path(out: str) -> Path:
     return target
 
 
-def check_not_input(out: str, source: str) -> None:
-    """Refuse to write over what is read, by whatever path or link.
+def check_not_input(out: str, input_name: str) -> None:
+    """Refuse to write over the input, whatever paths or links lead to it.
 
     Raises:
         OutputError: they are the same file.
@@ -90,28 +95,32 @@ def check_not_input(out: str, source: str) -> None:
     try:
         target = os.stat(out)
     except OSError:
-        return  # there is none yet
+        return  # it does not exist yet
     with contextlib.suppress(OSError):
-        found = os.fstat(0) if source == STANDARD_INPUT else os.stat(source)
+        found = os.fstat(0) if input_name == STANDARD_INPUT else os.stat(input_name)
         if stat.S_ISREG(target.st_mode) and os.path.samestat(target, found):
-            shown = "standard input" if source == STANDARD_INPUT else f"the input {source}"
+            is_stdin = input_name == STANDARD_INPUT
+            shown = "standard input" if is_stdin else f"the input {input_name}"
             raise OutputError(f"{out} is {shown}; give another --out")
 
 
 def check_replaceable(path: Path, start: bytes, problem: str) -> None:
-    """Refuse to replace a file that does not begin as ours do. An empty file may be replaced.
+    """Refuse to replace a file that begins otherwise than with ``start``, unless it is empty.
+
+    Args:
+        problem: what to say of such a file, after its name.
 
     Raises:
-        OutputError: it is not ours, or cannot be read; ``problem`` follows its name.
+        OutputError: the file begins otherwise, or cannot be read.
     """
     try:
         with open(path, "rb") as file:
-            is_ours = file.read(len(start)) in (start, b"")
+            is_known = file.read(len(start)) in (start, b"")
     except FileNotFoundError:
         return
     except OSError:
-        is_ours = False
-    if not is_ours:
+        is_known = False
+    if not is_known:
         raise OutputError(f"{path} {problem}")
 
 

@@ -93,9 +93,9 @@ def test_sources_that_were_tried_are_left_out(run_raising):
         (OSError(errno.ENOENT, "No such file", "in.csv"), "in.csv: No such file", 74),
         (OSError("all by hand"), "all by hand", 74),
         (MemoryError(), "out of memory", 70),
-        (ZeroDivisionError("division"), "a fault of ours: ZeroDivisionError: division", 70),
-        (KeyError("text"), "a fault of ours: KeyError: 'text'", 70),
-        (AssertionError(), "a fault of ours: AssertionError: ", 70),
+        (ZeroDivisionError("division"), "internal error: ZeroDivisionError: division", 70),
+        (KeyError("text"), "internal error: KeyError: 'text'", 70),
+        (AssertionError(), "internal error: AssertionError: ", 70),
         (click.Abort(), "interrupted", 130),
     ],
 )
@@ -109,7 +109,7 @@ def test_other_errors(run_raising, error, message, exit_code):
     ("error", "message", "exit_code"),
     [
         (KeyboardInterrupt(), "interrupted", 130),
-        (EOFError("cut short"), "a fault of ours: EOFError: cut short", 70),
+        (EOFError("cut short"), "internal error: EOFError: cut short", 70),
     ],
 )
 def test_errors_before_which_click_ends_the_terminals_line(run_raising, error, message, exit_code):
@@ -144,8 +144,7 @@ def test_a_package_of_an_extra_is_not_there(monkeypatch, name, module, message, 
 def test_another_module_that_is_not_there_is_our_fault(run):
     result = run(lambda: importlib.import_module("pandas_of_ours"))
     assert result.stderr == (
-        "spam-batch: error: a fault of ours: "
-        "ModuleNotFoundError: No module named 'pandas_of_ours'\n"
+        "spam-batch: error: internal error: ModuleNotFoundError: No module named 'pandas_of_ours'\n"
     )
     assert result.exit_code == 70
 

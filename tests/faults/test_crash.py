@@ -157,7 +157,7 @@ def test_F07_a_damaged_part_file_is_refused(interrupted, finish, name, damage, t
     done = interrupted.run()
     assert done.returncode == 65
     assert done.stderr.decode().startswith(f"spam-batch: error: {part}: {problem}")
-    hint = b"so the interrupted run cannot go on; start over with --restart\n"
+    hint = b"so the interrupted run cannot resume; start over with --restart\n"
     assert done.stderr.endswith(hint)
     interrupted.check_untouched()
     finish(interrupted, "--restart")
@@ -301,12 +301,12 @@ def test_F10_another_version_is_refused(interrupted, monkeypatch):
     from batch.writing.checkpoint import read_checkpoint, write_checkpoint
 
     saved = read_checkpoint(interrupted.out)
-    origin = replace(saved.origin, version="0.0.9")
-    write_checkpoint(interrupted.out, replace(saved, origin=origin))
+    resume_key = replace(saved.resume_key, version="0.0.9")
+    write_checkpoint(interrupted.out, replace(saved, resume_key=resume_key))
     done = interrupted.run()
     assert done.stderr.decode() == (
         f"spam-batch: error: out.csv: an interrupted run is kept in {interrupted.checkpoint}, "
-        "but by spam-batch 0.0.9, this is 0.1.0; go on with that version, or start over with "
+        "but by spam-batch 0.0.9, this is 0.1.0; resume with that version, or start over with "
         "--restart\n"
     )
     assert done.returncode == 78
@@ -326,7 +326,7 @@ def test_F10_another_input_is_refused(interrupted, finish):
     command = [part if part != "in.csv" else "-" for part in interrupted.command()]
     done = subprocess.run(command, cwd=folder, capture_output=True, timeout=60, input=b"text\n")
     assert done.stderr.decode() == (
-        f"spam-batch: error: {begun}, which read {folder / 'in.csv'}; go on with that input, or "
+        f"spam-batch: error: {begun}, which read {folder / 'in.csv'}; resume with that input, or "
         "start over with --restart\n"
     )
     assert done.returncode == 65
@@ -347,8 +347,10 @@ def test_F12_F13_F14_a_signal_stops_cleanly(case, finish, number):
     process.send_signal(number)
     said = process.communicate(timeout=120)[1].decode()
     kept, *_, last = said.splitlines()
-    assert kept.startswith(f"kept of {case.folder / 'in.csv'}: ")
-    assert kept.endswith(" records; the same command goes on from there")
+    assert kept.startswith("kept ")
+    assert kept.endswith(
+        f" records of {case.folder / 'in.csv'}; the same command resumes from there"
+    )
     name = "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"
     assert last == f"spam-batch: error: {name}"
     assert process.returncode == 128 + number

@@ -13,7 +13,10 @@ import pytest
 def test_F86_the_second_run_ends_at_once(case, finish):
     process = case.hold()  # for ever: a second one that waited for it would not end
     done = case.run(env={"STUB_LOADS": "loads"})
-    wanted = f"spam-batch: error: another run is writing {case.out}; let it end, or stop it\n"
+    wanted = (
+        f"spam-batch: error: another run is writing {case.out}; wait until it ends, or stop it
+"
+    )
     assert (done.returncode, done.stderr.decode()) == (75, wanted)
     assert "loads" not in case.names
     assert process.poll() is None
@@ -195,7 +198,7 @@ def test_F95_a_part_file_of_another_user(interrupted):
     done = interrupted.run()
     wanted = f"{interrupted.part}: is not a file that this user alone has, so the interrupted run"
     assert done.stderr.decode() == (
-        f"spam-batch: error: {wanted} cannot go on; start over with --restart\n"
+        f"spam-batch: error: {wanted} cannot resume; start over with --restart\n"
     )
     assert done.returncode == 65
 

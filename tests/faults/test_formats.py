@@ -255,7 +255,7 @@ def test_F57_an_over_long_line_is_rejected_alone(label, tmp_path, pack):
         (
             b"id,text,label",
             (),
-            "there is a column 'label' already; it would stand twice; choose others with "
+            "there is a column 'label' already; it would be there twice; choose others with "
             "--columns, or give --overwrite-columns",
         ),
     ],

@@ -122,7 +122,7 @@ def test_a_run_that_stopped_at_a_bad_record_goes_on_with_a_larger_allowance(case
     path = case.part.with_name(case.part.name.replace(".part", ".rejects.part"))
     assert rejected == f"rejected so far: {path}"
     assert kept == (
-        f"kept of {case.folder / 'in.csv'}: 32 records; the same command goes on from there"
+        f"kept 32 records of {case.folder / 'in.csv'}; the same command resumes from there"
     )
     assert said.startswith("spam-batch: error: in.csv: line 36, byte offset ")
     assert said.endswith("; as many as --max-rejects 1 allows were rejected before it")
@@ -173,7 +173,7 @@ def test_F59_the_text_column_is_missing(case):
 def test_F61_its_own_output(case):
     assert label(case, b"text\na\n").returncode == 0
     done = label(case, case.out.read_bytes(), "--out", "again.csv")
-    message = "in.csv: there is a column 'label' already; it would stand twice; "
+    message = "in.csv: there is a column 'label' already; it would be there twice; "
     assert done.stderr.decode() == (
         f"spam-batch: error: {message}choose others with --columns, or give --overwrite-columns\n"
     )
@@ -202,7 +202,7 @@ def test_F67_a_growing_input(case):
     assert process.returncode == 0, said
     assert len(case.out.read_bytes().splitlines()) == 3
     assert (
-        "WARNING: in.csv has grown to 12 bytes; labelled are the 9 that it had at the start\n"
+        "WARNING: in.csv has grown to 12 bytes; only the 9 that it had at the start were labelled\n"
         in said
     )
 
@@ -214,8 +214,8 @@ def test_F67_half_a_line_of_a_growing_input(case):
     case.release()
     said = process.communicate(timeout=120)[1].decode().splitlines()[-1]
     assert said == (
-        "spam-batch: error: in.csv: grows while it is read, and its last line was not whole at "
-        "8 bytes; run again when it is written"
+        "spam-batch: error: in.csv: grows while it is read, and its last line was incomplete at "
+        "8 bytes; run again when it is complete"
     )
     assert (process.returncode, case.out.read_bytes()) == (65, b"the old file\n")
 

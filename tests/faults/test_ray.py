@@ -172,7 +172,9 @@ def test_a_driver_is_killed_and_another_is_refused(make_run, sum_bundle, run_cli
     run.wait_for_parts(process, 2)
     process.send_signal(signal.SIGSTOP)  # or it might have ended before the other one begins
     said = run.finish(run.start(), 75)
-    assert said == [f"spam-batch: error: another run is writing {run.out}; let it end, or stop it"]
+    assert said == [
+        f"spam-batch: error: another run is writing {run.out}; wait until it ends, or stop it"
+    ]
     process.kill()
     process.communicate()
     assert not (run.out / "_manifest.json").exists()

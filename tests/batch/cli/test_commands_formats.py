@@ -236,7 +236,7 @@ def test_bytes_that_are_no_utf_16(run):
     assert (exit_code, said) == (
         65,
         f"in.csv: byte offset {len(data) - 2}: not valid utf-16-le; type the right --encoding, "
-        "or mend the input; records read before it: 40",
+        "or repair the input; records read before it: 40",
     )
 
 
@@ -289,7 +289,7 @@ def test_our_own_output_labelled_again(run, columns):
     assert (exit_code, said) == (
         65,
         f"spam-batch: error: again.csv: there is a column {columns.split(',')[0]!r} already; it "
-        "would stand twice; choose others with --columns, or give --overwrite-columns\n",
+        "would be there twice; choose others with --columns, or give --overwrite-columns\n",
     )
     assert labelled(run, "again.csv", once, *args, "--overwrite-columns") == once
 

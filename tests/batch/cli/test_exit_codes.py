@@ -147,7 +147,7 @@ def test_74_a_full_disk(invoke, monkeypatch):
 def test_75_another_run_holds_the_lock(invoke, tmp_path):
     with hold_lock(tmp_path / "out.csv"):
         result = invoke()
-    message = f"another run is writing {tmp_path / 'out.csv'}; let it end, or stop it"
+    message = f"another run is writing {tmp_path / 'out.csv'}; wait until it ends, or stop it"
     assert said(result, 75) == f"spam-batch: error: {message}\n"
 
 
@@ -179,9 +179,9 @@ def test_129_130_143_stopped(
 
     monkeypatch.setattr(stub.StubClassifier, "classify", stop_later)
     result = invoke()
-    kept = f"kept of {tmp_path / 'in.csv'}: 1 record; the same command goes on "
+    kept = f"kept 1 record of {tmp_path / 'in.csv'}; the same command resumes from there\n"
     end = "\n" if number == signal.SIGINT else ""
-    assert result.stderr == f"{kept}from there\n{end}spam-batch: error: {name}\n"
+    assert result.stderr == f"{kept}{end}spam-batch: error: {name}\n"
     assert result.exit_code == exit_code
     assert (tmp_path / "out.csv").read_bytes() == OLD
     assert len(os.listdir(tmp_path)) == 5  # manifest of the old, part file and checkpoint, too

@@ -204,7 +204,7 @@ def test_a_second_driver(run, workers, tmp_path):
     with hold_lock(tmp_path / "out"):
         code, said = run()
     assert code == 75
-    assert said == ["spam-batch: error: another run is writing out; let it end, or stop it"]
+    assert said == ["spam-batch: error: another run is writing out; wait until it ends, or stop it"]
     assert workers == []
 
 

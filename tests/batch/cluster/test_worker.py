@@ -105,7 +105,7 @@ def test_a_bundle_that_cannot_be_loaded(make_worker):
     [
         (MemoryError(), 70, "out of memory"),
         (OSError(28, "No space left on device"), 74, "No space left on device"),
-        (ValueError("odd"), 70, "a fault of ours: ValueError: odd"),
+        (ValueError("odd"), 70, "internal error: ValueError: odd"),
     ],
 )
 def test_what_is_no_error_of_ours(make_worker, monkeypatch, part, error, exit_code, problem):
@@ -123,7 +123,7 @@ def test_it_waits_for_the_worker_of_a_dead_driver(make_worker, monkeypatch, part
     with hold_lock(Path(part.out)):
         outcome = make_worker().label(0)
     assert (outcome.exit_code, outcome.is_final) == (75, False)
-    assert outcome.error == f"another run is writing {part.out}; let it end, or stop it"
+    assert outcome.error == f"another run is writing {part.out}; wait until it ends, or stop it"
     monkeypatch.setattr(ray_worker, "ORPHAN_SECONDS", 60.0)
     lock = hold_lock(Path(part.out))
     lock.__enter__()

@@ -10,7 +10,7 @@ from batch.drift.histograms import (
     KEPT,
     SCORE_BINS,
     TOKEN_EDGES,
-    Tally,
+    Histograms,
     count_scores,
     count_tokens,
     encode_bytes,
@@ -22,15 +22,15 @@ def test_it_does_not_depend_on_the_windows_and_is_read_back():
     random = np.random.default_rng(1)
     scores, tokens = random.random(9000), random.integers(0, 1500, 9000)
     texts = [b"%d" % number for number in random.integers(0, 7000, 9000)]
-    whole = Tally().add(scores, tokens, texts)
-    found = Tally()
+    whole = Histograms().add(scores, tokens, texts)
+    found = Histograms()
     for start in range(0, 9000, 700):
         part = slice(start, start + 700)
         found = found.add(scores[part], tokens[part], texts[part])
-        found = Tally.from_json(json.loads(json.dumps(asdict(found), default=encode_bytes)))
+        found = Histograms.from_json(json.loads(json.dumps(asdict(found), default=encode_bytes)))
     assert found == whole
     assert sum(whole.scores) == sum(whole.tokens) == 9000
-    halves = [Tally().add(scores[at::2], tokens[at::2], texts[at::2]) for at in (0, 1)]
+    halves = [Histograms().add(scores[at::2], tokens[at::2], texts[at::2]) for at in (0, 1)]
     assert halves[0].merge(halves[1]) == whole
 
 
@@ -47,7 +47,7 @@ def test_bins():
 def test_different_texts(different):
     texts = [b"message number %d" % (number % max(different, 1)) for number in range(200_000)]
     texts = texts if different else []
-    found = Tally().add(np.zeros(len(texts)), np.zeros(len(texts), int), texts).distinct
+    found = Histograms().add(np.zeros(len(texts)), np.zeros(len(texts), int), texts).distinct
     assert found == different if different < KEPT else abs(found / different - 1) < 0.05
 
 

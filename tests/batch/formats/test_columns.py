@@ -16,10 +16,13 @@ from batch.formats.columns import (
     kind_of,
     parse_columns,
 )
-from batch.formats.csv_table import encode_field, read_header
+from batch.formats.csv_table import CsvTable, encode_field, read_header
+from batch.formats.input import Input
+from batch.formats.layout import Layout
 from batch.messages import show
 from batch.model.decision import REASONS
 from batch.reading.dialect import Dialect
+from batch.reading.opening import open_source
 from batch.reading.records import RecordReader
 
 ALL = "label, score, probability, tokens, truncated, reason"
@@ -133,7 +136,7 @@ def test_the_name_asked_for_wins():
         (
             b"text,score\n",
             None,
-            "in.csv: there is a column 'score' already; it would stand twice; "
+            "in.csv: there is a column 'score' already; it would be there twice; "
             "choose others with --columns, or give --overwrite-columns",
         ),
     ],
@@ -203,3 +206,19 @@ def test_our_fields_are_quoted_only_where_they_must_be():
 def test_a_label_that_cannot_be_quoted():
     message = refusal(UsageError, encode_field, "a,b", Dialect(quote=None))
     assert message == "'a,b' cannot be written without a quote character"
+
+
+def test_a_first_record_without_a_header_is_read_like_any_other(tmp_path):
+    """The first line is peeked at for its width; a shard that starts there reads the same."""
+    swallowing = b'a,"\n' + b"b,c\n" * 16 + b'"\n'
+    for name, data, good in (("good", b'1,"a\nb"\n2,c\n', True), ("bad", swallowing, False)):
+        path = tmp_path / f"{name}.csv"
+        path.write_bytes(data)
+        input_ = Input(str(path), layout=Layout(has_header=False), text_column="2")
+        with open_source(str(path)) as source:
+            table = CsvTable(source, input_, ("label",), ["ham"])
+            assert (table.offset, table.line) == (0, 1)
+            records = table.read(100)
+            assert (records[0].problem is None) is good
+            table.go_to(0, 1)
+            assert table.read(100) == records

@@ -10,13 +10,15 @@ from hypothesis import strategies as st
 
 from batch.errors import InputError
 from batch.formats.jsonlines import (
-    JsonLinesReader,
+    LINES,
     JsonRowWriter,
     drop_members,
     find_text_key,
     parse_object,
+    parse_record,
 )
 from batch.model.decision import Predictions
+from batch.reading.records import RecordReader
 
 OURS = ("label", "score", "tokens", "truncated")
 
@@ -51,8 +53,9 @@ def test_probabilities_and_reasons():
     )
 
 
-def read(data: bytes, text_key: str = "text", **options):
-    return JsonLinesReader(io.BytesIO(data), text_key, **options).read_records(10**6)
+def read(data: bytes, text_key: str = "text", taken=(), **options):
+    lines = RecordReader(io.BytesIO(data), LINES, **options).read_records(10**6)
+    return [line if line.problem else parse_record(line, text_key, taken) for line in lines]
 
 
 def label(data: bytes, columns=OURS, overwrite=False) -> list[bytes]:
@@ -152,7 +155,8 @@ def test_hostile_lines_take_linear_time(unit):
 
 
 def find(data: bytes, wanted: str | None = None) -> str:
-    return find_text_key("in.jsonl", JsonLinesReader(io.BytesIO(data)), wanted)
+    first = RecordReader(io.BytesIO(data), LINES).peek()
+    return find_text_key("in.jsonl", first, wanted)
 
 
 def test_the_key_of_the_messages():
@@ -187,18 +191,6 @@ def test_no_key_of_the_messages(data, message):
     with pytest.raises(InputError) as error:
         find(data)
     assert str(error.value) == f"in.jsonl: {message}"
-
-
-def test_looking_ahead_moves_nothing():
-    reader = JsonLinesReader(io.BytesIO(b'\xef\xbb\xbf\n{"text": "a"}\n{"text": "b"}\n'))
-    assert find_text_key("in.jsonl", reader, None) == "text"
-    assert (reader.bom, reader.offset, reader.line) == (b"\xef\xbb\xbf", 4, 2)
-    assert [record.text for record in reader.read_records(1)] == [b"a"]
-    assert (reader.offset, reader.line, reader.blank_lines) == (18, 3, 1)
-    assert reader.read_records(0) == []
-    assert [record.text for record in reader.read_records(5)] == [b"b"]
-    assert reader.look_ahead() is None
-    assert reader.read_records(5) == []
 
 
 def test_members_are_dropped_and_the_rest_is_kept():

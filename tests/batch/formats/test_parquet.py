@@ -201,7 +201,7 @@ def test_a_codec_that_none_asked_for(tmp_path):
         (
             make(["a"], score=[1]),
             {},
-            "there is a column 'score' already; it would stand twice; "
+            "there is a column 'score' already; it would be there twice; "
             "choose others with --columns, or give --overwrite-columns",
         ),
         (

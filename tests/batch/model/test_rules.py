@@ -332,7 +332,7 @@ def test_names_of_classes_that_need_quotes(run, make_bundle, labels):
     assert taken == (
         65, "",
         [f"spam-batch: error: -: there is a column {names[0]!r} already; it would "
-         "stand twice; choose others with --columns, or give --overwrite-columns"],
+         "be there twice; choose others with --columns, or give --overwrite-columns"],
     )  # fmt: skip
     again = run(*args, "--overwrite-columns", bundle=folder, input=found.encode())
     assert again[1] == found

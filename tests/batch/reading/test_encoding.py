@@ -148,7 +148,7 @@ def test_bytes_that_do_not_come_back(name, data, offset, size):
 
     assert refusal(read_all) == (
         f"in.csv: byte offset {offset}: not valid {name}; "
-        "type the right --encoding, or mend the input"
+        "type the right --encoding, or repair the input"
     )
     assert found == data[:offset].decode(name).encode()  # whatever the size
 

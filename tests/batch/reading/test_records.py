@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from batch.reading.dialect import Dialect
-from batch.reading.records import Record, RecordReader
+from batch.reading.records import UTF8_BOM, Record, RecordReader
 
 DATA = Path(__file__).parents[2] / "data"
 DUMP = Dialect(b"\t", quote=None, escape=b"\\")
@@ -55,7 +55,12 @@ def test_stray_quotes_cost_their_own_line_only():
     ]
     texts = [record.text for record in records if record.text]
     assert texts == [b"fine", b"fine too", b"fine as well"]
-    assert [record.fields for record in records if record.problem] == [None] * 6
+    bad = [record for record in records if record.problem]
+    assert len(bad) == 6
+    for record in bad:
+        with pytest.raises(ValueError) as error:
+            _ = record.fields
+        assert str(error.value) == f"a bad record has no fields: it {record.problem}"
 
 
 def test_line_ends_may_be_mixed_and_stand_inside_quotes():
@@ -149,7 +154,7 @@ def test_odd_bytes_pass_through():
             b'1,"a\nb",' + b"c" * 9,
             {"max_record_bytes": 14},
             1,
-            "runs on over line breaks to more than 14 bytes",
+            "continues over line breaks to more than 14 bytes",
         ),
         (b"1," + b"c" * 9, {"max_record_bytes": 10}, 1, "is 11 bytes long, at most 10 are allowed"),
         (
@@ -175,7 +180,7 @@ def test_odd_bytes_pass_through():
             b"1\ta\\\nb\\\n\\\n\n",
             {"dialect": DUMP, "max_record_bytes": 7},
             1,
-            "runs on over line breaks to more than 7 bytes",
+            "continues over line breaks to more than 7 bytes",
         ),
         (b"1;2\n1,2", {"dialect": Dialect(b";")}, 2, "has 1 field, expected 2"),
     ],
@@ -359,3 +364,17 @@ def test_a_field_of_50_mb_is_read_within_a_few_times_its_size(field):
     assert header.fields == [b"id", field.strip(b'"')]
     assert [record.text for record in records] == [field.strip(b'"'), b"c"]
     assert reader.bytes_scanned < 7 * len(data)
+
+
+def test_peeking_moves_nothing():
+    reader = RecordReader(io.BytesIO(b'\xef\xbb\xbf\n1,a\n"2",b\n3,c'))
+    assert reader.peek() == reader.peek()
+    assert (reader.bom, reader.offset, reader.line, reader.blank_lines) == (UTF8_BOM, 4, 2, 1)
+    reader.expect(2, text_column=1)
+    assert [record.text for record in reader.read_records(1)] == [b"a"]
+    assert (reader.offset, reader.line, reader.blank_lines) == (8, 3, 1)
+    assert reader.read_records(0) == []
+    assert reader.peek().text == b"b"
+    assert [record.text for record in reader.read_records(5)] == [b"b", b"c"]
+    assert reader.peek() is None
+    assert reader.read_records(5) == []

@@ -89,7 +89,7 @@ def test_a_file_that_grows(path):
             file.write(b"c\n")
         assert source.stream().read() == b"text\na\nb\n"
         assert source.check_unchanged() == (
-            f"{path} has grown to 11 bytes; labelled are the 9 that it had at the start"
+            f"{path} has grown to 11 bytes; only the 9 that it had at the start were labelled"
         )
 
 
@@ -99,8 +99,8 @@ def test_a_file_that_grows_in_the_middle_of_a_line(path):
         with open(path, "ab") as file:
             file.write(b"c\n")
         assert refusal(source.check_unchanged) == (
-            f"{path}: grows while it is read, and its last line was not whole at 7 bytes; run "
-            "again when it is written"
+            f"{path}: grows while it is read, and its last line was incomplete at 7 bytes; run "
+            "again when it is complete"
         )
 
 

@@ -210,7 +210,7 @@ def test_an_empty_file(refuse):
 
 @pytest.mark.parametrize("column", ["label", "score"])
 def test_a_column_of_ours_is_there_already(refuse, column):
-    wanted = f"in.csv: there is a column {column!r} already; it would stand twice; "
+    wanted = f"in.csv: there is a column {column!r} already; it would be there twice; "
     wanted += "choose others with --columns, or give --overwrite-columns"
     assert refuse(b"id,text,%s\n1,a,b\n" % column.encode()) == wanted
 

@@ -243,8 +243,8 @@ def test_a_dump_that_is_still_copied_is_told_and_labelled_again(run, monkeypatch
         return classifier
 
     monkeypatch.setattr("batch.model.classifier.Classifier.load", load)
-    grown = "in/a.csv: WARNING: in/a.csv has grown to 46 bytes; labelled are the 27 that it had "
-    assert run("in", "--out-dir", "out", "--quiet") == (0, [grown + "at the start"])
+    grown = "in/a.csv: WARNING: in/a.csv has grown to 46 bytes; only the 27 that it had "
+    assert run("in", "--out-dir", "out", "--quiet") == (0, [grown + "at the start were labelled"])
     monkeypatch.setattr("batch.model.classifier.Classifier.load", lambda *_, **__: classifier)
     assert run("in", "--out-dir", "out")[1][:2] == [
         "in/a.csv: 2 records in, 2 rows out: 2 ham, 0 spam", "in/b.csv: was labelled already"
@@ -259,7 +259,7 @@ def test_an_interrupted_run_on_another_input_is_no_obstacle(run, monkeypatch):
     write("in/a.csv", data=TABLE + b"2,Do you have time\n")
     exit_code, (first, second, *rest) = run("in", "--out-dir", "out")
     assert exit_code == 0
-    assert first == "out/a.csv: what an interrupted run kept is out of date; starting over"
+    assert first == "out/a.csv: the checkpoint of an interrupted run is out of date; starting over"
     assert second.startswith("removed ") and second.endswith(".part, which a killed run had left")
     assert rest[0] == "in/a.csv: 2 records in, 2 rows out: 2 ham, 0 spam"
     assert sorted(os.listdir("out")) == ["a.csv", "a.csv.run.json"]
@@ -270,7 +270,7 @@ def test_one_run_at_a_time_for_a_folder(run, loads):
     os.symlink("out", "link")
     with hold_lock(Path("out")):
         for name in ("out", "link"):
-            message = f"another run is writing {name}; let it end, or stop it"
+            message = f"another run is writing {name}; wait until it ends, or stop it"
             assert run("in", "--out-dir", name) == (75, [f"spam-batch: error: {message}"])
         assert os.listdir("out") == [".lock"]
     assert loads == []

@@ -111,7 +111,7 @@ def test_a_second_run_beside_the_first_ends_with_75(site, stub, stub_bundle):
             time.sleep(0.01)
         status, said = site.run()
         (line,) = map(json.loads, said)
-        message = f"another run is writing {site.labeled}; let it end, or stop it"
+        message = f"another run is writing {site.labeled}; wait until it ends, or stop it"
         assert (status, line["exit"], line["message"]) == (75, 75, message)
         assert process.poll() is None
         os.killpg(process.pid, 15)

@@ -21,7 +21,7 @@ from batch.reading.dialect import Dialect
 from batch.reading.records import RecordReader
 from batch.run.classify import classify_file
 from batch.run.job import Job
-from batch.writing.progress import Course
+from batch.writing.progress import RunStatistics
 from batch.writing.rejects import Allowance
 
 # What bad and good rows are made of: each special byte often, in any company.
@@ -147,7 +147,7 @@ def test_an_interrupted_run_gives_the_same_bytes(label, data, block, window, sto
     wanted = label(data)
     found = label(data, block, window, stop_at)
     assert found[:2] == wanted[:2]
-    same = [replace(one[2].progress, course=Course()) for one in (found, wanted)]
+    same = [replace(one[2].progress, statistics=RunStatistics()) for one in (found, wanted)]
     assert same[0] == same[1]  # with the histograms
 
 

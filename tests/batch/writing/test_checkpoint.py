@@ -13,7 +13,7 @@ from batch.reading.source import Identity
 from batch.version import __version__
 from batch.writing.checkpoint import (
     Checkpoint,
-    Origin,
+    ResumeKey,
     check_checkpoint_path,
     read_checkpoint,
     write_checkpoint,
@@ -21,9 +21,9 @@ from batch.writing.checkpoint import (
 from batch.writing.names import checkpoint_path
 from batch.writing.progress import Progress
 
-SOURCE = Identity("/in\udcff.csv", 10, 1, 2, "ab")  # a name that is no UTF-8
-ORIGIN = Origin(SOURCE, {"--delimiter": ",", "--columns": "label"}, "0123456789abcdef")
-SAVED = Checkpoint(ORIGIN, ".out.csv.x.part", Progress(5, 2, 1, labels={"ham": 1}, bytes=9))
+INPUT = Identity("/in\udcff.csv", 10, 1, 2, "ab")  # a name that is no UTF-8
+KEY = ResumeKey(INPUT, {"--delimiter": ",", "--columns": "label"}, "0123456789abcdef")
+SAVED = Checkpoint(KEY, ".out.csv.x.part", Progress(5, 2, 1, labels={"ham": 1}, bytes=9))
 
 
 @pytest.fixture
@@ -62,12 +62,12 @@ def refusal(kind, action, *args) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize("version", [0, 1, 99])
+@pytest.mark.parametrize("version", [0, 2, 99])
 def test_another_format_version(target, version):
     path = checkpoint_path(target)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": version}))
     assert refusal(InputError, read_checkpoint, target) == (
-        f"{path}: format version {version}, this spam-batch reads 2; start over with --restart"
+        f"{path}: format version {version}, this spam-batch reads 3; start over with --restart"
     )
 
 
@@ -76,7 +76,7 @@ def test_another_format_version(target, version):
     [
         lambda values: values["progress"].update(offset=6),
         lambda values: values["progress"].update(new=1),
-        lambda values: values["origin"].pop("source"),
+        lambda values: values["resume_key"].pop("input"),
         lambda values: values.pop("sha256"),
         lambda values: values.update(format="other"),
         lambda values: values.update(format_version="1"),
@@ -109,14 +109,14 @@ def test_what_is_no_file(target, kind, tmp_path):
 
 
 def test_the_same_again_is_the_same():
-    ORIGIN.check_same(ORIGIN, "out.csv: kept")
+    KEY.check_resumable(KEY, "out.csv: kept")
 
 
 @pytest.mark.parametrize(
     ("change", "kind", "message"),
     [
         (
-            {"source": replace(SOURCE, size=11)},
+            {"input": replace(INPUT, size=11)},
             InputError,
             "/in\udcff.csv had 10 bytes and has 11 now; start over with --restart",
         ),
@@ -126,7 +126,7 @@ def test_the_same_again_is_the_same():
             "--delimiter was ',' and is ';' now; give it as before, or start over with --restart",
         ),
         (
-            {"settings": {**ORIGIN.settings, "--quote": "'"}},
+            {"settings": {**KEY.settings, "--quote": "'"}},
             UsageError,
             '--quote was None and is "\'" now; give it as before, or start over with --restart',
         ),
@@ -139,13 +139,13 @@ def test_the_same_again_is_the_same():
         (
             {"version": "9.9"},
             BundleError,
-            f"by spam-batch {__version__}, this is 9.9; go on with that version, or start over "
+            f"by spam-batch {__version__}, this is 9.9; resume with that version, or start over "
             "with --restart",
         ),
     ],
 )
 def test_what_has_changed(change, kind, message):
-    found = refusal(kind, ORIGIN.check_same, replace(ORIGIN, **change), "out.csv: kept")
+    found = refusal(kind, KEY.check_resumable, replace(KEY, **change), "out.csv: kept")
     assert found == f"out.csv: kept, but {message}"
 
 

@@ -10,17 +10,17 @@ import pytest
 
 from batch.errors import OutputError, StorageError
 from batch.reading.source import Identity
-from batch.writing.checkpoint import Checkpoint, Origin, read_checkpoint, write_checkpoint
+from batch.writing.checkpoint import Checkpoint, ResumeKey, read_checkpoint, write_checkpoint
 from batch.writing.journal import Journal
 from batch.writing.names import REJECTS_START, checkpoint_path
 from batch.writing.progress import Progress
 
-ORIGIN = Origin(Identity("/in.csv", 9, 1, 2, "ab"), {}, "digest")
+KEY = ResumeKey(Identity("/in.csv", 9, 1, 2, "ab"), {}, "digest")
 
 
 @pytest.fixture
 def journal(tmp_path):
-    found = Journal(tmp_path / "out.csv", "out.csv", ORIGIN)
+    found = Journal(tmp_path / "out.csv", "out.csv", KEY)
     found.start(b"text,label\n", Progress(5, 2))
     yield found
     found.close()
@@ -87,7 +87,7 @@ def test_a_run_that_is_stopped_commits_what_it_has(journal, tmp_path, caplog):
     add(journal, b"a,ham\n", 1)
     journal.stop()
     assert read_checkpoint(journal.target).progress.records == 1
-    assert caplog.messages == ["kept of /in.csv: 1 record; the same command goes on from there"]
+    assert caplog.messages == ["kept 1 record of /in.csv; the same command resumes from there"]
 
 
 def test_no_commit_after_a_write_that_failed(journal, tmp_path, monkeypatch):
@@ -135,7 +135,7 @@ def test_a_checkpoint_that_cannot_be_removed_is_only_told(journal, tmp_path, mon
     assert caplog.messages == [f"{path} cannot be removed: No space left on device"]
     assert names(tmp_path) == [".out.csv.checkpoint.json", "out.csv", "out.csv.run.json"]
 
-    again = Journal(journal.target, "out.csv", ORIGIN)
+    again = Journal(journal.target, "out.csv", KEY)
     assert again.resume(restart=False)
     again.publish(same, describe)
     assert names(tmp_path) == ["out.csv", "out.csv.run.json"]
@@ -144,7 +144,7 @@ def test_a_checkpoint_that_cannot_be_removed_is_only_told(journal, tmp_path, mon
 def test_a_part_file_that_cannot_be_created(tmp_path, monkeypatch):
     monkeypatch.setattr("batch.writing.part_file.create_file", fail)
     with pytest.raises(OutputError) as error:
-        Journal(tmp_path / "out.csv", "out.csv", ORIGIN).start(b"", Progress())
+        Journal(tmp_path / "out.csv", "out.csv", KEY).start(b"", Progress())
     wanted = f"cannot create a file in {tmp_path}: No space left on device"
     assert str(error.value) == wanted
 
@@ -176,8 +176,8 @@ def test_killed_between_the_output_and_its_manifest(journal, tmp_path):
     wanted = (tmp_path / "out.csv.run.json").read_bytes()
     (tmp_path / "out.csv.run.json").unlink()
     done = replace(journal.progress, is_complete=True)
-    write_checkpoint(journal.target, Checkpoint(ORIGIN, ".out.csv.x.part", done))
-    again = Journal(journal.target, "out.csv", ORIGIN)
+    write_checkpoint(journal.target, Checkpoint(KEY, ".out.csv.x.part", done))
+    again = Journal(journal.target, "out.csv", KEY)
     assert again.resume(restart=False)
     again.publish(same, describe)
     assert names(tmp_path) == ["out.csv", "out.csv.run.json"]

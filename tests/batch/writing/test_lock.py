@@ -34,7 +34,7 @@ def test_the_second_is_refused_and_the_next_is_not(tmp_path, holder):
     target = tmp_path / "out.csv"
     with pytest.raises(LockedError) as error, hold_lock(target):
         pass
-    assert str(error.value) == f"another run is writing {target}; let it end, or stop it"
+    assert str(error.value) == f"another run is writing {target}; wait until it ends, or stop it"
     holder.communicate()
     with hold_lock(target):
         assert os.listdir(tmp_path) == [".out.csv.lock"]

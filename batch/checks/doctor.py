@@ -217,7 +217,7 @@ def _measure(classifier) -> str:
     tokens = len(classifier.encode(texts[-1])[0])
     start = time.monotonic()
     while (seconds := time.monotonic() - start) < BENCHMARK_SECONDS or not rows:
-        classifier.forget()  # else it would know them
+        classifier.clear_cache()  # else it would know them
         classifier.classify(texts)
         rows += len(texts)
     return (

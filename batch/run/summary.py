@@ -8,7 +8,7 @@ from batch.messages import count
 from batch.model.bundle import Bundle, Manifest
 from batch.model.inference import InferenceSession
 from batch.model.rules import BUNDLES_RULES, Rules
-from batch.model.truncation import describe_cut
+from batch.model.truncation import describe_truncation
 from batch.writing.progress import Progress
 
 PARTIAL = "WARNING: the model was trained on an incomplete copy of its data"
@@ -76,7 +76,7 @@ class Summary:
                 lines.append(f"{count(self.repeated, 'repeated text')} ({share:.1f} %)")
         lines.append(f"weights: {manifest.weights}")
         if done.truncated:
-            cut = describe_cut(self.rules.long, manifest.max_length)
+            cut = describe_truncation(self.rules.long, manifest.max_length)
             lines.append(f"{count(done.truncated, 'message')} {cut}")
         if done.blank_lines:
             lines.append(f"{count(done.blank_lines, 'blank line')} skipped")

@@ -5,7 +5,7 @@ any balancing (exporter/reference.py). docs/operations.md says what a flag means
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,20 +46,22 @@ class Shift:
         )
 
 
-def find_drift(manifest, labels: dict[str, int], tally: Tally) -> list[Shift] | None:
-    """Each label's rate and both histograms; None if the bundle says nothing of its data.
+def find_drift(
+    reference: dict, positive_label: str | None, labels: Mapping[str, int], tally: Tally
+) -> list[Shift] | None:
+    """Compare each label's rate and both histograms with a manifest's ``reference``.
 
-    What cannot be told is left out: of no rows anything, of few rows histograms, of bins of
-    another spam-batch the histogram.
+    None if the reference is empty. A figure that cannot be compared is left out: all of them
+    without rows, the histograms with few rows, and a histogram with other bins than ours.
     """
-    reference, rows = manifest.reference, sum(labels.values())
+    rows = sum(labels.values())
     if not reference:
         return None
     if not rows:
         return []
     effective, rates = reference["effective_messages"], reference["labels"]
-    if len(rates) == 2 and manifest.positive_label in rates:  # the other's says the same
-        rates = {manifest.positive_label: rates[manifest.positive_label]}
+    if len(rates) == 2 and positive_label in rates:  # the other label's rate is 1 minus this one
+        rates = {positive_label: rates[positive_label]}
     shifts = [
         compare_rate(f"label {name}", labels.get(name, 0), rows, rate, effective)
         for name, rate in rates.items()

@@ -88,8 +88,8 @@ def test_a_folder_is_added_up(run, tmp_path, bundle, monkeypatch):
     assert records == pytest.approx(21_000, rel=0.05)
     assert 700 <= read <= 800
     assert done.stderr == (
-        "in: 1 file left out (notes.txt), as the ending is none of .csv, .tsv, .jsonl, .ndjson, "
-        ".parquet, .pq; to label such a file, give its name\n"
+        "in: 1 file left out (notes.txt), because the ending is not one of .csv, .tsv, .jsonl, "
+        ".ndjson, .parquet, .pq; to label such a file, give its name\n"
     )
 
 

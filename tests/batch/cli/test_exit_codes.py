@@ -64,8 +64,8 @@ def test_0_complete(invoke):
         ),
         (
             ("--max-rejects", "1", "--out", "-"),
-            "--max-rejects: rejects go into a file beside the output, which this output has no "
-            "place for; give a file as --out",
+            "--max-rejects: rejects are written to a file beside the output, which is not "
+            "possible for this output; give a file as --out",
         ),
     ],
 )
@@ -188,7 +188,7 @@ def test_129_130_143_stopped(
 
     result = invoke()
     assert result.exit_code == 0
-    assert result.stderr.startswith("going on at line 3 of in.csv, behind 1 record\n")
+    assert result.stderr.startswith("resuming at line 3 of in.csv, after 1 record\n")
     assert (tmp_path / "out.csv").read_bytes() == wanted_bytes
     assert sorted(os.listdir(tmp_path)) == ["in.csv", "out.csv", "out.csv.run.json"]
 

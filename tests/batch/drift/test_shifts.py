@@ -1,7 +1,5 @@
 """What counts as drift, and what chance may do."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -22,9 +20,9 @@ REFERENCE = {
 
 
 def drift(rows: int, spam: int, scores=SHARES, tokens=LENGTHS, **changes):
-    manifest = SimpleNamespace(reference={**REFERENCE, **changes}, positive_label="spam")
     counts = [tuple(round(share * rows) for share in shares) for shares in (scores, tokens)]
-    return find_drift(manifest, {"ham": rows - spam, "spam": spam}, Tally(*counts))
+    labels = {"ham": rows - spam, "spam": spam}
+    return find_drift({**REFERENCE, **changes}, "spam", labels, Tally(*counts))
 
 
 def test_the_same_mix_is_no_drift():
@@ -72,15 +70,12 @@ def test_what_cannot_be_told_is_left_out():
     assert [shift.what for shift in drift(10_000, 1500, token_edges=[0, 1])] == [
         "label spam", "scores"
     ]  # fmt: skip
-    no_reference = SimpleNamespace(reference={})
-    assert find_drift(no_reference, {"ham": 5}, Tally()) is None
+    assert find_drift({}, "spam", {"ham": 5}, Tally()) is None
 
 
 def test_every_label_of_several_has_its_rate():
-    manifest = SimpleNamespace(
-        reference={**REFERENCE, "labels": {"a": 0.5, "b": 0.3, "c": 0.2}}, positive_label=None
-    )
-    found = find_drift(manifest, {"a": 1000}, Tally())
+    reference = {**REFERENCE, "labels": {"a": 0.5, "b": 0.3, "c": 0.2}}
+    found = find_drift(reference, None, {"a": 1000}, Tally())
     assert [(shift.what, shift.is_out) for shift in found[:3]] == [
         ("label a", True), ("label b", True), ("label c", True)
     ]  # fmt: skip

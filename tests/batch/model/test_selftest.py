@@ -209,7 +209,8 @@ class TestChoosePrecision:
         values = json.loads((folder / MANIFEST).read_bytes()) | {"variants": {"fp32": "model.onnx"}}
         (folder / MANIFEST).write_text(json.dumps(values), encoding="utf-8")
         assert Classifier.load(folder, "cpu", 1).precision == "fp32"
-        assert refusal(folder, precision="int8") == f"{folder}: has no precision int8; choose from: fp32"
+        message = f"{folder}: has no precision int8; choose from: fp32"
+        assert refusal(folder, precision="int8") == message
 
     def test_its_speed_is_of_this_device(self, with_int8):
         bundle = open_bundle(with_int8(device="cuda"))

@@ -301,8 +301,8 @@ def test_a_stream_has_no_place_for_rejects(classifier):
     with pytest.raises(UsageError) as error:
         classify_file(job, LazyClassifier(classifier.bundle, lambda: pytest.fail("loaded")))
     assert str(error.value) == (
-        "--max-rejects: rejects go into a file beside the output, which this output has no "
-        "place for; give a file as --out"
+        "--max-rejects: rejects are written to a file beside the output, which is not "
+        "possible for this output; give a file as --out"
     )
 
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from batch.cli.commands import main
+from batch import errors
+from batch.cli.commands import EXIT_STATUSES, main
 from batch.errors import InternalError
 from batch.model.classifier import Classifier
 from batch.writing.lock import hold_lock
@@ -41,6 +42,14 @@ def said(result, exit_code: int) -> str:
         assert file.read() == OLD
     assert sorted(os.listdir()) == ["in.csv", "out.csv"]
     return result.stderr
+
+
+def test_the_help_ends_with_all_of_them():
+    lines = CliRunner().invoke(main, ["classify", "--help"]).stdout.splitlines()
+    table = [f"    {status:<4} {text}" for status, text in EXIT_STATUSES.items()]
+    assert lines[-len(table) - 1 :] == ["  Exit status:", *table]
+    raised = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type)}
+    assert set(EXIT_STATUSES) == (raised - {69}) | {0, 3, 129, 130, 141, 143}  # 69: spam-train
 
 
 def test_0_complete(invoke):

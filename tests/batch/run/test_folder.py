@@ -314,7 +314,7 @@ def test_the_worst_status_of_several():
         ),
         (
             ("in/a.csv", "--out", "o.csv", "--force"), 2,
-            "Error: --force: only what --out-dir skips; to begin anew, type --restart",
+            "Error: --force: only with --out-dir; to start over, type --restart",
         ),
         (
             ("in", "--out", "o.csv"), 66,

@@ -191,7 +191,7 @@ def _label_here(
     from batch.run.summary import level_of
 
     if out_dir is not None:
-        return label_files(jobs, out_dir, lazy, force, metrics.add_file)
+        return label_files(jobs, out_dir, lazy, force, metrics)
     summary = classify_file(jobs[0], lazy)
     metrics.add(summary)
     for number, line in enumerate(summary.lines()):

@@ -20,6 +20,7 @@ from batch.formats.open_table import check_output
 from batch.formats.table import Table
 from batch.messages import count
 from batch.model.classifier import Classifier
+from batch.model.decision import Predictions
 from batch.model.lazy_classifier import LazyClassifier
 from batch.reading.opening import open_source
 from batch.reading.source import Source
@@ -27,7 +28,7 @@ from batch.run.job import Job
 from batch.run.prefetch import prefetch
 from batch.run.run_manifest import describe_run, utc_now
 from batch.run.summary import Summary
-from batch.run.windows import classify_window, encode_windows, read_windows
+from batch.run.windows import Window, classify_window, encode_windows, read_windows
 from batch.writing.atomic import write_all
 from batch.writing.checkpoint import Origin
 from batch.writing.journal import Journal
@@ -170,19 +171,8 @@ def _label_windows(
             predictions = classify_window(job.input.name, classifier, window)
             bar.update(window.offset - done.offset)
             done = replace(
-                done,
-                offset=window.offset,
-                line=window.line,
-                records=done.records + len(window.records),
-                rejects=done.rejects + len(bad),
-                truncated=done.truncated + int(predictions.truncated.sum()),
+                _advance(done, window, predictions),
                 blank_lines=before.blank_lines + window.blank_lines,
-                labels=dict(Counter(done.labels) + Counter(predictions.labels)),
-                tally=done.tally.add(
-                    predictions.scores,
-                    predictions.tokens,
-                    [record.text or b"" for record in window.good],
-                ),
                 course=replace(course, seconds=course.seconds + time.monotonic() - start),
             )
             yield table.rows(window.good, predictions), encode_rejects(bad), done
@@ -206,6 +196,21 @@ def _label_windows(
             blank_lines=before.blank_lines + table.blank_lines,
             is_complete=True,
         ),
+    )
+
+
+def _advance(done: Progress, window: Window, predictions: Predictions) -> Progress:
+    """The counts after a window, except blank lines."""
+    texts = [record.text or b"" for record in window.good]
+    return replace(
+        done,
+        offset=window.offset,
+        line=window.line,
+        records=done.records + len(window.records),
+        rejects=done.rejects + len(window.records) - len(window.good),
+        truncated=done.truncated + int(predictions.truncated.sum()),
+        labels=dict(Counter(done.labels) + Counter(predictions.labels)),
+        tally=done.tally.add(predictions.scores, predictions.tokens, texts),
     )
 
 

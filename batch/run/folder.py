@@ -5,13 +5,13 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 from batch.errors import REJECTED, SpamBatchError
 from batch.messages import count
 from batch.model.lazy_classifier import LazyClassifier
 from batch.run.classify import classify_file
 from batch.run.job import Job
+from batch.run.metrics import RunMetrics
 from batch.run.run_manifest import RunManifest, find_done
 from batch.run.summary import Summary, level_of
 from batch.writing.lock import hold_lock
@@ -22,25 +22,10 @@ log = logging.getLogger("batch")
 WORST_FIRST = (70, 74, 73, 78, 2, 75, 66, 65, REJECTED, 0)
 
 
-class FileObserver(Protocol):
-    """Is told the outcome of each file."""
-
-    def __call__(self, outcome: str, summary: Summary | None = None) -> None:
-        """``outcome`` is ``labelled``, with a summary, or ``skipped``, or ``failed``."""
-
-
-def _ignore(outcome: str, summary: Summary | None = None) -> None:
-    pass
-
-
 def label_files(
-    jobs: Iterable[Job],
-    folder: str,
-    lazy: LazyClassifier,
-    force: bool = False,
-    observe: FileObserver = _ignore,
+    jobs: Iterable[Job], folder: str, lazy: LazyClassifier, force: bool, metrics: RunMetrics
 ) -> int:
-    """Do the jobs in order and return the worst exit status.
+    """Do the jobs in order, count each in ``metrics``, and return the worst exit status.
 
     A job that was done before is skipped, unless ``force``. The error of a job is logged, and
     the next job starts. A bundle that cannot be loaded ends the run.
@@ -49,40 +34,31 @@ def label_files(
         SpamBatchError: another run labels into ``folder``, or the bundle is not usable.
     """
     with hold_lock(Path(folder)):
-        return _label_all(jobs, lazy, force, observe)
+        return _label_all(jobs, lazy, force, metrics)
 
 
-def _label_all(
-    jobs: Iterable[Job],
-    lazy: LazyClassifier,
-    force: bool,
-    observe: FileObserver,
-) -> int:
+def _label_all(jobs: Iterable[Job], lazy: LazyClassifier, force: bool, metrics: RunMetrics) -> int:
     bundle = lazy.bundle
     statuses: list[int] = []
-    outcomes: Counter[str] = Counter()
     for job in jobs:
         if not force and (done := find_done(job, bundle)):
             log_skipped(job.input.name, done)
             statuses.append(REJECTED if done.counts["rejects"] else 0)
-            outcomes["skipped"] += 1
-            observe("skipped")
+            metrics.add_file("skipped")
             continue
         try:
             summary = label_file(job, lazy)
-            observe("labelled", summary)
+            metrics.add_file("labelled", summary)
             statuses.append(REJECTED if summary.progress.rejects else 0)
-            outcomes["labelled"] += 1
         except SpamBatchError as error:
             if lazy.error:
                 raise
             log.error("error: %s", error)
             statuses.append(error.exit_code)
-            outcomes["failed"] += 1
-            observe("failed")
-    if outcomes["labelled"]:
+            metrics.add_file("failed")
+    if metrics.files["labelled"]:
         log.info("weights: %s", bundle.manifest.weights)
-    counts = list_outcomes(outcomes)
+    counts = list_outcomes(metrics.files)
     status = min(statuses, key=WORST_FIRST.index)
     files = count(len(statuses), "file")
     log.info("%s: %s", files, counts, extra={"exit": status} if status else {})

@@ -80,7 +80,7 @@ def padded_batches(session: InferenceSession, sequences, limit: int) -> Side:
 
 def ours(classifier: Classifier, texts: list[str]) -> Side:
     def run() -> tuple[float, list[str]]:
-        classifier.forget()
+        classifier.clear_cache()
         start = time.perf_counter()
         labels = classifier.classify(texts).labels
         return time.perf_counter() - start, labels

@@ -7,24 +7,13 @@ from pathlib import Path
 
 import click
 
-from batch import errors
-from batch.cli.commands import main
+from batch.cli.commands import EXIT_STATUSES, main
 from batch.version import __version__
 from exporter.cli import main as export_main
 from trainer.cli import main as train_main
 
-NOT_HERE = (errors.SpamBatchError, errors.UnavailableError)  # the latter is of spam-train
 DOCS = Path(__file__).resolve().parent
 WIDTH = 100
-# What batch/command.py makes of it; the others are in batch/errors.py.
-OTHER_STATUSES = {
-    0: "Complete: every record labelled.",
-    3: "Complete, but for some records that were rejected, within --max-rejects.",
-    129: "Stopped by SIGHUP; the same command again goes on.",
-    130: "Interrupted; the same command again goes on.",
-    141: "The reader of standard output went away.",
-    143: "Stopped by SIGTERM; the same command again goes on.",
-}
 
 
 def command_contexts(group=main, name="spam-batch", above=None) -> list[click.Context]:
@@ -39,23 +28,14 @@ def command_contexts(group=main, name="spam-batch", above=None) -> list[click.Co
     return found
 
 
-def exit_statuses() -> dict[int, str]:
-    """Each exit status and one sentence on it."""
-    found = dict(OTHER_STATUSES)
-    for _, kind in inspect.getmembers(errors, inspect.isclass):
-        if kind not in NOT_HERE and "exit_code" in vars(kind):
-            found[kind.exit_code] = kind.__doc__
-    return dict(sorted(found.items()))
-
-
 def write_markdown() -> str:
     parts = [
         "# spam-batch on the command line",
-        "Made by `make docs` from the code; a test keeps it so. `spam-batch COMMAND --help` says "
-        "the same.",
+        "Made by `make docs` from the code; a test compares them. `spam-batch COMMAND --help` "
+        "prints the same.",
     ]
     parts += map(write_help, command_contexts())
-    rows = "\n".join(f"| {status} | {text} |" for status, text in exit_statuses().items())
+    rows = "\n".join(f"| {status} | {text} |" for status, text in EXIT_STATUSES.items())
     parts.append(f"## Exit status\n\n| exit | meaning |\n| --- | --- |\n{rows}")
     return "\n\n".join(parts) + "\n"
 
@@ -69,7 +49,7 @@ def write_training_markdown() -> str:
     contexts = command_contexts(train_main, "spam-train")
     contexts += command_contexts(export_main, "spam-export")
     title = "# spam-train and spam-export on the command line"
-    note = "Made by `make docs` from the code; a test keeps it so."
+    note = "Made by `make docs` from the code; a test compares them."
     return "\n\n".join([title, note, *map(write_help, contexts)]) + "\n"
 
 
@@ -91,18 +71,18 @@ def write_man() -> str:
                 name, text = option.get_help_record(context)
                 lines += [".TP", rf"\fB{roff(name)}\fR", roff(text)]
     lines.append(".SH EXIT STATUS")
-    for status, text in exit_statuses().items():
-        lines += [".TP", str(status), roff(" ".join(text.split()))]
+    for status, text in EXIT_STATUSES.items():
+        lines += [".TP", str(status), roff(text)]
     lines += [
         ".SH FILES", ".TP", "models/spam", "The bundle, unless --bundle names another.",
         ".TP", roff(".OUT.checkpoint.json, .OUT.*.part"),
-        "Beside OUT: an interrupted run, which the same command goes on with.",
+        "Beside OUT: an interrupted run, which the same command resumes.",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
 def paragraphs(context: click.Context) -> list[str]:
-    r"""A command's help; what stands behind ``\b`` keeps its lines."""
+    r"""A command's help; a paragraph after ``\b`` keeps its lines."""
     lines = []
     for part in re.split(r"\n\n+", inspect.cleandoc(context.command.help or "")):
         kept = part.startswith("\b\n")
@@ -112,7 +92,7 @@ def paragraphs(context: click.Context) -> list[str]:
 
 
 def roff(text: str) -> str:
-    """Text for a man page: hyphens that can be copied, and no line that is taken for a request."""
+    """Text for a man page: hyphens can be copied, and no line is a request to roff."""
     text = text.replace("\\", r"\e").replace("-", r"\-")
     return rf"\&{text}" if text.startswith((".", "'")) else text
 
@@ -126,7 +106,7 @@ if __name__ == "__main__":
     if "--check" in sys.argv:
         old = [path for path, text in made.items() if path.read_text(encoding="utf-8") != text]
         sys.exit(
-            f"not as the code says; type: make docs ({', '.join(map(str, old))})" if old else 0
+            f"differs from the code; type: make docs ({', '.join(map(str, old))})" if old else 0
         )
     for path, text in made.items():
         path.write_text(text, encoding="utf-8")

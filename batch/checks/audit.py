@@ -1,7 +1,7 @@
-"""Hold an output against the manifest of its run: hashes, counts, records, a sample of labels."""
+"""Compare an output with its run manifest: hashes, counts, records, and a sample of labels."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,29 +18,39 @@ from batch.model.classifier import Classifier
 from batch.model.rules import Rules
 from batch.reading.fingerprint import Fingerprint
 from batch.reading.opening import open_source, take_fingerprint
+from batch.reading.records import Record
 from batch.run.run_manifest import RunManifest, read_manifest
 
 OK, UNCHECKED, FAILED = "ok", "unchecked", "failed"
-# By how much a score may differ on another processor or device; of reduced precisions a last
-# bit of an activation can become a step (batch/model/selftest.py).
+# A score may differ by this on another processor or device. In a reduced precision the last bit
+# of an activation can become a whole step (batch/model/selftest.py).
 SCORE_TOLERANCE, REDUCED_TOLERANCE = 0.001, 0.02
-WINDOW = 1024  # scores counted at once
+WINDOW = 1024  # scores that are counted in one step
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
+    """What one check found."""
+
     check: str
-    state: str
-    said: str
+    state: str  # OK, UNCHECKED or FAILED
+    text: str
 
     def __str__(self) -> str:
-        return f"{self.state:<9} {self.check}: {self.said}"
+        return f"{self.state:<9} {self.check}: {self.text}"
+
+    def to_json(self) -> dict[str, str]:
+        return {"check": self.check, "state": self.state, "said": self.text}
 
 
 def audit_output(
     name: str, bundle: str, sample: int = 1000, given: str | None = None
-) -> list[Finding]:
-    """Every check of the output ``name``; ``given`` is its input, if that is elsewhere now.
+) -> list[CheckResult]:
+    """Run all checks of the output ``name``.
+
+    Args:
+        sample: the number of rows to label again.
+        given: where the input is now, if it was moved.
 
     Raises:
         MissingInputError: there is no such file, or no manifest beside it.
@@ -52,59 +62,66 @@ def audit_output(
     if not target.exists():
         raise MissingInputError(f"cannot read {name}: No such file or directory")
     manifest = read_manifest(target)
-    rejects = manifest.rejects and target.with_name(manifest.rejects.name)
     source = given or manifest.input.name
-    findings = [
+    checked_input = _check_file("input", source, manifest.input)
+    results = [
         _check_file("output", target, manifest.output),
-        Finding("rejects", OK, "none, and the run had none")
-        if rejects is None
-        else _check_file("rejects", rejects, manifest.rejects),
-        _check_file("input", source, manifest.input),
+        _check_rejects(target, manifest.rejects),
+        checked_input,
     ]
-    same_input = findings[2].state == OK
     sampled = _Sample(manifest.counts["rows"], sample)
-    findings += _check_rows(target, source if same_input else None, manifest, sampled)
-    return findings + _check_bundle(bundle, manifest, sampled)
+    results += _check_rows(target, source if checked_input.state == OK else None, manifest, sampled)
+    return results + _check_bundle(bundle, manifest, sampled)
 
 
-def _check_file(check: str, path: Path | str | None, wanted: Fingerprint) -> Finding:
+def _check_rejects(target: Path, wanted: Fingerprint | None) -> CheckResult:
+    if wanted is None:
+        return CheckResult("rejects", OK, "none, and the run had none")
+    assert wanted.name is not None  # rejects are always written to a file
+    return _check_file("rejects", target.with_name(wanted.name), wanted)
+
+
+def _check_file(check: str, path: Path | str | None, wanted: Fingerprint) -> CheckResult:
     if path is None:
-        return Finding(check, UNCHECKED, "it came through a pipe")
+        return CheckResult(check, UNCHECKED, "the input came through a pipe")
     try:
         found = take_fingerprint(path)
     except FileNotFoundError:
-        return Finding(check, UNCHECKED, f"{path} is gone")
+        return CheckResult(check, UNCHECKED, f"{path} no longer exists")
     except OSError as error:
-        return Finding(check, UNCHECKED, f"{path} cannot be read: {error.strerror}")
-    except MissingInputError as error:  # of a store
-        return Finding(check, UNCHECKED, str(error))
+        return CheckResult(check, UNCHECKED, f"{path} cannot be read: {error.strerror}")
+    except MissingInputError as error:  # the file is in a store
+        return CheckResult(check, UNCHECKED, str(error))
     if found.size != wanted.size:
-        said = f"{path} has {found.size:,} bytes, the run's had {wanted.size:,}"
-        return Finding(check, FAILED, said)
+        text = f"{path} has {found.size:,} bytes, the run's had {wanted.size:,}"
+        return CheckResult(check, FAILED, text)
     if found.sha256 != wanted.sha256:
-        said = f"{path} has the SHA-256 {found.sha256}, the run's had {wanted.sha256}"
-        return Finding(check, FAILED, said)
-    return Finding(check, OK, f"{found.size:,} bytes, SHA-256 {found.sha256}")
+        text = f"{path} has the SHA-256 {found.sha256}, the run's had {wanted.sha256}"
+        return CheckResult(check, FAILED, text)
+    return CheckResult(check, OK, f"{found.size:,} bytes, SHA-256 {found.sha256}")
 
 
 class _Sample:
-    """Rows that are labelled again: evenly spread, the same each time."""
+    """Rows that are labelled again: evenly spread, and the same ones each time."""
 
     def __init__(self, rows: int, wanted: int):
         size = min(rows, wanted)
         self._numbers = {at * rows // size for at in range(size)}
         self.rows: list[tuple[int, str, dict[str, str]]] = []  # line, text, our values
 
-    def see(self, number: int, line: int, text: bytes, values: dict[str, str]) -> None:
+    def add(self, number: int, record: Record, values: dict[str, str]) -> None:
         if number in self._numbers:
-            self.rows.append((line, text.decode("utf-8", "replace"), values))
+            text = (record.text or b"").decode("utf-8", "replace")
+            self.rows.append((record.line, text, values))
 
 
 def _check_rows(
     target: Path, given: str | None, manifest: RunManifest, sample: _Sample
-) -> list[Finding]:
-    """The findings ``rows``, ``labels``, ``scores`` and ``records``."""
-    read, labels, scores = 0, Counter(), np.zeros(len(manifest.scores["counts"]), dtype=np.int64)
+) -> list[CheckResult]:
+    """The results ``rows``, ``labels``, ``scores`` and ``records``."""
+    read = 0
+    labels: Counter[str | None] = Counter()
+    scores = np.zeros(len(manifest.scores["counts"]), dtype=np.int64)
     pairs = _Pairs(manifest)
     with ExitStack() as stack:
         try:
@@ -114,8 +131,8 @@ def _check_rows(
                 pairs.open(AuditedFile(source, manifest, False), output)
             waiting: list[float] = []
             for record, own, values in output.rows():
-                sample.see(read, record.line, record.text, values)
-                pairs.see(record, own)
+                sample.add(read, record, values)
+                pairs.compare(record, own)
                 labels[values.get("label")] += 1
                 if "score" in values:
                     waiting.append(float(values["score"]))
@@ -126,46 +143,58 @@ def _check_rows(
             scores += count_scores(np.array(waiting))
             pairs.end()
         except (SpamBatchError, ValueError, KeyError) as error:
-            said = str(error) if isinstance(error, SpamBatchError) else "a row is not as we write"
-            failed = Finding("rows", FAILED, f"{said}; read before it: {count(read, 'row')}")
+            text = (
+                str(error)
+                if isinstance(error, SpamBatchError)
+                else "a row does not have the form that spam-batch writes"
+            )
+            failed = CheckResult("rows", FAILED, f"{text}; read before it: {count(read, 'row')}")
             rest = ("labels", "scores", "records")
             why = "the rows cannot be read to the end"
-            return [failed, *(Finding(check, UNCHECKED, why) for check in rest)]
+            return [failed, *(CheckResult(check, UNCHECKED, why) for check in rest)]
+    return [*_compare_counts(manifest, read, labels, scores.tolist()), pairs.result(given)]
+
+
+def _compare_counts(
+    manifest: RunManifest, rows: int, labels: Counter[str | None], scores: list[int]
+) -> list[CheckResult]:
     wanted, columns = manifest.counts, manifest.table["columns"]
-    found = {name: labels.get(name, 0) for name in {**wanted["labels"], **labels}}
-    findings = [_compare("rows", read, wanted["rows"], "{:,}".format)]
-    findings += [
-        _compare("labels", found, wanted["labels"], _list_counts)
-        if "label" in columns
-        else Finding("labels", UNCHECKED, "the output has no column label"),
-        _compare(
-            "scores",
-            scores.tolist(),
-            manifest.scores["counts"],
-            lambda counts: f"counts {' '.join(map(str, counts))}",
+    results = [_compare("rows", f"{rows:,}", f"{wanted['rows']:,}")]
+    if "label" in columns:
+        every = dict.fromkeys([*wanted["labels"], *labels])
+        found = {name: labels[name] for name in every}
+        results.append(_compare("labels", _list_counts(found), _list_counts(wanted["labels"])))
+    else:
+        results.append(CheckResult("labels", UNCHECKED, "the output has no column label"))
+    if "score" in columns:
+        results.append(
+            _compare("scores", _list_bins(scores), _list_bins(manifest.scores["counts"]))
         )
-        if "score" in columns
-        else Finding("scores", UNCHECKED, "the output has no column score"),
-    ]
-    return [*findings, pairs.finding(given)]
+    else:
+        results.append(CheckResult("scores", UNCHECKED, "the output has no column score"))
+    return results
 
 
-def _compare(check: str, found, wanted, show: Callable[..., str]) -> Finding:
+def _compare(check: str, found: str, wanted: str) -> CheckResult:
     if found == wanted:
-        return Finding(check, OK, show(found))
-    return Finding(check, FAILED, f"{show(found)}; the run wrote {show(wanted)}")
+        return CheckResult(check, OK, found)
+    return CheckResult(check, FAILED, f"{found}; the run wrote {wanted}")
 
 
-def _list_counts(counts: dict[str, int]) -> str:
+def _list_counts(counts: Mapping[str | None, int]) -> str:
     return ", ".join(f"{number:,} {name}" for name, number in counts.items())
 
 
+def _list_bins(counts: Sequence[int]) -> str:
+    return f"counts {' '.join(map(str, counts))}"
+
+
 class _Pairs:
-    """Each row of the output beside its record of the input."""
+    """Compares each row of the output with its record of the input."""
 
     def __init__(self, manifest: RunManifest):
         self._wanted = manifest.counts["rejects"]
-        self._given: Iterator | None = None
+        self._given: Iterator[Record] | None = None
         self._problem: str | None = None
         self._bad = self._rows = 0
         part = manifest.options.get("part")
@@ -176,17 +205,19 @@ class _Pairs:
         if given.format == PARQUET:
             other = find_other_parquet(given, output)
             self._problem = (
-                None if other is None else f"row {other + 1} has not its record's values"
+                None
+                if other is None
+                else f"row {other + 1} does not have the values of its input record"
             )
 
-    def _good(self, given: AuditedFile) -> Iterator:
+    def _good(self, given: AuditedFile) -> Iterator[Record]:
         for record in given.read():
             if record.problem:
                 self._bad += 1
             else:
                 yield record
 
-    def see(self, record, own: bytes) -> None:
+    def compare(self, record: Record, own: bytes) -> None:
         self._rows += 1
         if self._given is None or self._problem:
             return
@@ -203,59 +234,65 @@ class _Pairs:
             return
         left = sum(1 for _ in self._given)
         if left:
-            self._problem = f"at its end {count(left, 'record')} of the input without a row"
+            self._problem = f"the input has {count(left, 'record')} after that of the last row"
         elif self._bad != self._wanted:
             self._problem = (
-                f"{count(self._bad, 'bad record')} in the input, {count(self._wanted, 'reject')}"
+                f"the input has {count(self._bad, 'bad record')}, and the run had "
+                f"{count(self._wanted, 'reject')}"
             )
 
-    def finding(self, given: str | None) -> Finding:
+    def result(self, given: str | None) -> CheckResult:
         if given is None:
-            return Finding("records", UNCHECKED, "the run's input is not there, or not as it was")
+            return CheckResult("records", UNCHECKED, "the run's input is missing or has changed")
         if self._problem:
-            return Finding("records", FAILED, self._problem)
-        said = f"{self._rows:,} rows begin with their records of the input{self._part}"
-        return Finding("records", OK, said)
+            return CheckResult("records", FAILED, self._problem)
+        text = f"{self._rows:,} rows begin with their records of the input{self._part}"
+        return CheckResult("records", OK, text)
 
 
-def _check_bundle(folder: str, manifest: RunManifest, sample: _Sample) -> list[Finding]:
-    """The findings ``bundle`` and ``sample``."""
+def _check_bundle(folder: str, manifest: RunManifest, sample: _Sample) -> list[CheckResult]:
+    """The results ``bundle`` and ``sample``."""
     wanted, precision = manifest.bundle["digest"], manifest.bundle["precision"]
-    not_run = Finding("sample", UNCHECKED, "not labelled again without the run's bundle")
+    not_run = CheckResult("sample", UNCHECKED, "not labelled again without the run's bundle")
     if not Path(folder).is_dir():
-        said = f"{folder} is not there; name the run's with --bundle"
-        return [Finding("bundle", UNCHECKED, said), not_run]
+        text = f"{folder} does not exist; give the run's bundle with --bundle"
+        return [CheckResult("bundle", UNCHECKED, text), not_run]
     try:
         opened = open_bundle(folder)
         found = opened.digest
         if found != wanted:
-            said = f"{folder} has the digest {found}, the run's had {wanted}"
-            return [Finding("bundle", FAILED, said), not_run]
+            text = f"{folder} has the digest {found}, the run's had {wanted}"
+            return [CheckResult("bundle", FAILED, text), not_run]
         rules = asdict(Rules.of_settings(manifest.options, opened.manifest))
         classifier = Classifier.load(folder, precision=precision, allow_unverified=True, **rules)
     except BundleError as error:
-        return [Finding("bundle", FAILED, str(error)), not_run]
-    return [Finding("bundle", OK, f"digest {found}"), _check_sample(classifier, manifest, sample)]
+        return [CheckResult("bundle", FAILED, str(error)), not_run]
+    return [
+        CheckResult("bundle", OK, f"digest {found}"),
+        _check_sample(classifier, manifest, sample),
+    ]
 
 
-def _check_sample(classifier: Classifier, manifest: RunManifest, sample: _Sample) -> Finding:
+def _check_sample(classifier: Classifier, manifest: RunManifest, sample: _Sample) -> CheckResult:
     columns = set(manifest.table["columns"]) & {"label", "score"}
     if not (sample.rows and columns):
         why = "no row was asked for" if columns else "the output has neither label nor score"
-        return Finding("sample", UNCHECKED, why)
+        return CheckResult("sample", UNCHECKED, why)
     theirs = classifier.classify([text for _, text, _ in sample.rows])
     is_full = manifest.bundle["precision"] == "fp32"
     tolerance = SCORE_TOLERANCE if is_full else REDUCED_TOLERANCE
     logits = np.log(np.maximum(theirs.probabilities, 1e-300)) * classifier.decision.temperature
-    margins = classifier.decision.margins(logits)  # of another constant, which no softmax sees
-    other = []
+    # These logits differ from the model's by a constant in each row, which softmax ignores.
+    margins = classifier.decision.margins(logits)
+    changed = []  # lines
     for (line, _, values), label, score, margin in zip(
         sample.rows, theirs.labels, theirs.scores.tolist(), margins.tolist(), strict=True
     ):
         differs = abs(float(values.get("score", score)) - score) > tolerance
         if differs or (values.get("label", label) != label and margin > tolerance):
-            other.append(line)
-    if other:
-        said = f"{len(other):,} of {len(sample.rows):,} rows get another label or score now"
-        return Finding("sample", FAILED, f"{said}, the first on line {other[0]}")
-    return Finding("sample", OK, f"{len(sample.rows):,} rows get their labels and scores again")
+            changed.append(line)
+    if changed:
+        text = f"{len(changed):,} of {len(sample.rows):,} rows get another label or score now"
+        return CheckResult("sample", FAILED, f"{text}, the first on line {changed[0]}")
+    text = f"{len(sample.rows):,} rows get the same labels and scores again"
+    return CheckResult("sample", OK, text)

@@ -1,7 +1,7 @@
-"""The rows of a labelled file, read again: what was the input's, and what we put there."""
+"""Read a labelled file again: the bytes of the input, and the values of our columns."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from itertools import chain, islice, zip_longest
 
@@ -15,23 +15,23 @@ from batch.reading.source import Source
 from batch.run.run_manifest import RunManifest
 from batch.writing.output import STANDARD_OUTPUT
 
-WINDOW = 1024  # records read at once
-OURS_BYTES = 1 << 16  # that our columns may add to a record
+WINDOW = 1024  # records read in one step
+OURS_BYTES = 1 << 16  # bytes that our columns may add to a record
 
 
 class AuditedFile:
-    """The output of a run, or its input, opened as the run's manifest says.
+    """The output of a run, or its input, opened with the options in the run manifest.
 
     Args:
-        is_output: with our columns, behind those that the input has.
+        is_output: the file has our columns after those of the input.
     """
 
     def __init__(self, source: Source, manifest: RunManifest, is_output: bool):
         """
         Raises:
-            SpamBatchError: it cannot be read as what it should be.
+            SpamBatchError: the file cannot be read in its format.
         """
-        self._manifest, self._is_output = manifest, is_output
+        self.name = source.name
         self.format, self.columns = manifest.table["format"], tuple(manifest.table["columns"])
         given = Input.of_settings(source.name, manifest.options)
         columns, layout = self.columns, replace(given.layout, format=self.format)
@@ -45,66 +45,59 @@ class AuditedFile:
                 span=None,
             )
             columns = ()
-        self._dialect, self._layout, self._source = given.dialect, given.layout, source
+        self._dialect, self._layout = given.dialect, given.layout
         self.table = open_table(source, given, STANDARD_OUTPUT, columns, [])
-        self._count = None  # of the records to read; None: all
+        self._limit: int | None = None  # number of records to read; None: all
         if given.span:
             self.table.go_to(given.span.offset, given.span.line)
-            self._count = given.span.records
+            self._limit = given.span.records
 
     def read(self) -> Iterator[Record]:
-        """Every record, good or bad; of the input of one part of a file, that part's."""
+        """All records, good and bad; for the input of one shard, those of the shard."""
         windows = iter(lambda: self.table.read(WINDOW), [])
-        return islice(chain.from_iterable(windows), self._count)
+        return islice(chain.from_iterable(windows), self._limit)
 
     def rows(self) -> Iterator[tuple[Record, bytes, dict[str, str]]]:
-        """Of the output: each record, its bytes without ours, and the values of our columns.
+        """Each record of the output, its bytes without our columns, and their values.
 
         Raises:
-            InputError: a record that no row of ours can be.
+            InputError: a row that is a bad record.
         """
-        values = self._parquet_values() if self.format == PARQUET else None
+        parquet = self.parquet_rows(self.columns) if self.format == PARQUET else None
         for record in self.read():
-            if record.problem:
+            fields = record.fields
+            if fields is None:
                 raise InputError(f"line {record.line} {record.problem}")
-            if values is not None:
-                yield record, record.raw, next(values)
+            if parquet is not None:
+                values = {name: str(value) for name, value in next(parquet).items()}
+                yield record, record.raw, values
             elif self.format == JSONL:
                 found = json.loads(record.raw)
                 ours = {name: str(found.get(name)) for name in self.columns}
                 yield record, drop_members(record.raw, self.columns), ours
             else:
-                decode, count = self._layout.encoding.decode, len(self.columns)
+                decode, added = self._layout.encoding.decode, len(self.columns)
                 raw = self._dialect.split_raw(record.raw)
-                own = self._dialect.delimiter.join(raw[:-count])
-                fields = map(decode, record.fields[-count:])
-                yield record, own, dict(zip(self.columns, fields, strict=True))
+                own = self._dialect.delimiter.join(raw[:-added])
+                texts = map(decode, fields[-added:])
+                yield record, own, dict(zip(self.columns, texts, strict=True))
 
-    def _parquet_values(self) -> Iterator[dict[str, str]]:
+    def parquet_rows(self, columns: Collection[str], without: bool = False) -> Iterator[dict]:
+        """The values of a Parquet file's rows in ``columns``, or in all others."""
         from pyarrow import parquet
 
-        file = parquet.ParquetFile(self._source.name)
-        for batch in file.iter_batches(WINDOW, columns=list(self.columns)):
-            for row in batch.to_pylist():
-                yield {name: str(value) for name, value in row.items()}
+        file = parquet.ParquetFile(self.name)
+        names = [name for name in file.schema_arrow.names if (name in columns) != without]
+        for batch in file.iter_batches(WINDOW, columns=names):
+            yield from batch.to_pylist()
 
 
 def find_other_parquet(given: AuditedFile, output: AuditedFile) -> int | None:
-    """The first row, from 0, of the output whose columns of the input are others; None if none."""
-    ours = set(output.columns)
-    before, after = (_parquet_rows(file, ours) for file in (given, output))
+    """The first row, from 0, that differs from its input record; None if no row does."""
+    before, after = (file.parquet_rows(output.columns, without=True) for file in (given, output))
     text = given.table.text_name
     labelled = (row for row in before if row[text] is not None)
     for number, (one, other) in enumerate(zip_longest(labelled, after)):
-        if repr(one) != repr(other):  # nan is not itself
+        if repr(one) != repr(other):  # nan == nan is False
             return number
     return None
-
-
-def _parquet_rows(file: AuditedFile, ours: set[str]) -> Iterator[dict]:
-    from pyarrow import parquet
-
-    opened = parquet.ParquetFile(file._source.name)
-    names = [name for name in opened.schema_arrow.names if name not in ours]
-    for batch in opened.iter_batches(WINDOW, columns=names):
-        yield from batch.to_pylist()

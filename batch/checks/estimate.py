@@ -1,4 +1,4 @@
-"""How long files will take: a sample of them is read and labelled, nothing is written."""
+"""Estimate how long files take: read and label a sample of them, and write nothing."""
 
 import logging
 import resource
@@ -21,22 +21,22 @@ from batch.writing.output import STANDARD_OUTPUT
 
 log = logging.getLogger("batch")
 
-SPOTS = 8  # places of a file at which it is looked into
-SAMPLE_RECORDS = 100_000  # of all files, to see how long records are and how often texts repeat
-SAMPLE_SECONDS = 5.0  # of the model's time, about
-TORN_LINES = 256  # of a message's rest, at most
-FIRST_TEXTS = 64  # labelled to see how many more there is time for
+SPOTS = 8  # places in a file where records are read
+SAMPLE_RECORDS = 100_000  # of all files; shows how long records are and how often texts repeat
+SAMPLE_SECONDS = 5.0  # about, for labelling
+TORN_LINES = 256  # longest rest of a record at the start of a spot
+FIRST_TEXTS = 64  # labelled first, to see how many more there is time for
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What labelling all of the files would take, judged from a sample."""
+    """The estimate for all files, from a sample."""
 
     records: int  # in the files
     sampled: int
     bad: int  # of the sampled ones
     is_exact: bool  # the records were counted
-    new_texts: int  # that the model would have to look at
+    new_texts: int  # distinct texts, for which the model runs
     load_seconds: float
     seconds: float  # in all, loading included
     rows_per_second: float
@@ -47,12 +47,12 @@ class Estimate:
         about = "" if self.is_exact else "about "
         share = 100 * (1 - self.new_texts / self.records) if self.records else 0.0
         bad = (
-            f"bad records among those read: {self.bad:,}; the first of a file ends its labelling, "
-            "unless --max-rejects sets them aside"
+            f"bad records among those read: {self.bad:,}; the first one in a file stops the run, "
+            "unless --max-rejects allows it"
         )
         return [
             f"{name}: {about}{count(self.records, 'record')} "
-            f"({self.sampled:,} read), {share:.0f} % of them texts that came before",
+            f"({self.sampled:,} read), {share:.0f} % of them with a repeated text",
             f"{self.engine}: {self.rows_per_second:,.0f} rows a second, "
             f"about {_duration(self.seconds)} in all, "
             f"of which {_duration(self.load_seconds)} to load",
@@ -71,31 +71,20 @@ def _duration(seconds: float) -> str:
 def estimate(inputs: Sequence[Input], lazy: LazyClassifier) -> Estimate:
     """Read a sample of each input, label some of it, and extrapolate to all records.
 
-    Of several inputs, one that cannot be read is left out, and a warning is logged.
+    One of several inputs that cannot be read is left out with a warning.
 
     Raises:
-        SpamBatchError: what ``classify`` would say of an input or the bundle.
+        SpamBatchError: an input or the bundle cannot be used, as for ``classify``.
     """
-    records: list[Record] = []
-    total, read, is_exact = 0, 0, True
     start = time.monotonic()
-    for input_ in inputs:
-        try:
-            found, in_file, is_counted = _sample_file(input_, SAMPLE_RECORDS // len(inputs))
-        except SpamBatchError as error:
-            if len(inputs) == 1:
-                raise
-            log.warning("left out: %s", error)
-            continue
-        records += found
-        total += in_file
-        read += in_file if is_counted else len(found)
-        is_exact = is_exact and is_counted
+    records, total, read, is_exact = _sample_files(inputs)
     read_seconds = (time.monotonic() - start) / max(1, read)
-    texts = [record.text.decode("utf-8", "replace") for record in records if not record.problem]
+    texts = [
+        (record.text or b"").decode("utf-8", "replace") for record in records if not record.problem
+    ]
     if not texts:
         names = ", ".join(input_.name for input_ in inputs)
-        raise InputError(f"{names}: no record that could be labelled, so nothing to measure")
+        raise InputError(f"{names}: no record that can be labelled, so nothing to measure")
     start = time.monotonic()
     classifier = lazy.get()
     load_seconds = time.monotonic() - start
@@ -118,20 +107,39 @@ def estimate(inputs: Sequence[Input], lazy: LazyClassifier) -> Estimate:
     )
 
 
+def _sample_files(inputs: Sequence[Input]) -> tuple[list[Record], int, int, bool]:
+    """Sampled records, the number in all files, the number read, and whether all were counted."""
+    records: list[Record] = []
+    total, read, is_exact = 0, 0, True
+    for input_ in inputs:
+        try:
+            found, in_file, is_counted = _sample_file(input_, SAMPLE_RECORDS // len(inputs))
+        except SpamBatchError as error:
+            if len(inputs) == 1:
+                raise
+            log.warning("left out: %s", error)
+            continue
+        records += found
+        total += in_file
+        read += in_file if is_counted else len(found)
+        is_exact = is_exact and is_counted
+    return records, total, read, is_exact
+
+
 def _sample_file(input_: Input, most: int) -> tuple[list[Record], int, bool]:
-    """Up to ``most`` records, how many the file has, and whether they were counted."""
+    """Up to ``most`` records, the number in the file, and whether all were counted."""
     with open_source(input_.name) as source:
-        # Our columns make no difference here.
+        # The columns that we add make no difference here.
         return _sample(open_table(source, input_, STANDARD_OUTPUT, (), []), most)
 
 
 def _sample(table: Table, most: int) -> tuple[list[Record], int, bool]:
-    """The same of an open table: records from several places."""
-    at_once = max(2, most // SPOTS)  # two: of the later places the first is left out
+    """The same for an open table: records from several places."""
+    at_once = max(2, most // SPOTS)  # at least two: at a later place the first one is dropped
     records, start = _read(table, at_once), table.offset
     size = table.size
     if not records or size is None or not isinstance(table, CsvTable):
-        # A pipe, or compressed: its end is not known before it is there. The rest is counted.
+        # The size of a pipe or of decompressed data is not known, so all records are counted.
         total = len(records)
         while more := table.read(256):
             total += len(more)
@@ -153,7 +161,7 @@ def _sample(table: Table, most: int) -> tuple[list[Record], int, bool]:
 
 
 def _drop_torn(records: list[Record]) -> list[Record]:
-    """Less the end of the record that the reader was put into, which may have several lines."""
+    """Drop the rest of the record in whose middle reading began; it may have several lines."""
     bad = [number for number, record in enumerate(records[:TORN_LINES]) if record.problem]
     return records[max(bad, default=0) + 1 :]
 
@@ -166,7 +174,10 @@ def _read(table: Table, number: int) -> list[Record]:
 
 
 def _count_new(texts: list[str], total: int) -> int:
-    """Distinct texts of ``total`` records: the sample's, and beyond it as many as in its end."""
+    """Distinct texts in ``total`` records.
+
+    After the sample, new texts are as frequent as in its last quarter.
+    """
     seen: set[str] = set()
     marks = []
     for text in texts:
@@ -179,10 +190,10 @@ def _count_new(texts: list[str], total: int) -> int:
 
 
 def _time_texts(classifier: Classifier, texts: list[str]) -> tuple[float, float]:
-    """Seconds for a text that is new, and for any text besides."""
+    """Additional seconds for a new text, and seconds for any text."""
     distinct = list(dict.fromkeys(texts))
     step = max(1, len(distinct) // 4096)
-    mixed = distinct[::step][:4096]  # from all over the sample, for the lengths' sake
+    mixed = distinct[::step][:4096]  # from the whole sample, so that the lengths are typical
     first, rest = mixed[:FIRST_TEXTS], mixed[FIRST_TEXTS:]
     seconds = _seconds(classifier, first)
     if rest:
@@ -200,4 +211,4 @@ def _seconds(classifier: Classifier, texts: list[str]) -> float:
 
 def _peak_bytes() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes elsewhere
+    return peak if sys.platform == "darwin" else peak * 1024  # in kilobytes, but not on macOS

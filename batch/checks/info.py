@@ -1,4 +1,4 @@
-"""What a bundle is, in lines for a person or one object for a program."""
+"""Describe a bundle, in lines for a person or as one object for a program."""
 
 import json
 from dataclasses import asdict
@@ -18,10 +18,10 @@ POOLINGS = {
 
 
 def collect(bundle: Bundle) -> dict:
-    """Everything that ``spam-batch info --json`` prints; every file is read and hashed first.
+    """Everything that ``spam-batch info --json`` prints, after a check of every file.
 
     Raises:
-        BundleError: a file is not what the manifest says.
+        BundleError: a file differs from the manifest.
     """
     for name in bundle.manifest.files:
         bundle.read(name)
@@ -52,17 +52,17 @@ def _find_warnings(bundle: Bundle) -> list[str]:
 
 
 def to_lines(values: dict) -> list[str]:
-    """What :func:`collect` found, for a person.
+    """What :func:`collect` found, in lines for a person.
 
     Raises:
-        BundleError: what it says of training or verification has not the form that we write.
+        BundleError: the part on training or verification does not have the form that we write.
     """
     try:
         return _to_lines(values)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise BundleError(
-            f"{values['folder']}: {MANIFEST} or {VERIFY} is not as spam-export writes it; "
-            "to see it, type: spam-batch info --json"
+            f"{values['folder']}: {MANIFEST} or {VERIFY} does not have the form that "
+            "spam-export writes; to see it, type: spam-batch info --json"
         ) from None
 
 
@@ -86,7 +86,7 @@ def _to_lines(values: dict) -> list[str]:
         lines += _aligned({precision: f"{name}, {size / 1e6:,.1f} MB: {first}"})
         lines += [f"{'':19}{other}" for other in others]
     lines += _aligned(_describe_machine(values["verification"].get("machine", {})))
-    lines.append("files, whose SHA-256 are as listed")
+    lines.append("files, with the SHA-256 that was checked")
     for name, entry in values["files"].items():
         lines += _aligned({name: f"{entry['sha256']}  {entry['size']:>13,} bytes"})
     return lines + [f"WARNING: {warning}" for warning in values["warnings"]]
@@ -133,7 +133,7 @@ def _describe_training(values: dict) -> dict[str, str]:
 
 
 def _describe_check(entry: dict) -> list[str]:
-    """One variant's verification; of an older bundle, what it has of it."""
+    """The verification of one variant. An older bundle has less of it."""
     if entry.get("passed") is not True:
         return ["NOT VERIFIED"]
     check = entry.get("check")
@@ -143,7 +143,7 @@ def _describe_check(entry: dict) -> list[str]:
         f"verified on {check['device']} over {check['rows']:,} messages",
         f"logits differ from PyTorch's by {check['logit']['value']:.2g} at most "
         f"(allowed {check['tolerance']:.4g}), {len(check['labels_differ'])} labels differ",
-        f"logits differ by {check['batch_variance']['value']:.2g} with what is in their batch",
+        f"logits differ by {check['batch_variance']['value']:.2g} at most between batches",
     ]
     if gate := entry.get("gate"):
         ours, theirs = 100 * gate["accuracy_ours"], 100 * gate["accuracy_theirs"]

@@ -1,4 +1,4 @@
-"""``spam-batch audit``, ``doctor``, ``info`` and ``report``: what is there, and what came of it."""
+"""The commands that check or show something: ``audit``, ``doctor``, ``info`` and ``report``."""
 
 import click
 
@@ -10,12 +10,12 @@ from batch.messages import escape_controls
 @click.option("--bundle", default="models/spam", show_default=True,
     help="Folder made by spam-export.")  # fmt: skip
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
-    show_default=True, help="The one that a run would be given.")  # fmt: skip
+    show_default=True, help="The --device of a run.")  # fmt: skip
 def doctor(bundle, device) -> None:
-    """Say whether a run would work here, and what to type if not.
+    """Check whether a run would work on this machine, and tell what to type if not.
 
-    Each finding is one line that begins with ok, warning or problem. The exit status is
-    0 if a run would work, and 78 otherwise. Takes about three seconds.
+    Each check prints one line that begins with ok, warning or problem. The exit status is
+    0 if a run would work, and 78 otherwise. This takes about three seconds.
 
     \b
     Example:
@@ -26,9 +26,9 @@ def doctor(bundle, device) -> None:
     from batch.errors import BundleError
 
     problems = 0
-    for finding in examine(bundle, device):
-        click.echo(escape_controls(str(finding)))
-        problems += finding.state == PROBLEM
+    for diagnosis in examine(bundle, device):
+        click.echo(escape_controls(str(diagnosis)))
+        problems += diagnosis.state == PROBLEM
     if problems:
         listed = "1 problem" if problems == 1 else f"{problems} problems"
         raise BundleError(f"{listed}; a run would not work")
@@ -38,11 +38,9 @@ def doctor(bundle, device) -> None:
 @click.argument("bundle", default="models/spam")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
 def info(bundle, as_json) -> None:
-    """Say what BUNDLE is: labels, threshold, precisions and their verification, scores, hashes.
+    """Show what is in BUNDLE: labels, threshold, precisions and their verification, hashes.
 
-    Default: models/spam.
-
-    Every file in it is read and compared with its hash first.
+    The default is models/spam. Every file of the bundle is compared with its hash first.
 
     \b
     Example:
@@ -63,18 +61,18 @@ def info(bundle, as_json) -> None:
 @click.command()
 @click.argument("labeled")
 @click.option("--bundle", default="models/spam", show_default=True,
-    help="Folder of the bundle that labelled.")  # fmt: skip
-@click.option("--input", "input_", metavar="FILE", help="Where the input is now, if it was moved.")
+    help="The bundle of the run.")  # fmt: skip
+@click.option("--input", "input_", metavar="FILE", help="The input, if it was moved.")
 @click.option("--sample", type=click.IntRange(0), default=1000, show_default=True,
-    help="Rows to label again, evenly spread; 0: none.")  # fmt: skip
+    help="Number of rows to label again.")  # fmt: skip
 @click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text",
-    show_default=True, help="json: a list.")  # fmt: skip
+    show_default=True, help="json: a list of objects.")  # fmt: skip
 def audit(labeled, bundle, input_, sample, format_) -> None:
-    """Hold LABELED, a file that classify wrote, against its run manifest, LABELED.run.json.
+    """Compare LABELED, a file that classify wrote, with its run manifest, LABELED.run.json.
 
-    Hashes output, rejects and input anew, counts the rows, labels and scores, looks whether
-    each row begins with its record of the input, and labels a sample again with the bundle.
-    Each finding is one line that begins with ok, unchecked or failed. The exit status is 0 if
+    The checks hash the output, the rejects and the input, count rows, labels and scores,
+    compare each row with its record of the input, and label a sample of the rows again. Each
+    check prints one line that begins with ok, unchecked or failed. The exit status is 0 if
     nothing failed, 65 if something did, and 66 if there is no manifest.
 
     \b
@@ -87,32 +85,36 @@ def audit(labeled, bundle, input_, sample, format_) -> None:
     from batch.checks.audit import FAILED, audit_output
     from batch.errors import InputError
 
-    findings = audit_output(labeled, bundle, sample, input_)
+    results = audit_output(labeled, bundle, sample, input_)
     if format_ == "json":
-        click.echo(json.dumps([finding.__dict__ for finding in findings], indent=1))
+        click.echo(json.dumps([result.to_json() for result in results], indent=1))
     else:
-        for finding in findings:
-            click.echo(escape_controls(str(finding)))
-    failed = sum(finding.state == FAILED for finding in findings)
+        for result in results:
+            click.echo(escape_controls(str(result)))
+    failed = sum(result.state == FAILED for result in results)
     if failed:
-        checks = f"{failed} of {len(findings)} checks failed"
-        raise InputError(f"{labeled}: {checks}; this is not all as the run left it")
+        checks = f"{failed} of {len(results)} checks failed"
+        raise InputError(f"{labeled}: {checks}; something has changed since the run")
 
 
 @click.command()
 @click.argument("labeled")
 @click.option("--out", default="report.html", show_default=True,
     help="Page to write; - is standard output.")  # fmt: skip
-@click.option("--date-column", metavar="NAME", help="Show the rate over time by it.")
+@click.option(
+    "--date-column", metavar="NAME", help="Column of dates; the report then has the rate over time."
+)
 @click.option("--positive-label", metavar="LABEL", help="Default: spam.")
-@click.option("--show-text", is_flag=True, help="Show messages; by default none is.")
+@click.option(
+    "--show-text", is_flag=True, help="Show the texts of messages, which are left out by default."
+)
 @csv_options
 def report(labeled, out, date_column, positive_label, show_text, text_column, **layout) -> None:
-    """Make one HTML page of LABELED, a CSV file that classify wrote; - is standard input.
+    """Write an HTML report on LABELED, a CSV file that classify wrote; - is standard input.
 
-    Counts, the rate over time, the scores, campaigns (messages that say the same but for case,
-    digits and punctuation), and the rows that the model was least sure of, by line. The page
-    asks nothing of the network.
+    The page has counts, the rate over time, the scores, campaigns (messages that differ only in
+    case, digits and punctuation), and the rows that the model was least sure of. It loads
+    nothing from the network.
 
     \b
     Example:
@@ -120,12 +122,12 @@ def report(labeled, out, date_column, positive_label, show_text, text_column, **
       spam-batch report labeled.csv --date-column received --show-text --out report.html
     """
     from batch.reading.encoding import parse_encoding
-    from batch.report.labelled_file import Request
+    from batch.report.labelled_file import ReportOptions
     from batch.report.write import write_report
 
     dialect, encoding = make_dialect(labeled, **layout), parse_encoding(layout["encoding"])
     write_report(
-        Request(
+        ReportOptions(
             labeled, out, dialect, encoding, text_column, date_column, positive_label, show_text
         )
     )

@@ -1,13 +1,15 @@
-"""``spam-batch``: label a file, or one message."""
+"""``spam-batch``: the commands that label files or one message."""
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
-from batch.cli import checks as cli_tools
+from batch.cli.checks import audit, doctor, info, report
 from batch.cli.options import (
     layout_options,
     long_option,
@@ -22,25 +24,51 @@ from batch.command import Cli, show_log
 from batch.errors import REJECTED
 from batch.version import __version__
 
+if TYPE_CHECKING:  # imported late, or --help would be slow
+    from batch.model.bundle import Bundle
+    from batch.model.lazy_classifier import LazyClassifier
+    from batch.model.rules import Rules
+    from batch.run.job import Job
+    from batch.run.metrics import RunMetrics
+
 log = logging.getLogger("batch")
+
+# Of spam-batch classify; docs/make_cli.py writes the table into the documents.
+EXIT_STATUSES = {
+    0: "complete: every record has a label",
+    2: "wrong options",
+    3: "complete, but some records were rejected (--max-rejects)",
+    65: "the input is bad",
+    66: "an input is missing, is a folder, or cannot be read",
+    70: "internal error",
+    73: "the output cannot be created",
+    74: "I/O error, such as a full disk",
+    75: "another run holds the lock",
+    78: "the bundle or the device cannot be used, or a package is missing",
+    129: "stopped by SIGHUP; the same command resumes the run",
+    130: "interrupted; the same command resumes the run",
+    141: "the reader of standard output has closed it",
+    143: "stopped by SIGTERM; the same command resumes the run",
+}
+_STATUS_LINES = "\n".join(f"  {status:<4} {text}" for status, text in EXIT_STATUSES.items())
 
 _bundle = click.option(
     "--bundle", default="models/spam", show_default=True, help="Folder made by spam-export."
 )
 _device = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
-    help="auto: the GPU if onnxruntime-gpu is there, else the CPU.",
+    help="auto: the GPU if onnxruntime-gpu is installed, else the CPU.",
 )  # fmt: skip
 _threads = click.option(
-    "--threads", type=click.IntRange(1), help="Default: the processors this process may use."
+    "--threads", type=click.IntRange(1), help="Default: all processors that this process may use."
 )
 _digest = click.option(
-    "--expect-digest", metavar="SHA256", help="Refuse a bundle whose bundle.json has another one."
+    "--expect-digest", metavar="SHA256", help="Refuse a bundle with another digest."
 )
 _precision = click.option(
     "--precision", default="auto", show_default=True,
-    help="One of the bundle's: fp32, int8, fp16, bf16; auto: fp32, or one that was verified and "
-    "is clearly faster.",
+    help="One of the bundle's: fp32, int8, fp16, bf16; auto: fp32, or one that is verified and "
+    "clearly faster.",
 )  # fmt: skip
 _unverified = click.option(
     "--allow-unverified", is_flag=True, help="Use a bundle that was never verified."
@@ -58,40 +86,41 @@ def main() -> None:
     """
 
 
-@main.command()
+@main.command(epilog=f"\b\nExit status:\n{_STATUS_LINES}")
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
 @click.option("--out", help="File to write; - is standard output.")
-@click.option("--out-dir", metavar="DIR", help="Folder to write into, each INPUT by its own name.")
-@click.option("--force", is_flag=True, help="With --out-dir: what was labelled already, too.")
+@click.option("--out-dir", metavar="DIR", help="Folder for the outputs, named as the inputs.")
+@click.option("--force", is_flag=True,
+    help="With --out-dir: label again what was labelled before.")  # fmt: skip
 @_bundle
 @click.option("--columns", default="label,score", show_default=True,
-    help="Columns to append, of label, score, probability (one for each class), tokens, "
+    help="Columns to append, from label, score, probability (one for each class), tokens, "
     "truncated, reason.")  # fmt: skip
 @rule_options
 @layout_options
 @click.option("--max-rejects", default="0", show_default=True, metavar="N|P%",
-    help="Bad records to set aside, in OUT's .rejects.csv; more stop the run.")  # fmt: skip
-@click.option("--restart", is_flag=True, help="Forget an interrupted run; do not go on with it.")
+    help="Bad records, at most, to write to OUT's .rejects.csv; more stop the run.")  # fmt: skip
+@click.option("--restart", is_flag=True, help="Start over instead of resuming an interrupted run.")
 @_device
 @_threads
 @_digest
 @_precision
 @_unverified
 @ray_options
-@click.option("--quiet", is_flag=True, help="Say nothing unless something is wrong.")
+@click.option("--quiet", is_flag=True, help="Log only warnings and errors.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text",
-    show_default=True, help="json: one object a line on standard error.")  # fmt: skip
+    show_default=True, help="json: one object on each line of standard error.")  # fmt: skip
 @metrics_option
 def classify(
     inputs, out, out_dir, force, bundle, columns, max_rejects, restart, device, threads,
     precision, expect_digest, allow_unverified, engine, workers, part_bytes, quiet, log_format,
-    seen, **layout,
+    metrics, **layout,
 ) -> None:  # fmt: skip
     """Label every record of INPUT, a CSV, JSON Lines or Parquet file; - is standard input.
 
-    The output has the input's records in their order and with their own bytes,
-    and the new columns behind them. It appears under its name when it is whole.
-    A run that was interrupted goes on when the same command is given again.
+    The output has the records of the input, in their order and with the same bytes, and the
+    new columns after them. It gets its name when it is complete. The same command resumes a
+    run that was interrupted.
 
     \b
     Example:
@@ -103,56 +132,98 @@ def classify(
     show_log("batch", quiet, log_format)
     from batch.formats.columns import parse_columns
     from batch.model.bundle import open_bundle
-    from batch.model.classifier import Classifier, resolve_precision
+    from batch.model.classifier import resolve_precision
     from batch.model.inference import wanted_device
-    from batch.model.lazy_classifier import LazyClassifier
-    from batch.run.classify import classify_file
-    from batch.run.folder import label_files
     from batch.run.job import Job
-    from batch.run.summary import level_of
     from batch.writing.rejects import Allowance
 
     on_ray = engine == "ray"
     if on_ray and out_dir is None:
         out, out_dir = None, out
-    inputs, outs = _pair(inputs, out, out_dir, force)
-    progress = not quiet and log_format == "text"
-    ours, allowance = parse_columns(columns), Allowance.parse(max_rejects)
-    make_layout(**layout)  # refused before the bundle is read
-    opened = open_bundle(bundle, expect_digest)
-    rules = make_rules(**layout)
-    rules.decision(opened.manifest)  # refused here, not once a file
-    runs_in = ""
-    if not on_ray:  # this machine's device may be none of the workers'
+    inputs, outs = _pair_outputs(inputs, out, out_dir, force)
+    appended, allowance = parse_columns(columns), Allowance.parse(max_rejects)
+    make_layout(**layout)  # check the options before the bundle is read
+    opened, rules = open_bundle(bundle, expect_digest), make_rules(**layout)
+    rules.decision(opened.manifest)  # check the rules here, not once for each file
+    runs_in = ""  # with Ray, the device is that of the workers
+    if not on_ray:
         precision = resolve_precision(opened, device, precision)
         runs_in = f"{precision} on {wanted_device(device)}"
-    load = partial(
-        Classifier.load, bundle, device, threads, precision, allow_unverified, **asdict(rules)
-    )
-    lazy = LazyClassifier(opened, load)
+    progress = not quiet and log_format == "text"
     jobs = [
         Job(
-            make_input(name, **layout), target, ours, allowance, rules, runs_in, restart=restart,
-            progress=progress, replaces_any=out_dir is None or force,
+            make_input(name, **layout), target, appended, allowance, rules, runs_in,
+            restart=restart, progress=progress, replaces_any=out_dir is None or force,
         )
         for name, target in zip(inputs, outs, strict=True)
     ]  # fmt: skip
     if on_ray:
-        from batch.cluster.engine import Request, label_on_ray
+        from batch.cluster.engine import RayOptions, label_on_ray
 
-        request = Request(
+        options = RayOptions(
             out_dir, device, precision, threads or 1, workers, part_bytes, allow_unverified, force
         )
-        click.get_current_context().exit(label_on_ray(jobs, opened, request))
+        status = label_on_ray(jobs, opened, options)
+    else:
+        lazy = _make_lazy(opened, rules, device, threads, precision, allow_unverified)
+        status = _label_here(jobs, out_dir, lazy, force, metrics)
+    click.get_current_context().exit(status)
+
+
+def _make_lazy(
+    bundle: "Bundle", rules: "Rules", device: str, threads: int | None, precision: str,
+    allow_unverified: bool,
+) -> "LazyClassifier":  # fmt: skip
+    from batch.model.classifier import Classifier
+    from batch.model.lazy_classifier import LazyClassifier
+
+    arguments = (bundle.folder, device, threads, precision, allow_unverified)
+    return LazyClassifier(bundle, partial(Classifier.load, *arguments, **asdict(rules)))
+
+
+def _label_here(
+    jobs: "Sequence[Job]", out_dir: str | None, lazy: "LazyClassifier", force: bool,
+    metrics: "RunMetrics",
+) -> int:  # fmt: skip
+    """Label one file, or the files of a folder, on this machine; returns the exit status."""
+    from batch.run.classify import classify_file
+    from batch.run.folder import label_files
+    from batch.run.summary import level_of
+
     if out_dir is not None:
-        click.get_current_context().exit(label_files(jobs, out_dir, lazy, force, seen.add_file))
+        return label_files(jobs, out_dir, lazy, force, metrics)
     summary = classify_file(jobs[0], lazy)
-    seen.add(summary)
+    metrics.add(summary)
     for number, line in enumerate(summary.lines()):
         counts = {} if number else {"counts": summary.counts()}
         log.log(level_of(line), "%s", line, extra=counts)
-    if summary.progress.rejects:
-        click.get_current_context().exit(REJECTED)
+    return REJECTED if summary.progress.rejects else 0
+
+
+def _pair_outputs(
+    inputs: Sequence[str], out: str | None, out_dir: str | None, force: bool
+) -> tuple[Sequence[str], Sequence[str]]:
+    """The files to read, and the file to write for each."""
+    from batch.errors import MissingInputError
+    from batch.run.inputs import find_inputs, name_outputs
+
+    if (out is None) == (out_dir is None):
+        raise click.UsageError("type either --out FILE, or --out-dir DIR for one or more inputs")
+    if out_dir is not None:
+        if "-" in inputs:
+            raise click.UsageError("--out-dir: standard input has no name; give --out instead")
+        files = find_inputs(inputs)
+        return files, name_outputs(files, out_dir)
+    assert out is not None
+    if force:
+        raise click.UsageError("--force: only with --out-dir; to start over, type --restart")
+    if len(inputs) > 1:
+        raise click.UsageError(
+            f"{len(inputs)} inputs cannot be labelled into one file; type --out-dir DIR"
+        )
+    if os.path.isdir(inputs[0]):
+        raise MissingInputError(f"{inputs[0]} is a folder; to label its files, type --out-dir DIR")
+    return inputs, [out]
 
 
 @main.command()
@@ -168,9 +239,10 @@ def classify(
 def estimate(
     inputs, bundle, device, threads, precision, expect_digest, allow_unverified, **layout
 ) -> None:
-    """Say how long labelling INPUT will take, from a sample of it; nothing is written.
+    """Estimate from a sample how long it takes to label INPUT; nothing is written.
 
-    Of several, or a folder's, it says how long all of them will take, those labelled before too.
+    For several inputs, or a folder, the estimate is for all files, including those that were
+    labelled before.
 
     \b
     Example:
@@ -180,43 +252,17 @@ def estimate(
     show_log("batch")
     from batch.checks.estimate import estimate as estimate_files
     from batch.model.bundle import open_bundle
-    from batch.model.classifier import Classifier, resolve_precision
-    from batch.model.lazy_classifier import LazyClassifier
+    from batch.model.classifier import resolve_precision
     from batch.run.inputs import find_inputs
 
     opened = open_bundle(bundle, expect_digest)
     precision = resolve_precision(opened, device, precision)
     found = [make_input(name, **layout) for name in find_inputs(inputs)]
-    load = partial(
-        Classifier.load, bundle, device, threads, precision, allow_unverified,
-        long=layout["long"],
-    )  # fmt: skip
+    rules = make_rules(layout["long"])
+    lazy = _make_lazy(opened, rules, device, threads, precision, allow_unverified)
     name = found[0].name if len(found) == 1 else f"{len(found):,} files"
-    for line in estimate_files(found, LazyClassifier(opened, load)).lines(name):
+    for line in estimate_files(found, lazy).lines(name):
         click.echo(line)
-
-
-def _pair(inputs, out: str | None, out_dir: str | None, force: bool):
-    """The files to read, and the file to write for each."""
-    from batch.errors import MissingInputError
-    from batch.run.inputs import find_inputs, name_outputs
-
-    if (out is None) == (out_dir is None):
-        raise click.UsageError("type either --out FILE, or --out-dir DIR for one or more inputs")
-    if out_dir is not None:
-        if "-" in inputs:
-            raise click.UsageError("--out-dir: standard input has no name; give --out instead")
-        files = find_inputs(inputs)
-        return files, name_outputs(files, out_dir)
-    if force:
-        raise click.UsageError("--force: only what --out-dir skips; to begin anew, type --restart")
-    if len(inputs) > 1:
-        raise click.UsageError(
-            f"{len(inputs)} inputs cannot be labelled into one file; type --out-dir DIR"
-        )
-    if os.path.isdir(inputs[0]):
-        raise MissingInputError(f"{inputs[0]} is a folder; to label its files, type --out-dir DIR")
-    return inputs, [out]
 
 
 @main.command()
@@ -231,7 +277,7 @@ def _pair(inputs, out: str | None, out_dir: str | None, force: bool):
 def text(
     message, bundle, device, threads, precision, expect_digest, allow_unverified, **rules
 ) -> None:
-    """Label one MESSAGE: prints label, a tab, and the score.
+    """Label one MESSAGE; prints the label, a tab, and the score.
 
     \b
     Example:
@@ -251,7 +297,5 @@ def text(
     click.echo(f"{result.labels[0]}\t{result.scores[0]:.6f}")
 
 
-main.add_command(cli_tools.audit)
-main.add_command(cli_tools.doctor)
-main.add_command(cli_tools.info)
-main.add_command(cli_tools.report)
+for command in (audit, doctor, info, report):
+    main.add_command(command)

@@ -1,111 +1,124 @@
-"""Options that several commands have: what an input looks like, and how it is decided on."""
+"""Options that several commands share: the layout of an input, and the rules for labels."""
 
 import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+if TYPE_CHECKING:  # imported late, or --help would be slow
+    from batch.formats.input import Input
+    from batch.formats.layout import Layout
+    from batch.model.rules import Rules
+    from batch.reading.dialect import Dialect
+
+Command = Callable[..., Any]  # a function with click's decorators, which may add parameters
+T = TypeVar("T")
+
 _CSV = (
     click.option("--text-column", help="Name, or number from 1; default: text, or the first "
-        "obvious name."),
+        "usual name."),
     click.option("--encoding", default="utf-8", show_default=True,
-        help="Of INPUT, and of labelled rows."),
-    click.option("--delimiter", help="One character; default: a comma, a tab for .tsv."),
+        help="Encoding of INPUT and of the labelled rows."),
+    click.option("--delimiter", help="One character; default: a comma, for .tsv a tab."),
     click.option("--quote", default='"', show_default=True, help="One character."),
     click.option("--no-quote", is_flag=True, help="No quote character: quotes are text."),
     click.option("--escape", help="One character, such as \\; default: none."),
     click.option("--trust-quotes", is_flag=True,
-        help="A quoted field may have any lines, also such as are records by themselves."),
+        help="Allow any line in a quoted field, also one that looks like a record."),
 )  # fmt: skip
 _OTHERS = (
     click.option("--format", "format_", type=click.Choice(["csv", "jsonl", "parquet"]),
-        help="Default: by INPUT's name, else csv."),
+        help="Default: by the name of INPUT, else csv."),
     click.option("--no-header", is_flag=True,
         help="The first line is a record; --text-column is a number."),
     click.option("--overwrite-columns", is_flag=True,
-        help="Take out columns of INPUT that are called as ours."),
+        help="Replace columns of INPUT that have the names of new columns."),
     click.option("--max-record-bytes", type=click.IntRange(1), default=64 << 20,
-        show_default=True, help="A longer record is a bad one."),
+        show_default=True, help="A longer record is bad."),
 )  # fmt: skip
 _LONG = click.option(
     "--long", type=click.Choice(["head", "tail", "windows"]), default="head", show_default=True,
-    help="What is read of a message of more than max_length tokens: the first, the last, or all "
-    "in windows, of which the one with the highest score decides.",
+    help="What is read of a message with more than max_length tokens: the first ones, the last "
+    "ones, or all in windows; the window with the highest score decides.",
 )  # fmt: skip
 _RULES = (
     click.option("--threshold", type=float, metavar="P",
-        help="Score from which the positive label is given. Default: the bundle's."),
+        help="Lowest score that gets the positive label. Default: the bundle's."),
     click.option("--unsure-band", metavar="LOW,HIGH",
-        help="Scores from LOW to below HIGH get the label unsure; none: no score does. Default: "
-        "the bundle's."),
+        help="Scores from LOW to below HIGH get the label unsure; none: no band. Default: the "
+        "bundle's."),
     _LONG,
 )  # fmt: skip
 
 
-def _only_on_ray(context, option, value):
+def _only_on_ray(context: click.Context, option: click.Parameter, value: T) -> T:
     if value is not None and context.params.get("engine") != "ray":
         raise click.UsageError(f"{option.opts[0]}: only with --engine ray")
     return value
 
 
-def _not_on_ray(context, option, value):
+def _not_on_ray(context: click.Context, option: click.Parameter, value: T) -> T:
     if value is not None and context.params.get("engine") == "ray":
         raise click.UsageError(
-            f"{option.opts[0]}: not with --engine ray; its counts are in _manifest.json, in --out"
+            f"{option.opts[0]}: not with --engine ray; the counts are in _manifest.json, in --out"
         )
     return value
 
 
 _RAY = (
-    # Eager, so that those that ask for it know of it.
+    # Eager: it is parsed first, because the callbacks of other options need its value.
     click.option("--engine", is_eager=True, type=click.Choice(["local", "ray"]), default="local",
-        show_default=True, help="ray: many machines, --out is a folder; see --workers."),
+        show_default=True, help="ray: on many machines; --out is a folder."),
     click.option("--workers", type=click.IntRange(1), callback=_only_on_ray,
-        help="With --engine ray, default: as many as there is room for, by --threads (1 each), "
-        "or one a GPU."),
+        help="With --engine ray: number of workers; default: one for each --threads processors "
+        "(default 1), or for each GPU."),
     click.option("--part-bytes", type=click.IntRange(1), callback=_only_on_ray,
-        help="With --engine ray: a larger file becomes several; default: 268435456."),
+        help="With --engine ray: cut larger files into parts; default: 268435456."),
 )  # fmt: skip
 _TYPED = {"\\t": "\t", "tab": "\t"}
 
 
-def layout_options(command):
-    """Give a command all options of this module."""
+def layout_options(command: Command) -> Command:
+    """Add the options of an input's layout to a command."""
     for option in reversed(_OTHERS):
         command = option(command)
     return csv_options(command)
 
 
-def csv_options(command):
-    """Give a command those of a CSV file with a header."""
+def csv_options(command: Command) -> Command:
+    """Add the options of a CSV file with a header to a command."""
     for option in reversed(_CSV):
         command = option(command)
     return command
 
 
-def ray_options(command):
-    """Give a command those of a run on many machines."""
+def ray_options(command: Command) -> Command:
+    """Add the options of a run on many machines to a command."""
     for option in reversed(_RAY):
         command = option(command)
     return command
 
 
-def long_option(command):
-    """Give a command ``--long``, whose cost it tells."""
+def long_option(command: Command) -> Command:
+    """Add ``--long`` to a command that has no other rules."""
     return _LONG(command)
 
 
-def rule_options(command):
-    """Give a command the options of how a message becomes a label."""
+def rule_options(command: Command) -> Command:
+    """Add the options of the rules for labels to a command."""
     for option in reversed(_RULES):
         command = option(command)
     return command
 
 
-def make_rules(long, threshold=None, unsure_band=None, **_):
-    """How a message becomes a label.
+def make_rules(
+    long: str, threshold: float | None = None, unsure_band: str | None = None, **_
+) -> "Rules":
+    """The rules for labels from the options.
 
     Raises:
-        UsageError: --unsure-band is no band.
+        UsageError: --unsure-band is not a band.
     """
     from batch.model.rules import OF_BUNDLE, Rules, parse_band
 
@@ -113,23 +126,32 @@ def make_rules(long, threshold=None, unsure_band=None, **_):
     return Rules(threshold, band, long)
 
 
-def make_input(name: str, text_column, **layout):
+def make_input(name: str, text_column: str | None, **layout) -> "Input":
     """The input ``name`` with the options of :func:`layout_options`.
 
     Raises:
-        UsageError: no such encoding.
-        click.UsageError: options that do not go together.
+        UsageError: there is no such encoding.
+        click.UsageError: the options contradict each other.
     """
     from batch.formats.input import Input
 
     return Input(name, make_dialect(name, **layout), make_layout(**layout), text_column)
 
 
-def make_dialect(name: str, delimiter, quote, no_quote, escape, trust_quotes, encoding, **_):
+def make_dialect(
+    name: str,
+    delimiter: str | None,
+    quote: str,
+    no_quote: bool,
+    escape: str | None,
+    trust_quotes: bool,
+    encoding: str,
+    **_,
+) -> "Dialect":
     """The dialect of the input ``name``.
 
     Raises:
-        click.UsageError: a character that is none, or that does two things.
+        click.UsageError: a value is not one character, or two options have the same one.
     """
     from batch.formats.open_table import inner_ending
     from batch.reading.dialect import Dialect
@@ -148,7 +170,7 @@ def make_dialect(name: str, delimiter, quote, no_quote, escape, trust_quotes, en
         raise click.UsageError(f"--{option}: {text}") from None
     for option, byte in data.items():
         if byte.isalnum() or byte == b".":
-            problem = f"{given[option]!r} would stand in our own columns too"
+            problem = f"{given[option]!r} also occurs in the columns that we add"
             raise click.UsageError(f"--{option}: {problem}")
     return dialect
 
@@ -166,12 +188,19 @@ def _encode(option: str, value: str, encoding: str) -> bytes:
         raise click.UsageError(f"--{option}: {value!r} cannot be written in {codec}") from None
 
 
-def make_layout(format_, encoding, no_header, overwrite_columns, max_record_bytes, **_):
+def make_layout(
+    format_: str | None,
+    encoding: str,
+    no_header: bool,
+    overwrite_columns: bool,
+    max_record_bytes: int,
+    **_,
+) -> "Layout":
     """The layout of all inputs.
 
     Raises:
-        UsageError: no such encoding.
-        click.UsageError: options that do not go together.
+        UsageError: there is no such encoding.
+        click.UsageError: the options contradict each other.
     """
     from batch.formats.layout import Layout
     from batch.reading.encoding import parse_encoding
@@ -183,16 +212,16 @@ def make_layout(format_, encoding, no_header, overwrite_columns, max_record_byte
     )
 
 
-def metrics_option(command):
-    """Give a command ``--metrics-file``, and itself ``seen``, which wants its summaries."""
+def metrics_option(command: Command) -> Command:
+    """Add ``--metrics-file`` to a command, which gets a :class:`RunMetrics` as ``metrics``."""
 
     @click.option("--metrics-file", metavar="FILE", callback=_not_on_ray,
-        help="Write what the run did for Prometheus' node exporter, also if it fails.")  # fmt: skip
+        help="Write metrics for Prometheus' node exporter, also if the run fails.")  # fmt: skip
     @functools.wraps(command)
     def run(*args, metrics_file, **options):
         from batch.run.metrics import writing_metrics
 
-        with writing_metrics(metrics_file) as seen:
-            return command(*args, seen=seen, **options)
+        with writing_metrics(metrics_file) as metrics:
+            return command(*args, metrics=metrics, **options)
 
     return run

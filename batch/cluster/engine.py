@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 from batch.cluster.shards import NAME, check_manifest, plan_shards, write_manifest
 from batch.cluster.worker import Outcome, Setup, Worker
@@ -24,97 +25,124 @@ from batch.errors import (
     StorageError,
     UsageError,
 )
+from batch.messages import count
 from batch.model.bundle import Bundle
 from batch.model.classifier import Classifier
 from batch.model.inference import usable_cpus
 from batch.model.selftest import choose_precision
 from batch.reading.remote import is_uri
-from batch.run.folder import WORST_FIRST, say_skipped
+from batch.run.folder import WORST_FIRST, list_outcomes, log_skipped
 from batch.run.inputs import check_no_clash
 from batch.run.job import Job
-from batch.run.run_manifest import find_done
+from batch.run.run_manifest import RunManifest, find_done
 from batch.writing.lock import hold_lock
 from batch.writing.names import manifest_path
-from batch.writing.target import check_manifest_path, resolve_path
+from batch.writing.target import resolve_path
 
 SHARD_BYTES = 256 << 20
-STORE_BYTES = 100 << 20  # of a cluster of our own; what goes through it is numbers
+STORE_BYTES = 100 << 20  # of a cluster that we start; only shard numbers pass through it
 
 log = logging.getLogger("batch")
 
 
 @dataclass(frozen=True)
-class Request:
-    """What a run on Ray was asked for, its files apart."""
+class RayOptions:
+    """Options of a run on Ray, besides those of its jobs."""
 
     folder: str
     device: str = "auto"
     precision: str = "auto"
     threads: int = 1  # of a worker
     workers: int | None = None  # None: as many as there is room for
-    shard_bytes: int | None = None
+    shard_bytes: int | None = None  # None: SHARD_BYTES
     allow_unverified: bool = False
-    force: bool = False
+    force: bool = False  # label again what was labelled before
 
 
-def label_on_ray(jobs: Sequence[Job], bundle: Bundle, request: Request) -> int:
-    """Label the files into a folder that all machines see; returns the worst exit status.
+def label_on_ray(jobs: Sequence[Job], bundle: Bundle, options: RayOptions) -> int:
+    """Label the files into a folder that all machines share; returns the worst exit status.
 
     Raises:
         SpamBatchError: another driver has the folder, the bundle or Ray is not usable, or
             there is no room for the workers.
     """
-    _import_ray()  # before anything is read, so that a missing one is said at once
-    manifest = Path(os.path.abspath(request.folder), NAME)
-    check_manifest(request.folder)
+    _import_ray()  # first, so that a missing Ray is reported before anything is read
+    manifest = Path(os.path.abspath(options.folder), NAME)
+    check_manifest(options.folder)
     with hold_lock(manifest.parent):
-        shards, statuses = _plan(jobs, bundle, request)
-        done = [None if request.force else find_done(job, bundle) for job in shards]
-        todo = [number for number, found in enumerate(done) if not found]
-        what = Counter(skipped=len(shards) - len(todo))
-        for number in sorted(set(range(len(shards))) - set(todo)):
-            say_skipped(shards[number].out, done[number])
+        shards, statuses = _plan(jobs, bundle, options)
+        done = {} if options.force else _find_labelled(shards, bundle)
+        todo = [number for number in range(len(shards)) if number not in done]
+        outcomes = Counter(skipped=len(done))
         if todo or statuses:
-            manifest.unlink(missing_ok=True)  # it would prove what is no longer so
-        for job in shards if request.force else ():  # or a worker would find that it is done
-            target = resolve_path(job.out)
-            check_manifest_path(target)
-            manifest_path(target).unlink(missing_ok=True)
-        for outcome in _label(shards, todo, bundle, request) if todo else ():
-            job = shards[outcome.number]
-            for level, line, counts in outcome.said:
-                log.log(level, "%s", line, extra={"counts": counts} if counts else {})
-            if outcome.is_final:
-                raise _as_error(outcome)
-            if outcome.error:
-                log.error("error: %s", outcome.error)
+            manifest.unlink(missing_ok=True)  # it is there only if all shards are labelled
+        if options.force:
+            _remove_run_manifests(shards)
+        for outcome in _label(shards, todo, bundle, options) if todo else ():
+            found = _take_outcome(outcome, shards[outcome.number], bundle, options.folder)
+            if found is None:
                 statuses.append(outcome.exit_code)
-                continue
-            done[outcome.number] = found = find_done(job, bundle)
-            if not found:
-                raise StorageError(
-                    f"{job.out}: a worker wrote it, and it is not here; {request.folder} must "
-                    "be a folder that all machines share"
-                )
-            what["labelled"] += 1
-        what["failed"] = len(statuses)
-        if what["labelled"]:
+            else:
+                done[outcome.number] = found
+                outcomes["labelled"] += 1
+        outcomes["failed"] = len(statuses)
+        if outcomes["labelled"]:
             log.info("weights: %s", bundle.manifest.weights)
-        counts = ", ".join(f"{what[key]:,} {key}" for key in ("labelled", "skipped", "failed"))
-        log.info("%s: %s", f"{len(shards):,} part{'s' * (len(shards) != 1)}", counts)
+        log.info("%s: %s", count(len(shards), "part"), list_outcomes(outcomes))
         if not statuses:
-            log.info("written: %s", write_manifest(request.folder, bundle, shards, done))
-    statuses += [REJECTED if found and found.counts["rejects"] else 0 for found in done]
+            manifests = [done[number] for number in range(len(shards))]
+            log.info("written: %s", write_manifest(options.folder, bundle, shards, manifests))
+    statuses += [REJECTED if found.counts["rejects"] else 0 for found in done.values()]
     return min(statuses, key=WORST_FIRST.index)
 
 
-def _plan(jobs: Sequence[Job], bundle: Bundle, request: Request) -> tuple[list[Job], list[int]]:
-    """The parts of all files, and an exit status of each file that has none."""
+def _find_labelled(shards: Sequence[Job], bundle: Bundle) -> dict[int, RunManifest]:
+    """The run manifests of the shards that were labelled before, by their numbers."""
+    done: dict[int, RunManifest] = {}
+    for number, job in enumerate(shards):
+        if found := find_done(job, bundle):
+            log_skipped(job.out, found)
+            done[number] = found
+    return done
+
+
+def _remove_run_manifests(shards: Sequence[Job]) -> None:
+    """Without them, no worker takes its shard for one that was labelled before."""
+    for job in shards:
+        target = resolve_path(job.out)
+        check_manifest_path(target)
+        manifest_path(target).unlink(missing_ok=True)
+
+
+def _take_outcome(outcome: Outcome, job: Job, bundle: Bundle, folder: str) -> RunManifest | None:
+    """Log what a worker logged; return the run manifest of its shard, or None if it failed.
+
+    Raises:
+        SpamBatchError: no worker can label any shard, or the output is not on this machine.
+    """
+    for level, line, counts in outcome.lines:
+        log.log(level, "%s", line, extra={"counts": counts} if counts else {})
+    if outcome.is_final:
+        raise _as_error(outcome)
+    if outcome.error:
+        log.error("error: %s", outcome.error)
+        return None
+    found = find_done(job, bundle)
+    if not found:
+        raise StorageError(
+            f"{job.out}: a worker wrote it, but it is not on this machine; {folder} must be a "
+            "folder that all machines share"
+        )
+    return found
+
+
+def _plan(jobs: Sequence[Job], bundle: Bundle, options: RayOptions) -> tuple[list[Job], list[int]]:
+    """The shards of all files, and the exit status of each file that cannot be labelled."""
     shards: list[Job] = []
     statuses: list[int] = []
-    shard_bytes = request.shard_bytes or SHARD_BYTES
+    shard_bytes = options.shard_bytes or SHARD_BYTES
     for job in jobs:
-        # A worker has another working folder.
+        # A worker has another working directory.
         name = job.input.name if is_uri(job.input.name) else os.path.abspath(job.input.name)
         job = replace(
             job,
@@ -138,24 +166,26 @@ def _as_error(outcome: Outcome) -> SpamBatchError:
 
 
 def _label(
-    shards: Sequence[Job], todo: Sequence[int], bundle: Bundle, request: Request
+    shards: Sequence[Job], todo: Sequence[int], bundle: Bundle, options: RayOptions
 ) -> Iterator[Outcome]:
-    """What became of each part, in the order in which they end."""
+    """The outcome of each shard, in the order in which they end."""
     ray = _import_ray()
     with _cluster(ray) as resources:
-        device = choose_device(request.device, resources)
-        room = count_workers(request, device, resources)
-        precision = request.precision
+        device = choose_device(options.device, resources)
+        room = count_workers(options, device, resources)
+        precision = options.precision
         if precision == "auto":
             precision = choose_precision(bundle, device)
         shards = [replace(job, precision=f"{precision} on {device}") for job in shards]
         folder = os.path.abspath(bundle.folder)
-        rules = shards[todo[0]].rules  # the same of all
-        options = {"allow_unverified": request.allow_unverified, **asdict(rules)}
-        load = partial(Classifier.load, folder, device, request.threads, precision, **options)
+        rules = asdict(shards[todo[0]].rules)  # all shards have the same
+        load = partial(
+            Classifier.load, folder, device, options.threads, precision, options.allow_unverified,
+            **rules,
+        )  # fmt: skip
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
-        # In blocks of one, or a worker would hold many shards while others have none.
+        # One shard in each block: otherwise one worker takes many while others have none.
         dataset = ray.data.from_items(list(todo), override_num_blocks=len(todo)).map_batches(
             Worker,
             batch_size=1,
@@ -163,7 +193,7 @@ def _label(
             compute=ray.data.ActorPoolStrategy(
                 size=min(room, len(todo)), max_tasks_in_flight_per_actor=1
             ),
-            num_cpus=request.threads,
+            num_cpus=options.threads,
             num_gpus=1 if device == "cuda" else None,
         )
         try:
@@ -171,16 +201,16 @@ def _label(
                 yield Outcome(**json.loads(row["outcome"]))
         except ray.exceptions.RayError as error:
             raise InternalError(
-                f"Ray gave up: {type(error).__name__}; finished parts are kept, and the same "
-                "command goes on"
+                f"Ray failed: {type(error).__name__}; finished parts are kept, and the same "
+                "command resumes the run"
             ) from None
 
 
 def choose_device(device: str, resources: dict[str, float]) -> str:
-    """``cpu`` or ``cuda``, for all workers alike: the machine of the driver may have no GPU.
+    """``cpu`` or ``cuda``, the same for all workers. The driver's machine may have no GPU.
 
     Raises:
-        BundleError: CUDA is asked for and the cluster has none.
+        BundleError: the device is ``cuda`` and the cluster has no GPU.
     """
     has_gpu = resources.get("GPU", 0) >= 1
     if device == "cuda" and not has_gpu:
@@ -188,34 +218,36 @@ def choose_device(device: str, resources: dict[str, float]) -> str:
     return "cuda" if has_gpu and device != "cpu" else "cpu"
 
 
-def count_workers(request: Request, device: str, resources: dict[str, float]) -> int:
-    """As many as asked for, or as there is room for: each has its processors, or a GPU with them.
+def count_workers(options: RayOptions, device: str, resources: dict[str, float]) -> int:
+    """The number of workers: ``--workers``, or as many as there is room for.
+
+    A worker needs ``threads`` processors, and on CUDA also a GPU.
 
     Raises:
-        UsageError: there is not so much room.
+        UsageError: there is not enough room.
     """
     cpus = int(resources.get("CPU", 0))
-    room = cpus // request.threads
+    room = cpus // options.threads
     has = f"{cpus} processors"
     if device == "cuda":
         room = min(room, int(resources["GPU"]))
         has += f" and {int(resources['GPU'])} GPUs"
-    if (request.workers or 1) > room:
+    if (options.workers or 1) > room:
         raise UsageError(
-            f"--workers {request.workers or 1}: with --threads {request.threads} there is room for "
+            f"--workers {options.workers or 1}: with --threads {options.threads} there is room for "
             f"{room}, since the Ray cluster has {has}"
         )
-    return request.workers or room
+    return options.workers or room
 
 
 def _import_ray():
-    """Ray, which calls nobody, and speaks in log files of its own."""
+    """Import Ray. It sends no usage statistics and logs only to its own files."""
     ours = {"RAY_USAGE_STATS_ENABLED": "0"}
     if not os.environ.get("RAY_ADDRESS"):
-        # A secret for a cluster of our own; Ray would keep one in the user's home.
+        # A secret for the cluster that we start; otherwise Ray keeps one in the user's home.
         ours |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     for name, value in ours.items():
-        os.environ.setdefault(name, value)  # read at the import
+        os.environ.setdefault(name, value)  # Ray reads them when it is imported
     import ray
     import ray.data
 
@@ -227,7 +259,7 @@ def _import_ray():
 
 @contextlib.contextmanager
 def _cluster(ray) -> Iterator[dict[str, float]]:
-    """Ray's resources: of the cluster that RAY_ADDRESS names, or of one that ends with us.
+    """The resources of the cluster in RAY_ADDRESS, or of one that we start and stop.
 
     Raises:
         BundleError: Ray did not start.
@@ -253,24 +285,26 @@ def _cluster(ray) -> Iterator[dict[str, float]]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep out of cron's mail what Ray prints, and its C++ writes to descriptor 2.
+    """Drop what Ray prints, and what its C++ writes to descriptor 2, so cron does not mail it.
 
-    ``sys.stderr`` still reaches whoever reads it.
+    Lines written to ``sys.stderr`` are kept.
     """
     with contextlib.ExitStack() as stack:
         null = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
         stack.enter_context(contextlib.redirect_stdout(null))
         if _is_descriptor_2(sys.stderr):
             kept = os.dup(2)
-            like = {"encoding": sys.stderr.encoding, "errors": sys.stderr.errors}
-            file = stack.enter_context(open(kept, "w", buffering=1, **like))
+            old = sys.stderr
+            file = stack.enter_context(
+                open(kept, "w", buffering=1, encoding=old.encoding, errors=old.errors)
+            )
             stack.callback(os.dup2, kept, 2)
             stack.enter_context(contextlib.redirect_stderr(file))
             os.dup2(null.fileno(), 2)
         yield
 
 
-def _is_descriptor_2(stream) -> bool:
+def _is_descriptor_2(stream: TextIO) -> bool:
     try:
         return stream.fileno() == 2
     except (OSError, ValueError):
@@ -279,7 +313,7 @@ def _is_descriptor_2(stream) -> bool:
 
 @contextlib.contextmanager
 def _keeping_signals() -> Iterator[None]:
-    """Ray takes SIGTERM for itself, and a run that is stopped has to say so as ever."""
+    """Restore our signal handlers: Ray installs its own for SIGTERM."""
     numbers = []
     if threading.current_thread() is threading.main_thread():
         numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]

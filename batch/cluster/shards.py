@@ -1,4 +1,4 @@
-"""The shards of a run on many machines, and the manifest that proves that all are there.
+"""The shards of a run on many machines, and the manifest of a run that labelled all of them.
 
 docs/many-machines.md describes the manifest.
 """
@@ -27,8 +27,10 @@ COUNTS = ("records", "rows", "rejects")
 
 
 def plan_shards(job: Job, manifest: Manifest, shard_bytes: int) -> list[Job]:
-    """The job itself, or for a large file one job a shard: ``dump.00001.csv``, ... for
-    ``dump.csv``. One worker does each.
+    """Cut a job into one job for each shard. One worker labels a shard.
+
+    A small file is one shard. The shards of a larger ``dump.csv`` are written to
+    ``dump.00001.csv`` and so on.
 
     Raises:
         SpamBatchError: the input cannot be read, or has too many bad records.
@@ -36,7 +38,7 @@ def plan_shards(job: Job, manifest: Manifest, shard_bytes: int) -> list[Job]:
     spans, contents = plan_spans(job, manifest, shard_bytes)
     if not spans:
         return [job]
-    # plan_spans has counted the rejects of the whole file; a shard allows all of its own.
+    # plan_spans has checked the rejects of the whole file, so a shard allows any number.
     job = replace(job, allowance=Allowance(None, 100.0, job.allowance.typed))
     return [
         replace(
@@ -69,7 +71,7 @@ def check_manifest(folder: str) -> None:
 def write_manifest(
     folder: str, bundle: Bundle, shards: Sequence[Job], done: Sequence[RunManifest]
 ) -> Path:
-    """Write what proves a complete run; only a complete one has it.
+    """Write the manifest of a complete run; no other run has one.
 
     Raises:
         StorageError: it cannot be written.

@@ -1,4 +1,4 @@
-"""A large input in spans of whole records, which many machines can label at the same time."""
+"""Cut a large input into spans of whole records, which many machines label at the same time."""
 
 from dataclasses import replace
 
@@ -16,18 +16,17 @@ from batch.run.windows import read_window
 def plan_spans(
     job: Job, manifest: Manifest, span_bytes: int
 ) -> tuple[list[Span], Fingerprint | None]:
-    """Spans of about ``span_bytes``, and the input's contents; none of either if it is to be
-    labelled in one piece.
+    """Spans of about ``span_bytes``, and the input's fingerprint; ``[], None`` for one span.
 
-    That is so for what is small, compressed, in Parquet, or in an encoding that is turned into
-    UTF-8: there is no way into the middle of those. All others are read once, by the reader that
-    will read the spans: only whoever has read all before a record knows whether a quote is open.
-    A reader can begin at a record's offset. It is told how many records are its own and not
-    where they end, since why one is bad may depend on bytes behind them.
+    A small input is one span. So is an input that is compressed, in Parquet, or in an encoding
+    that is converted to UTF-8, because a reader cannot begin in the middle of it. Any other
+    input is read once from the start: only the records before a record show whether a quote is
+    open there. A span has its number of records and not its end, because the reason why a
+    record is bad may depend on the bytes after it.
 
     Raises:
-        InputError: it cannot be read as what it should be, or has more bad records than allowed,
-            in the words of one machine.
+        InputError: the input cannot be read in its format, or has more bad records than
+            allowed; the text is the same as on one machine.
     """
     with open_source(job.input.name) as source:
         format_ = find_format(job.input.name, job.input.layout)
@@ -37,7 +36,8 @@ def plan_spans(
         if table.size is None:
             return [], None
         spans: list[Span] = []
-        start, before, total, rejects = (table.offset, table.line), 0, 0, 0
+        start = (table.offset, table.line)  # of the span
+        before = total = rejects = 0  # records before the span; records and rejects so far
         while records := read_window(table, total):
             bad = [record for record in records if record.problem]
             job.allowance.check_window(job.input.name, rejects, bad)
@@ -53,5 +53,5 @@ def plan_spans(
         spans.append(Span(len(spans) + 1, *start, total - before))
     if not spans[1:]:
         return [], None
-    # Blank lines at the end are the last one's.
+    # The last span also has the blank lines at the end.
     return [*spans[:-1], replace(spans[-1], records=None)], contents

@@ -1,4 +1,4 @@
-"""What a worker of a run on many machines does: it loads the bundle once, and labels parts."""
+"""A worker of a run on many machines: it loads the bundle once and labels shards."""
 
 import contextlib
 import json
@@ -16,16 +16,16 @@ from batch.run.job import Job
 from batch.run.run_manifest import find_done
 from batch.version import __version__
 
-ORPHAN_SECONDS = 60.0  # in which the workers of a driver that was killed have ended, too
+ORPHAN_SECONDS = 60.0  # after this time, the workers of a killed driver have ended, too
 
 log = logging.getLogger("batch")
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What all workers have in common."""
+    """What all workers share."""
 
-    bundle: str  # its folder, the same on every machine
+    bundle: str  # its folder, with the same path on every machine
     digest: str
     load: Callable[[], Classifier]
     version: str = __version__
@@ -33,59 +33,61 @@ class Setup:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one part ended."""
+    """How the labelling of one shard ended."""
 
     number: int
     exit_code: int
     error: str | None = None
-    is_final: bool = False  # no worker could do any better with another part
-    said: list[tuple[int, str, dict]] = field(default_factory=list)  # level, line, counts
+    is_final: bool = False  # the same error would end every other shard
+    lines: list[tuple[int, str, dict]] = field(default_factory=list)  # logged: level, text, counts
 
 
 class Worker:
-    """Ray makes one in each of its processes, and another one for each that was killed."""
+    """Ray makes one in each of its processes, and a new one for a process that was killed."""
 
     def __init__(self, setup: Setup, shards: Sequence[Job]):
         self._setup, self._shards = setup, shards
         self._lazy: LazyClassifier | None = None
 
     def __call__(self, batch: dict) -> dict:
-        """Label the parts whose numbers are ``item``: as a rule one."""
+        """Label the shards with the numbers in ``item``, usually one."""
         outcomes = [self.label(int(number)) for number in batch["item"]]
         return {"outcome": [json.dumps(asdict(outcome)) for outcome in outcomes]}
 
     def label(self, number: int) -> Outcome:
-        """Label one part; no error of ours or of Python's leaves this process as such."""
-        job, said = self._shards[number], []
+        """Label one shard. An exception becomes an outcome with an error."""
+        job = self._shards[number]
+        lines: list[tuple[int, str, dict]] = []
         try:
-            with _listening(said):
+            with _collect_log(lines):
                 exit_code = self._label(job)
-            return Outcome(number, exit_code, said=said)
+            return Outcome(number, exit_code, lines=lines)
         except SpamBatchError as error:
             is_final = bool(self._lazy and self._lazy.error) or isinstance(error, BundleError)
-            return Outcome(number, error.exit_code, str(error), is_final, said)
+            return Outcome(number, error.exit_code, str(error), is_final, lines)
         except MemoryError:
             problem, exit_code = "out of memory", 70
         except OSError as error:
             problem, exit_code = error.strerror or str(error), 74
         except Exception as error:
             problem, exit_code = f"internal error: {type(error).__name__}: {error}", 70
-        return Outcome(number, exit_code, f"{job.input.name}: {problem}", False, said)
+        return Outcome(number, exit_code, f"{job.input.name}: {problem}", False, lines)
 
     def _label(self, job: Job) -> int:
         setup = self._setup
         if setup.version != __version__:
             raise BundleError(
-                f"a worker has spam-batch {__version__}, this is {setup.version}; install the "
-                "same on all machines"
+                f"a worker has spam-batch {__version__}, and this machine has {setup.version}; "
+                "install the same version on all machines"
             )
         bundle = open_bundle(setup.bundle)
         if bundle.digest != setup.digest:
             raise BundleError(
-                f"{setup.bundle}: its digest is {bundle.digest} on a worker, and {setup.digest} "
+                f"{setup.bundle}: the digest is {bundle.digest} on a worker, and {setup.digest} "
                 "here; give all machines the same bundle"
             )
-        if done := find_done(job, bundle):  # by a worker that was killed before it said so
+        # A worker that was killed may have labelled it before.
+        if done := find_done(job, bundle):
             return REJECTED if done.counts["rejects"] else 0
         self._lazy = self._lazy or LazyClassifier(bundle, setup.load)
         started = time.monotonic()
@@ -100,13 +102,13 @@ class Worker:
 
 
 @contextlib.contextmanager
-def _listening(said: list) -> Iterator[None]:
-    """Keep our lines, which nobody would read on a worker, for the one who gave the command."""
+def _collect_log(lines: list[tuple[int, str, dict]]) -> Iterator[None]:
+    """Collect our log lines. The driver logs them, because nobody reads a worker's log."""
 
     class Keeper(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             counts = getattr(record, "counts", {})
-            said.append((record.levelno, record.getMessage(), counts))
+            lines.append((record.levelno, record.getMessage(), counts))
 
     before = log.handlers, log.level, log.propagate
     log.handlers, log.propagate = [Keeper()], False

@@ -1,7 +1,7 @@
-"""The bundle: one folder that is all that is needed to classify.
+"""The bundle: one folder with everything that classifying needs.
 
-``bundle.json`` names every other file with its SHA-256 and size, so its own
-hash, the *digest*, stands for the whole.
+``bundle.json`` lists every other file with its SHA-256 and size, so the hash of
+``bundle.json``, the *digest*, identifies the whole bundle.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from batch.errors import BundleError
 from batch.model.bundle_files import (
@@ -19,43 +20,43 @@ from batch.model.bundle_files import (
     TOKENIZER,
     FileEntry,
     WatchedFile,
-    _check_hash,
-    _check_size,
-    _open_file,
-    _read_file,
+    check_hash,
+    check_size,
+    open_file,
+    read_file,
 )
 from batch.model.decision import Decision
 from batch.model.external_data import external_files
 
 FORMAT = "spam-batch bundle"
 FORMAT_VERSION = 1
-MAX_MANIFEST = 16 * 1024 * 1024  # bytes; ours have some thousand
+MAX_MANIFEST = 16 * 1024 * 1024  # bytes; a real one has a few thousand
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What ``bundle.json`` says; see docs/formats.md for each key."""
+    """The contents of ``bundle.json``; docs/formats.md describes each key."""
 
     labels: list[str]
     positive_label: str | None
-    threshold: float  # probability from which a message gets the positive label
+    threshold: float  # a message with at least this probability gets the positive label
     temperature: float  # logits are divided by it before the softmax
-    max_length: int  # tokens; longer messages are cut
-    fixed_length: bool  # the graph is valid at max_length only
+    max_length: int  # tokens; longer messages are truncated
+    fixed_length: bool  # the graph is valid only at max_length
     pooling: str
     pad_id: int
-    model: str  # size by name
-    weights: str  # one sentence: what the weights are
+    model: str  # name of the GPT-2 size
+    weights: str  # one sentence on where the weights come from
     variants: dict[str, str]  # precision -> file name
     files: dict[str, FileEntry]
     training: dict = field(default_factory=dict)  # metrics of the run
     made_by: dict = field(default_factory=dict)  # versions, data and weight hashes
-    unsure_band: list | None = None  # two probabilities; scores between get the label unsure
-    reference: dict = field(default_factory=dict)  # what the data gave, for drift
+    unsure_band: list | None = None  # two probabilities; scores between them get the label unsure
+    reference: dict = field(default_factory=dict)  # statistics of the training data, for drift
 
     @property
     def decision(self) -> Decision:
-        """How logits become a label, by the bundle's own threshold, temperature and band."""
+        """How logits become a label, with the threshold, temperature and band of this bundle."""
         band = self.unsure_band
         return Decision(
             self.labels, self.positive_label, self.threshold, self.temperature,
@@ -65,57 +66,57 @@ class Manifest:
     def to_json(self) -> str:
         values = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
         if self.unsure_band is None:
-            del values["unsure_band"]  # a spam-batch that knows no band reads it then, too
+            del values["unsure_band"]  # so that versions without unsure bands can read the file
         return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A manifest with the folder that it describes; files are checked when read."""
+    """A manifest and the folder that it describes. Each file is checked when it is read."""
 
     folder: Path
     manifest: Manifest
     digest: str  # SHA-256 of bundle.json
 
     def read(self, name: str) -> bytes:
-        """The bytes of one file, after their size and SHA-256 were checked.
+        """The bytes of one file, after a check of their size and SHA-256.
 
         Raises:
-            BundleError: not listed, missing, a link, or not what the manifest says.
+            BundleError: the file is not listed, missing, a link, or differs from the manifest.
         """
         entry, path = self.manifest.files.get(name), self.folder / name
         if entry is None:
             raise BundleError(f"{self.folder}: {MANIFEST} does not list {name}")
         try:
-            data = _read_file(path, entry.size)
+            data = read_file(path, entry.size)
         except FileNotFoundError:
             raise BundleError(f"{path}: is missing") from None
-        _check_size(path, len(data) if len(data) == entry.size else path.stat().st_size, entry)
-        _check_hash(path, hashlib.sha256(data), entry)
+        check_size(path, len(data) if len(data) == entry.size else path.stat().st_size, entry)
+        check_hash(path, hashlib.sha256(data).hexdigest(), entry)
         if name in self.manifest.variants.values():
             _check_model(path, data, self.manifest.files)
         return data
 
-    def watch(self, name: str) -> "WatchedFile | None":
-        """A file that will be mapped into memory, its size checked; None if it is not listed.
+    def watch(self, name: str) -> WatchedFile | None:
+        """A file that will be mapped into memory, after a check of its size; None if not listed.
 
         Raises:
-            BundleError: missing, a link, or not as long as the manifest says.
+            BundleError: the file is missing, a link, or has another size than in the manifest.
         """
         entry, path = self.manifest.files.get(name), self.folder / name
         if entry is None:
             return None
         try:
-            file = _open_file(path)
+            file = open_file(path)
         except FileNotFoundError:
             raise BundleError(f"{path}: is missing") from None
         with file:
             status = os.fstat(file.fileno())
-            _check_size(path, status.st_size, entry)
+            check_size(path, status.st_size, entry)
             return WatchedFile(path, os.dup(file.fileno()), status, entry)
 
     def read_json(self, name: str) -> dict:
-        """:meth:`read`, parsed."""
+        """One file with the checks of :meth:`read`, parsed as JSON."""
         try:
             return json.loads(self.read(name))
         except (ValueError, RecursionError):
@@ -123,11 +124,11 @@ class Bundle:
 
 
 def open_bundle(folder: Path | str, expect_digest: str | None = None) -> Bundle:
-    """Read and check ``bundle.json``; no other file is opened yet.
+    """Read and check ``bundle.json``. No other file is opened yet.
 
     Raises:
-        BundleError: no such folder, not a bundle, a newer format, a bad value, a file
-            that is not listed, or another digest than ``expect_digest``.
+        BundleError: there is no such folder, it is not a bundle, has another format version,
+            a bad value, a file that is not listed, or another digest than ``expect_digest``.
     """
     folder = Path(folder)
     path = folder / MANIFEST
@@ -136,7 +137,7 @@ def open_bundle(folder: Path | str, expect_digest: str | None = None) -> Bundle:
             f"{folder}: no such bundle; copy one there, or make one with: make train export"
         )
     try:
-        data = _read_file(path, MAX_MANIFEST)
+        data = read_file(path, MAX_MANIFEST)
         values = json.loads(data)
     except FileNotFoundError:
         if (folder / RUN_CONFIG).is_file():
@@ -171,7 +172,7 @@ def open_bundle(folder: Path | str, expect_digest: str | None = None) -> Bundle:
 
 
 def _check_model(path: Path, data: bytes, listed: Mapping[str, FileEntry]) -> None:
-    """A model's tensors are in it, or in the one file beside it that has its name and more."""
+    """Check that a model's tensors are in it, or in the listed file with its name and suffix."""
     try:
         others = external_files(data)
     except ValueError:
@@ -182,7 +183,7 @@ def _check_model(path: Path, data: bytes, listed: Mapping[str, FileEntry]) -> No
 
 
 def _check_unlisted(folder: Path, manifest: Manifest) -> None:
-    """Hidden files apart, which no program of ours reads, there is nothing but what is listed."""
+    """Refuse files that are not listed. Hidden files are allowed: nothing here reads them."""
     for name in sorted(os.listdir(folder)):
         if name not in manifest.files and name != MANIFEST and not name.startswith("."):
             raise BundleError(f"{folder}: {MANIFEST} does not list {name}; remove it")
@@ -196,7 +197,7 @@ def _check_keys(path: Path, values: dict) -> None:
     for name, value in values.items():
         if name not in known:
             raise BundleError(f"{path}: the key {name!r} is not known")
-        kind = getattr(known[name].type, "__origin__", known[name].type)  # list of list[str]
+        kind: Any = getattr(known[name].type, "__origin__", known[name].type)  # list of list[str]
         if not isinstance(value, float | int if kind is float else kind):
             raise BundleError(f"{path}: {name} is {value!r}, which is not valid")
 
@@ -243,7 +244,7 @@ def _is_band(manifest: Manifest) -> bool:
 
 
 def check_reference(values: dict) -> bool:
-    """True if ``reference`` of a bundle's manifest is empty, or can be used."""
+    """True if the ``reference`` of a manifest is empty or usable."""
     try:
         rates = [*values["labels"].values(), *values["scores"], *values["tokens"]] if values else []
         return not values or (

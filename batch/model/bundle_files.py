@@ -13,38 +13,30 @@ from typing import BinaryIO
 from batch.errors import BundleError
 
 MANIFEST = "bundle.json"
-
-
 TOKENIZER = "gpt2.tiktoken"
-
-
 GOLDEN = "golden.json"
-
-
 VERIFY = "verify.json"
-
-
-EXTERNAL_SUFFIX = ".data"  # of the file that holds the tensors of a large model
-
-
-RUN_CONFIG = "config.json"  # what a run folder has instead of a manifest
+EXTERNAL_SUFFIX = ".data"  # a large model's tensors are in a file with the model's name and this
+RUN_CONFIG = "config.json"  # a run folder has this file, a bundle has not
 
 
 @dataclass(frozen=True)
 class FileEntry:
+    """What the manifest records of one file."""
+
     sha256: str
     size: int  # bytes
 
 
 @dataclass(frozen=True)
 class WatchedFile:
-    """A file whose bytes are hashed and mapped, not copied; did they stay what they were?
+    """A file that is hashed and mapped into memory, not copied, so later writes are detected.
 
-    Writing to a file changes its times, which the system keeps to the nanosecond.
+    Writing to a file changes its modification time, which the system keeps in nanoseconds.
     """
 
     path: Path
-    descriptor: int  # kept open, so that it stays this file whatever becomes of its name
+    descriptor: int  # stays open, so it refers to this file even after a rename or deletion
     status: os.stat_result
     entry: FileEntry
 
@@ -52,22 +44,23 @@ class WatchedFile:
         weakref.finalize(self, os.close, self.descriptor)
 
     def check_hash(self) -> None:
-        """
+        """Compare the file's SHA-256 with the manifest's.
+
         Raises:
-            BundleError: its bytes are not what the manifest says, or cannot be read.
+            BundleError: it differs, or the file cannot be read.
         """
         try:
             with open(self.descriptor, "rb", closefd=False) as file:
-                found = hashlib.file_digest(file, "sha256")
+                found = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise BundleError(f"{self.path}: cannot be read: {error.strerror}") from None
-        _check_hash(self.path, found, self.entry)
+        check_hash(self.path, found, self.entry)
 
     def check_in_place(self) -> None:
-        """It had its name, and nobody wrote to it, while it was mapped.
+        """Check that nobody replaced or wrote to the file while it was mapped.
 
         Raises:
-            BundleError: it had not, or somebody did.
+            BundleError: somebody did.
         """
         try:
             found = os.stat(self.path, follow_symlinks=False)
@@ -78,9 +71,10 @@ class WatchedFile:
             raise BundleError(f"{self.path}: was replaced while it was loaded; run again")
 
     def check_unchanged(self) -> None:
-        """
+        """Check that nobody wrote to the file since it was opened.
+
         Raises:
-            BundleError: somebody wrote to it.
+            BundleError: somebody did.
         """
         found = os.fstat(self.descriptor)
         if (found.st_size, found.st_mtime_ns) != (self.status.st_size, self.status.st_mtime_ns):
@@ -90,24 +84,24 @@ class WatchedFile:
             )
 
 
-def _read_file(path: Path, limit: int) -> bytes:
-    """The first ``limit + 1`` bytes of a file that is nothing but a file of this folder.
+def read_file(path: Path, limit: int) -> bytes:
+    """The first ``limit + 1`` bytes of a regular file.
 
     Raises:
-        FileNotFoundError: it is not there.
-        BundleError: it is a link, a device or the like, or cannot be read.
+        FileNotFoundError: there is no such file.
+        BundleError: it is a link or a device, has a second name, or cannot be read.
     """
-    with _open_file(path) as file:
+    with open_file(path) as file:
         try:
             return file.read(limit + 1)
         except OSError as error:
             raise BundleError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _open_file(path: Path) -> BinaryIO:
-    """As :func:`_read_file`, before anything is read."""
+def open_file(path: Path) -> BinaryIO:
+    """Open a file with the checks of :func:`read_file`, which also lists what is raised."""
     try:
-        # Neither through a link, nor waiting for the writer of a pipe.
+        # Do not follow a link, and do not wait for the writer of a named pipe.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         descriptor = os.open(path, flags)
         try:
@@ -127,18 +121,18 @@ def _open_file(path: Path) -> BinaryIO:
         raise BundleError(f"{path}: {reason}") from None
 
 
-def _check_size(path: Path, size: int, entry: FileEntry) -> None:
+def check_size(path: Path, size: int, entry: FileEntry) -> None:
     if size != entry.size:
         raise BundleError(f"{path}: has {size:,} bytes, {MANIFEST} says {entry.size:,}")
 
 
-def _check_hash(path: Path, found, entry: FileEntry) -> None:
-    if found.hexdigest() != entry.sha256:
-        raise BundleError(f"{path}: SHA-256 is {found.hexdigest()}, {MANIFEST} says {entry.sha256}")
+def check_hash(path: Path, found: str, entry: FileEntry) -> None:
+    if found != entry.sha256:
+        raise BundleError(f"{path}: SHA-256 is {found}, {MANIFEST} says {entry.sha256}")
 
 
 def file_entries(folder: Path) -> Mapping[str, FileEntry]:
-    """Hash and size of every file of a folder but the manifest, by name."""
+    """Hash and size of every file in a folder except the manifest, by name."""
     entries = {}
     for path in sorted(folder.iterdir()):
         if path.name != MANIFEST:

@@ -1,6 +1,6 @@
 """A loaded bundle: texts in, labels and probabilities out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -21,39 +21,39 @@ from batch.model.selftest import (
     measured_batch_tokens,
     replay_golden,
 )
-from batch.model.text_cache import Memory
+from batch.model.text_cache import TextCache
 from batch.model.tokenizer import TokenBatch, Tokenizer, read_ranks
-from batch.model.truncation import WINDOWS, encode_long, window_logits
+from batch.model.truncation import WINDOWS, encode_truncated, window_logits
 
 GPU_ENCODERS = 4  # threads that encode; a CPU needs no more than one
-PADDED_AT_ONCE = 64  # batches
+PADDED_AT_ONCE = 64  # batches padded in one numpy call
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """N texts, D of them distinct, before the model has seen those that are new."""
+    """N texts, D of them distinct, E of these not in the cache, before the model runs."""
 
-    rows: np.ndarray  # (N,) int64: which distinct text each is
+    rows: np.ndarray  # (N,) int64: the number of each text among the distinct ones
     distinct: list[str]  # D
-    new: np.ndarray  # (E,) int64: which distinct texts were never seen
-    encoded: TokenBatch  # their E
-    logits: np.ndarray  # (D, K) float32; those of new texts are filled in
-    tokens: np.ndarray  # (D,) int64
-    truncated: np.ndarray  # (D,) bool
+    new: np.ndarray  # (E,) int64: numbers of the distinct texts that are not in the cache
+    encoded: TokenBatch  # tokens of the E new texts
+    logits: np.ndarray  # (D, K) float32; classify_prepared fills in those of new texts
+    tokens: np.ndarray  # (D,) int64, as logits
+    truncated: np.ndarray  # (D,) bool, as logits
 
 
 class Classifier:
     """Labels texts with one bundle on one device.
 
-    Threads may share one. A pickle holds the bundle's folder and digest and what was asked of
-    :meth:`load`; whoever reads it needs that folder, and loads it anew.
+    Threads may share one. A pickle holds the bundle's folder, its digest and the arguments of
+    :meth:`load`. Unpickling loads the bundle from that folder again.
 
     >>> Classifier.load("models/spam").classify(["You won a prize"]).labels
     ['spam']
     """
 
-    _asked: tuple | None = None  # load's arguments, of one that it made
-    _mapped: WatchedFile | None = None  # what a large model's tensors are mapped from
+    _load_arguments: tuple | None = None  # None if not made by load
+    _mapped: WatchedFile | None = None  # the file that a large model's tensors are mapped from
 
     def __init__(
         self,
@@ -67,9 +67,9 @@ class Classifier:
         self.bundle = bundle
         self.precision = precision
         self.manifest = bundle.manifest
-        self.decision, self.long = rules.decision(bundle.manifest), rules.long
+        self.decision, self.truncation = rules.decision(bundle.manifest), rules.long
         self.session = session
-        self.forget()
+        self.clear_cache()
         self.tokenizer = tokenizer
         self.encoders = 1 if session.device == "cpu" else min(GPU_ENCODERS, usable_cpus())
         self.batch_tokens = batch_tokens or BATCH_TOKENS[session.device]
@@ -88,16 +88,19 @@ class Classifier:
     ) -> "Classifier":
         """Check the bundle's hashes, load it, and replay its golden messages.
 
-        ``precision`` is one of the bundle's, or ``auto``: fp32, or the one that was clearly faster
-        when the bundle was verified on this kind of device. ``threshold`` replaces the bundle's, as
-        ``unsure_band`` does: two probabilities, or None for no band. ``long`` says what is
-        read of a message of more than ``max_length`` tokens: ``head``, ``tail`` or ``windows``.
+        Args:
+            precision: one of the bundle's, or ``auto``: fp32, or the precision that was clearly
+                faster when the bundle was verified on this kind of device.
+            threshold: a probability; None: the bundle's.
+            unsure_band: two probabilities, None for no band, or ``"bundle"``.
+            long: what is read of a message of more than ``max_length`` tokens: ``head``,
+                ``tail`` or ``windows``.
 
         Raises:
-            UsageError: no such device or number of threads; threshold and band do not go
-                together, or not with the bundle.
-            BundleError: not a bundle, changed files, no such precision, not verified, or the
-                graph does not give here what it gave at export.
+            UsageError: there is no such device, the number of threads is below 1, or threshold
+                and band contradict each other or the bundle.
+            BundleError: it is not a bundle, a file was changed, there is no such precision, it
+                was not verified, or the logits differ from those at export.
         """
         if threads is not None and not (isinstance(threads, int) and threads > 0):
             raise UsageError(f"threads is {threads!r}; give a number from 1 on, or None")
@@ -109,60 +112,57 @@ class Classifier:
         if not allow_unverified:
             check_verified(bundle, chosen)
         graph, mapped = bundle.read(name), bundle.watch(name + EXTERNAL_SUFFIX)
-        with ThreadPoolExecutor(1) as pool:  # hashing leaves Python's lock to the rest
-            hashing = pool.submit(mapped.check_hash) if mapped else None
-            tokenizer = Tokenizer(read_ranks(bundle.read(TOKENIZER)))
-            tokens = measured_batch_tokens(bundle, chosen, wanted)
-            if hashing:
-                hashing.result()  # before onnxruntime sees the file
+        tokenizer = _load_tokenizer(bundle, mapped)  # also hashes the file, before it is mapped
+        tokens = measured_batch_tokens(bundle, chosen, wanted)
         shapes = Shapes.of(bundle.manifest, tokens)
-        folder_of = bundle.folder if mapped else None
-        session = InferenceSession(graph, device, threads, folder_of, shapes)
+        tensors_in = bundle.folder if mapped else None
+        session = InferenceSession(graph, device, threads, tensors_in, shapes)
         tokens = tokens if session.device == wanted else None
         classifier = cls(bundle, session, tokenizer, chosen, rules, tokens)
         replay_golden(bundle, chosen, tokenizer, classifier.logits)
         if mapped:
             mapped.check_in_place()
         classifier._mapped = mapped
-        classifier._asked = (
+        classifier._load_arguments = (
             Path(folder).resolve(), device, threads, chosen, allow_unverified, threshold,
             unsure_band, long,
         )  # fmt: skip
         return classifier
 
     def check_unchanged(self) -> None:
-        """
+        """Check that nobody wrote to the file that the model's tensors are mapped from.
+
         Raises:
-            BundleError: the file that the model's tensors are mapped from was written to.
+            BundleError: somebody did.
         """
         if self._mapped:
             self._mapped.check_unchanged()
 
     def __reduce__(self):
-        if self._asked is None:
+        if self._load_arguments is None:
             raise TypeError("only a Classifier that Classifier.load made can be pickled")
-        return Classifier._load_again, (self.bundle.digest, *self._asked)
+        return Classifier._load_again, (self.bundle.digest, *self._load_arguments)
 
     @classmethod
-    def _load_again(cls, digest: str, folder: Path, *asked) -> "Classifier":
+    def _load_again(cls, digest: str, folder: Path, *arguments) -> "Classifier":
         found = open_bundle(folder).digest
         if found != digest:
             raise BundleError(
-                f"{folder}: its digest is {found}, that of the classifier that was pickled is "
-                f"{digest}; give both machines the same bundle"
+                f"{folder}: the digest is {found}, but the pickled classifier has {digest}; give "
+                "both machines the same bundle"
             )
-        return cls.load(folder, *asked)
+        return cls.load(folder, *arguments)
 
     def encode(self, text: str) -> tuple[list[int], bool]:
-        """Token ids that are read, and whether the message has more."""
+        """The token ids of a message that are read, and whether it has more."""
         tokens = self._encode([text])
         return tokens.row(0).tolist(), bool(tokens.truncated[0])
 
     def _encode(self, texts: Sequence[str]) -> TokenBatch:
-        """Encoded by as many threads as it takes to keep a GPU busy; a CPU needs one."""
+        """Encode texts with enough threads to keep a GPU busy; a CPU needs one."""
 
         def encode(part: Sequence[str]) -> TokenBatch:
-            return encode_long(self.tokenizer, part, self.manifest.max_length, self.long)
+            return encode_truncated(self.tokenizer, part, self.manifest.max_length, self.truncation)
 
         step = -(-len(texts) // self.encoders)
         if step == len(texts):
@@ -171,9 +171,9 @@ class Classifier:
         with ThreadPoolExecutor(len(parts)) as pool:
             return TokenBatch.join(list(pool.map(encode, parts)))
 
-    def _read(self, tokens: TokenBatch) -> np.ndarray:
-        """Logits ``(N, K)`` that decide on N texts, by their tokens that are read."""
-        if self.long != WINDOWS:
+    def _deciding_logits(self, tokens: TokenBatch) -> np.ndarray:
+        """Logits ``(N, K)`` that decide on N texts; with windows, those of the best window."""
+        if self.truncation != WINDOWS:
             return self.logits(tokens)
         return window_logits(
             self.logits,
@@ -182,14 +182,14 @@ class Classifier:
             self.manifest.max_length,
         )
 
-    def forget(self) -> None:
-        """Drop what is remembered of earlier texts; labels do not change by it."""
-        self._memory = Memory(len(self.manifest.labels))
+    def clear_cache(self) -> None:
+        """Drop the cached logits of earlier texts. Labels do not depend on the cache."""
+        self._cache = TextCache(len(self.manifest.labels))
 
     def logits(self, tokens: TokenBatch) -> np.ndarray:
-        """Logits of N texts' tokens: ``(N, K)`` float32, order kept; equal ones run once."""
+        """Logits ``(N, K)`` float32 of N texts by their tokens; equal token ids run once."""
         same_as = np.arange(len(tokens))
-        # Distinct texts have distinct ids, but for those that were cut.
+        # Distinct texts have distinct ids, except truncated ones.
         first: dict[bytes, int] = {}
         for row in np.flatnonzero(tokens.truncated).tolist():
             same_as[row] = first.setdefault(tokens.row(row).tobytes(), row)
@@ -205,11 +205,13 @@ class Classifier:
             result[rows] = logits
         return result[same_as]
 
-    def _batches(self, tokens: TokenBatch, rows: np.ndarray):
-        """Row numbers ``(B,)`` and padded ids ``(B, T)`` of batches that have each row once."""
+    def _batches(
+        self, tokens: TokenBatch, rows: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Batches with each row once: row numbers ``(B,)`` and padded ids ``(B, T)``."""
         fixed = self.manifest.max_length if self.manifest.fixed_length else None
         batches = cut_batches(tokens.lengths[rows], self.batch_tokens, fixed, self.session.shapes)
-        # Many are padded in one step: numpy's cost for a small batch is that of a call.
+        # Pad many batches in one step: with small batches, numpy's time is the time of a call.
         while group := list(islice(batches, PADDED_AT_ONCE)):
             numbers = [rows[part] for part, _ in group]
             sizes = [len(part) for part in numbers]
@@ -221,36 +223,36 @@ class Classifier:
                 yield part, padded[start:end].reshape(len(part), width)
                 start = end
 
-    def prepare(self, texts: Sequence[str]) -> "Prepared":
-        """Everything before the model: what is known is looked up, the rest encoded.
+    def prepare(self, texts: Sequence[str]) -> Prepared:
+        """Do the work before the model runs: look up known texts, and encode the others.
 
-        Any thread may do it, while another runs :meth:`classify_prepared`.
+        One thread may do this while another runs :meth:`classify_prepared`.
         """
         if isinstance(texts, str):
             raise TypeError("texts is one string, expected a list of them")
         number: dict[str, int] = {}
         rows = [number.setdefault(text, len(number)) for text in texts]
         distinct = list(number)
-        known, logits, tokens, truncated = self._memory.look_up(distinct)
+        known, logits, tokens, truncated = self._cache.look_up(distinct)
         new = np.flatnonzero(~known)
         encoded = self._encode([distinct[row] for row in new])
         return Prepared(
             np.array(rows, dtype=np.int64), distinct, new, encoded, logits, tokens, truncated
         )
 
-    def classify_prepared(self, prepared: "Prepared") -> Predictions:
-        """Labels of the texts that were given to :meth:`prepare`, in their order."""
+    def classify_prepared(self, prepared: Prepared) -> Predictions:
+        """Label the texts that were given to :meth:`prepare`, in their order."""
         new, encoded = prepared.new, prepared.encoded
         texts = [prepared.distinct[row] for row in new]
-        # Once more: what came before may have been labelled since then.
-        known, logits, *_ = self._memory.look_up(texts)
+        # Look up again: an earlier call may have labelled some of them since then.
+        known, logits, *_ = self._cache.look_up(texts)
         unknown = np.flatnonzero(~known)
         if len(unknown):
-            logits[unknown] = self._read(encoded.take(unknown))
+            logits[unknown] = self._deciding_logits(encoded.take(unknown))
         prepared.logits[new] = logits
         prepared.tokens[new] = encoded.lengths
         prepared.truncated[new] = encoded.truncated
-        self._memory.add(
+        self._cache.add(
             [texts[row] for row in unknown], logits[unknown], encoded.lengths[unknown],
             encoded.truncated[unknown],
         )  # fmt: skip
@@ -268,7 +270,7 @@ class Classifier:
         )
 
     def classify(self, texts: Sequence[str]) -> Predictions:
-        """Label texts. The same text gets the same label and score in any company.
+        """Label N texts. A text's label and score do not depend on the other texts.
 
         Raises:
             TypeError: one of them is not a string.
@@ -276,13 +278,23 @@ class Classifier:
         texts = texts if isinstance(texts, str) else list(texts)
         for number, text in enumerate(texts):
             if not isinstance(text, str):
-                kind = type(text).__name__  # what it says is nobody's business
+                kind = type(text).__name__  # the value may be private
                 raise TypeError(f"texts[{number}] is of type {kind}, expected str")
         return self.classify_prepared(self.prepare(texts))
 
 
+def _load_tokenizer(bundle: Bundle, mapped: WatchedFile | None) -> Tokenizer:
+    """Load the tokenizer, while another thread checks the hash of the ``mapped`` file."""
+    with ThreadPoolExecutor(1) as pool:  # hashing does not hold Python's lock
+        hashing = pool.submit(mapped.check_hash) if mapped else None
+        tokenizer = Tokenizer(read_ranks(bundle.read(TOKENIZER)))
+        if hashing:
+            hashing.result()
+    return tokenizer
+
+
 def resolve_precision(bundle: Bundle, device: str, precision: str) -> str:
-    """What ``auto`` comes to: fp32, or what passed on such a device and is clearly faster.
+    """The precision to run in. ``auto`` is fp32, or one that is verified and clearly faster.
 
     Raises:
         BundleError: the bundle has no such precision.
@@ -290,5 +302,5 @@ def resolve_precision(bundle: Bundle, device: str, precision: str) -> str:
     chosen = choose_precision(bundle, wanted_device(device)) if precision == "auto" else precision
     if chosen not in bundle.manifest.variants:
         there = ", ".join(bundle.manifest.variants)
-        raise BundleError(f"{bundle.folder}: no precision {chosen}; it has: {there}")
+        raise BundleError(f"{bundle.folder}: has no precision {chosen}; choose from: {there}")
     return chosen

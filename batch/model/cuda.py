@@ -1,4 +1,4 @@
-"""Why CUDA does not work here: the same words in ``spam-batch classify`` and ``doctor``."""
+"""Why CUDA does not work, in the same words for ``spam-batch classify`` and ``doctor``."""
 
 import contextlib
 import ctypes
@@ -7,14 +7,14 @@ import re
 from importlib import metadata
 from pathlib import Path
 
-WHEELS = ("onnxruntime", "onnxruntime-gpu")  # they write into one folder: never both
+WHEELS = ("onnxruntime", "onnxruntime-gpu")  # both install into one folder: never have both
 PROVIDER_LIBRARY = "libonnxruntime_providers_cuda.so"
 DRIVER = "libcuda.so.1"
 _LIBRARY = re.compile(r"/\S*/(?:libcudart|libcublas|libcudnn)\.so\S*")
 
 
 def installed_wheels() -> dict[str, str]:
-    """Version of each onnxruntime wheel that is installed."""
+    """The version of each installed onnxruntime wheel, by its name."""
     found = {}
     for name in WHEELS:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -23,19 +23,19 @@ def installed_wheels() -> dict[str, str]:
 
 
 def mend_install(extra: str) -> str:
-    """What to type so that the one wheel of ``extra``, ``cpu`` or ``gpu``, is left."""
+    """The commands after which only the wheel of ``extra``, ``cpu`` or ``gpu``, is installed."""
     there = " ".join(installed_wheels())
     uninstall = f"pip uninstall {there} && " if there else ""
     return f"{uninstall}pip install 'spam-batch[{extra}]'"
 
 
 def explain_no_provider(version: str) -> str:
-    """One clause: this onnxruntime was not built for CUDA, and what to type."""
+    """One clause: the installed onnxruntime was not built for CUDA, and what to type."""
     return f"onnxruntime {version} here has no CUDA provider; type: {mend_install('gpu')}"
 
 
 def explain_not_loaded() -> str:
-    """One clause: which library the CUDA provider that is installed does not find."""
+    """One clause: which library the installed CUDA provider cannot find."""
     path = provider_path()
     if path is None:
         return "the provider could not be loaded (driver, CUDA or cuDNN missing)"
@@ -44,21 +44,21 @@ def explain_not_loaded() -> str:
     except OSError as error:
         missing = str(error).partition(":")[0]
         return (
-            f"the provider could not be loaded, as {missing} is missing; install the CUDA and "
-            "cuDNN that it was built for, and name their folders in LD_LIBRARY_PATH"
+            f"the provider could not be loaded because {missing} is missing; install the CUDA "
+            "and cuDNN versions that it was built for, and add their folders to LD_LIBRARY_PATH"
         )
     return f"the provider could not be loaded: {describe_driver()[1]}"
 
 
 def provider_path() -> Path | None:
-    """The CUDA provider's library, if the onnxruntime that is imported has one."""
+    """The CUDA provider's library, or None if the installed onnxruntime has none."""
     spec = importlib.util.find_spec("onnxruntime")
     path = Path(spec.origin).parent / "capi" / PROVIDER_LIBRARY if spec and spec.origin else None
     return path if path and path.is_file() else None
 
 
 def describe_driver() -> tuple[int, str]:
-    """How many GPUs the NVIDIA driver offers, and a clause on it."""
+    """The number of GPUs that the NVIDIA driver offers, and a clause that describes them."""
     try:
         driver = ctypes.CDLL(DRIVER)
     except OSError:

@@ -1,12 +1,12 @@
-"""Which other files an ONNX file asks for; seen in its bytes, before onnxruntime gets them.
+"""Which other files an ONNX file refers to, found before onnxruntime loads it.
 
-A tensor may keep its data elsewhere, at any path ("external data"). Only the fields that
-can hold a tensor are walked, by their numbers in onnx.proto; all others are skipped.
+A tensor may keep its data in another file at any path ("external data"). Only the fields that
+can hold a tensor are parsed, by their numbers in onnx.proto. All others are skipped.
 """
 
 from collections.abc import Iterator
 
-# Message -> number of a field -> the message in it.
+# Message -> field number -> the message in that field.
 TENSOR_FIELDS = {
     "Model": {7: "Graph", 20: "Training", 25: "Function"},
     "Training": {1: "Graph", 2: "Graph"},
@@ -17,23 +17,23 @@ TENSOR_FIELDS = {
     "Sparse": {1: "Tensor", 2: "Tensor"},
     "Tensor": {},
 }
-EXTERNAL_DATA, DATA_LOCATION = 13, 14  # of a tensor
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # how a field's value is written
+EXTERNAL_DATA, DATA_LOCATION = 13, 14  # field numbers of a tensor
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types of protocol buffers
 
 
 def external_files(model: bytes) -> set[str]:
-    """Names of the files in which tensors of the serialized ``model`` lie, as it gives them.
+    """Names of the files that hold tensors of the serialized ``model``, as written in it.
 
-    ``""`` stands for a tensor that lies elsewhere without saying where.
+    ``""`` stands for a tensor with external data and no file name.
 
     Raises:
-        ValueError: the bytes are no protocol buffer.
+        ValueError: the bytes are not a protocol buffer.
     """
-    found = set()
+    found: set[str] = set()
     todo = [("Model", memoryview(model))]
     while todo:
         message, data = todo.pop()
-        is_elsewhere, places = False, set()
+        is_elsewhere, places = False, set[str]()
         for number, value in _read_fields(data):
             if message == "Tensor" and number == EXTERNAL_DATA:
                 is_elsewhere = True
@@ -49,16 +49,17 @@ def external_files(model: bytes) -> set[str]:
 
 
 def _read_location(entry: int | memoryview) -> set[str]:
-    """The file that one entry of a tensor's external data names, if it is that entry."""
+    """The file name in one key-value entry of a tensor's external data; empty for other keys."""
     if not isinstance(entry, memoryview):
         raise ValueError("an entry that is a number")
     key, value = (
         [field for number, field in _read_fields(entry) if number == wanted] for wanted in (1, 2)
     )
-    if not all(isinstance(field, memoryview) for field in key + value):
+    texts = [field for field in value if isinstance(field, memoryview)]
+    if len(texts) < len(value) or not all(isinstance(field, memoryview) for field in key):
         raise ValueError("an entry that holds a number")
-    if any(bytes(field) == b"location" for field in key):
-        return {bytes(field).decode("utf-8", "replace") for field in value} or {""}
+    if any(field == b"location" for field in key):
+        return {bytes(field).decode("utf-8", "replace") for field in texts} or {""}
     return set()
 
 
@@ -67,6 +68,7 @@ def _read_fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     while at < len(data):
         tag, at = _read_varint(data, at)
         kind = tag & 7
+        value: int | memoryview
         if kind == VARINT:
             value, at = _read_varint(data, at)
         elif kind == BYTES:

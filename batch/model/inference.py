@@ -10,14 +10,14 @@ from batch.model.batching import Shapes
 from batch.model.cuda import explain_no_provider, explain_not_loaded
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-# TF32 rounds the inputs of a product to 10 bits; off, so that CUDA's fp32 is fp32.
-PROVIDER_OPTIONS = {"cpu": {}, "cuda": {"use_tf32": "0"}}
+# TF32 rounds the factors of a matrix product to 10 bits. It is off, so that fp32 means fp32.
+PROVIDER_OPTIONS: dict[str, dict[str, str]] = {"cpu": {}, "cuda": {"use_tf32": "0"}}
 _TENSORS_IN = "session.model_external_initializers_file_folder_path"
 DEVICES = ("auto", *PROVIDERS)
 
 
 def usable_cpus() -> int:
-    """Processors that this process may use: its affinity, cut by its cgroup's quota."""
+    """Processors that this process may use: by its affinity and by its cgroup's quota."""
     try:
         count = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS
@@ -27,16 +27,17 @@ def usable_cpus() -> int:
         if quota != "max":
             count = min(count, max(1, int(quota) // int(period)))
     except (OSError, ValueError):
-        pass  # no cgroup v2 here
+        pass  # there is no cgroup v2
     return count
 
 
 def _onnxruntime():
-    """
+    """Import onnxruntime.
+
     Raises:
         BundleError: it is not installed.
     """
-    # Or it keeps a data base of its use in the home folder, to be sent.
+    # Otherwise it collects usage data in the home folder and sends it.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
@@ -49,11 +50,11 @@ def _onnxruntime():
 
 
 def wanted_device(device: str) -> str:
-    """``cpu`` or ``cuda``: what ``auto`` comes to with the onnxruntime that is installed.
+    """``cpu`` or ``cuda``. ``auto`` is ``cuda`` if the installed onnxruntime supports it.
 
     Raises:
-        UsageError: it is no device.
-        BundleError: CUDA is asked for and this onnxruntime has none.
+        UsageError: there is no such device.
+        BundleError: the device is ``cuda`` and the installed onnxruntime does not support it.
     """
     if device not in DEVICES:
         raise UsageError(f"device is {device!r}; choose from {', '.join(DEVICES)}")
@@ -68,9 +69,9 @@ class InferenceSession:
     """One loaded graph on one device.
 
     Attributes:
-        device: ``cpu`` or ``cuda``, the one that really runs.
-        note: a sentence for the user if ``auto`` could not have the GPU, else None.
-        shapes: that every batch is padded to; None if it runs as it is.
+        device: ``cpu`` or ``cuda``, the one that runs.
+        note: a warning for the user, such as a GPU that ``auto`` could not use; or None.
+        shapes: batches are padded to these; None: batches run as they are.
     """
 
     def __init__(
@@ -83,23 +84,23 @@ class InferenceSession:
     ):
         """
         Args:
-            tensors_in: folder with the file that a large model's tensors lie in; it is mapped
-                into memory, so the caller has checked it.
-            shapes: of the batches, if they run on a GPU.
+            tensors_in: folder with the file that holds a large model's tensors. The file is
+                mapped into memory, so the caller must have checked it.
+            shapes: shapes of the batches on a GPU.
 
         Raises:
-            BundleError: onnxruntime is missing, the device asked for does not
-                work, or the graph cannot be loaded.
+            BundleError: onnxruntime is missing, the device does not work, or the graph cannot
+                be loaded.
         """
         ort = _onnxruntime()
-        ort.set_default_logger_severity(4)  # its warnings would stand in cron's mail
+        ort.set_default_logger_severity(4)  # or cron would mail its warnings
         self.version = ort.__version__
         self.note: str | None = None
         options = ort.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = threads or usable_cpus()
         options.inter_op_num_threads = 1
-        # Idle threads would otherwise spin, while others tokenize, read and write.
+        # Otherwise idle threads spin, while other threads tokenize, read and write.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         if tensors_in:
             options.add_session_config_entry(_TENSORS_IN, str(tensors_in.resolve()))
@@ -130,9 +131,9 @@ class InferenceSession:
                 options,
                 providers=[PROVIDERS[name] for name in names],
                 provider_options=[PROVIDER_OPTIONS[name] for name in names],
-                enable_fallback=0,  # it would print to standard output, and change the device
+                enable_fallback=0,  # a fallback prints to standard output and changes the device
             )
-        except Exception as error:  # onnxruntime raises its own classes, straight from C++
+        except Exception as error:  # onnxruntime raises its own classes, made in C++
             reason = _first_line(error)
             raise BundleError(f"onnxruntime cannot load the model{on}: {reason}") from None
         if PROVIDERS[device] not in session.get_providers():
@@ -158,5 +159,5 @@ class InferenceSession:
 
 
 def _first_line(error: Exception) -> str:
-    """What ``error`` says on its first line, or its class where it says nothing."""
+    """The first line of the error's message, or the name of its class if there is none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,4 +1,4 @@
-"""A classifier that is loaded when it is first needed, and once."""
+"""A classifier that is loaded once, when it is first needed."""
 
 from collections.abc import Callable
 
@@ -10,10 +10,10 @@ from batch.model.classifier import Classifier
 class LazyClassifier:
     """Loads the classifier of ``bundle`` at the first :meth:`get`.
 
-    A wrong column then costs no model load, and many files cost one.
+    So an error in the input needs no model load, and many files need one load.
 
     Attributes:
-        error: what the load raised, or None.
+        error: the exception of a load that failed, or None.
     """
 
     def __init__(self, bundle: Bundle, load: Callable[[], Classifier]):
@@ -23,11 +23,11 @@ class LazyClassifier:
         self._classifier: Classifier | None = None
 
     def get(self) -> Classifier:
-        """The classifier, the same one at each call.
+        """The classifier, the same object at each call.
 
         Raises:
-            SpamBatchError: it cannot be loaded.
-            BundleError: the bundle was replaced since it was opened.
+            SpamBatchError: the classifier cannot be loaded.
+            BundleError: the bundle was replaced after it was opened.
         """
         if self._classifier is None:
             try:

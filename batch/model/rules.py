@@ -1,5 +1,6 @@
-"""What a user may choose of how a message becomes a label; the bundle's own where nothing is."""
+"""The user's rules for how a message becomes a label. The bundle has the defaults."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from batch.errors import UsageError
@@ -8,20 +9,22 @@ from batch.model.decision import Band, Decision
 from batch.model.truncation import HEAD, MODES
 
 OF_BUNDLE = "bundle"
-NO_BAND = "none"  # as it is typed
+NO_BAND = "none"  # as the user types it
 
 
 @dataclass(frozen=True)
 class Rules:
+    """One field for each option. The names are those of the options and of ``Classifier.load``."""
+
     threshold: float | None = None  # probability; None: the bundle's
     unsure_band: Band | str | None = OF_BUNDLE  # probabilities; None: no row is unsure
-    long: str = HEAD  # what is read of a message that is longer than max_length
+    long: str = HEAD  # a truncation mode
 
     def decision(self, manifest: Manifest) -> Decision:
-        """How logits become a label by these rules.
+        """How logits become a label with these rules.
 
         Raises:
-            UsageError: they contradict each other or the bundle.
+            UsageError: the rules contradict each other or the bundle.
         """
         if self.long not in MODES:
             raise UsageError(f"long is {self.long!r}; choose from {', '.join(MODES)}")
@@ -31,14 +34,14 @@ class Rules:
                 raise UsageError(f"a threshold {found.needs_threshold()}")
             found = replace(found, threshold=float(self.threshold))
         if self.unsure_band != OF_BUNDLE:
-            band = self.unsure_band
-            found = replace(found, unsure_band=band and check_band(band))
+            band = check_band(self.unsure_band) if self.unsure_band else None
+            found = replace(found, unsure_band=band)
         if problem := found.find_problem():
             raise UsageError(problem)
         return found
 
     def settings(self, manifest: Manifest) -> dict[str, str]:
-        """Option -> value, the bundle's where none was given: what an output depends on."""
+        """Option -> value that applies, the bundle's value if the user gave none."""
         found = self.decision(manifest)
         return {
             "--threshold": f"{found.threshold}",
@@ -48,12 +51,12 @@ class Rules:
 
     @classmethod
     def of_settings(cls, settings: dict[str, str], manifest: Manifest) -> "Rules":
-        """The rules that :meth:`settings` described, of the same bundle."""
+        """The inverse of :meth:`settings`, with the same bundle."""
         own = BUNDLES_RULES.settings(manifest)
         given = {name: settings[name] for name in own if settings[name] != own[name]}
         threshold, band = given.get("--threshold"), given.get("--unsure-band")
         return cls(
-            threshold and float(threshold),
+            float(threshold) if threshold else None,
             parse_band(band) if band else OF_BUNDLE,
             settings["--long"],
         )
@@ -63,13 +66,13 @@ BUNDLES_RULES = Rules()
 
 
 def parse_band(value: str) -> Band | None:
-    """``LOW,HIGH``, or ``none``.
+    """Parse ``LOW,HIGH``, or ``none``.
 
     >>> parse_band("0.35,0.65")
     (0.35, 0.65)
 
     Raises:
-        UsageError: it is neither.
+        UsageError: the value is neither.
     """
     if value.strip() == NO_BAND:
         return None
@@ -82,10 +85,11 @@ def parse_band(value: str) -> Band | None:
         ) from None
 
 
-def check_band(band) -> Band:
-    """
+def check_band(band: Iterable[float | str]) -> Band:
+    """The two numbers of a band.
+
     Raises:
-        UsageError: not two numbers.
+        UsageError: they are not two numbers.
     """
     try:
         low, high = map(float, band)
@@ -97,5 +101,5 @@ def check_band(band) -> Band:
 
 
 def format_band(band: Band | None) -> str:
-    """As it is typed."""
+    """A band as the user types it."""
     return NO_BAND if band is None else f"{band[0]},{band[1]}"

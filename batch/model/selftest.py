@@ -1,4 +1,4 @@
-"""Before a bundle labels anything: was it verified, and does it still say the same here?"""
+"""Checks before a bundle labels anything: it was verified, and its logits are the same here."""
 
 from collections.abc import Callable
 
@@ -9,19 +9,21 @@ from batch.model.bundle import Bundle
 from batch.model.bundle_files import EXTERNAL_SUFFIX, GOLDEN, VERIFY
 from batch.model.tokenizer import TokenBatch, Tokenizer
 
-# What the logits of golden.json may move by, which catches a wrong tokenizer, pooling or
-# weight and lets another CPU's or GPU's rounding pass. Where activations are rounded to
-# integers or 16 bits a last bit can become a step, so theirs is a share of the largest logit.
+# The logits of golden.json may differ by this. It catches a wrong tokenizer, pooling or weight,
+# and allows for the rounding of another CPU or GPU. In a reduced precision activations are
+# rounded to integers or 16 bits, so a last bit can become a whole step; there the tolerance is
+# a share of the largest logit.
 GOLDEN_TOLERANCE = 1e-3
 REDUCED_TOLERANCE = 0.02
-CLEARLY_FASTER = 1.1  # than fp32, whose labels are PyTorch's
-SHORT_GOLDEN = 32  # tokens; of the longer golden messages, whose ids are compared, one is run
+CLEARLY_FASTER = 1.1  # times the speed of fp32, whose labels are PyTorch's
+SHORT_GOLDEN = 32  # tokens; of longer golden messages the model runs one, to save time
 
 
 def choose_precision(bundle: Bundle, device: str) -> str:
-    """The variant that was fastest where the bundle was verified on ``cpu`` or ``cuda``.
+    """The variant that was fastest when the bundle was verified on ``cpu`` or ``cuda``.
 
-    fp32 if there is no speed to go by, or no other is clearly faster: a tie must not decide.
+    fp32 if no speed was measured or no other variant is clearly faster, so that noise in the
+    measurement does not decide.
     """
     if VERIFY not in bundle.manifest.files:
         return "fp32"
@@ -39,7 +41,10 @@ def choose_precision(bundle: Bundle, device: str) -> str:
 
 
 def measured_batch_tokens(bundle: Bundle, precision: str, device: str) -> int | None:
-    """The tokens of a batch that were fastest when the bundle was verified on such a device."""
+    """The fastest number of tokens in a batch, as measured when the bundle was verified.
+
+    None if it was not measured on this kind of device.
+    """
     if VERIFY not in bundle.manifest.files:
         return None
     entry = bundle.read_json(VERIFY).get("variants", {}).get(precision, {})
@@ -48,10 +53,10 @@ def measured_batch_tokens(bundle: Bundle, precision: str, device: str) -> int | 
 
 
 def check_verified(bundle: Bundle, precision: str) -> None:
-    """Refuse a variant that never passed its verification.
+    """Refuse a variant that has not passed its verification.
 
     Raises:
-        BundleError: it did not, or another file did.
+        BundleError: it has not, or another file has.
     """
     hint = "run spam-export verify, or give --allow-unverified (allow_unverified=True)"
     name = bundle.manifest.variants[precision]
@@ -63,7 +68,7 @@ def check_verified(bundle: Bundle, precision: str) -> None:
     for key, file in (("sha256", name), ("external_sha256", name + EXTERNAL_SUFFIX)):
         entry = bundle.manifest.files.get(file)
         if verified.get(key) != (entry.sha256 if entry else None):
-            raise BundleError(f"{bundle.folder}: {VERIFY} is of another {file}; {hint}")
+            raise BundleError(f"{bundle.folder}: {VERIFY} belongs to another {file}; {hint}")
 
 
 def replay_golden(
@@ -72,45 +77,23 @@ def replay_golden(
     tokenizer: Tokenizer,
     run: Callable[[TokenBatch], np.ndarray],
 ) -> None:
-    """Compare labels, ids and logits with those at export: PyTorch's for fp32, else its own.
+    """Compare labels, token ids and logits with those at export.
 
     Args:
         run: token ids of N messages -> their logits ``(N, K)``.
 
     Raises:
-        BundleError: they differ, with the message's number.
+        BundleError: they differ. The text has the number of the message.
     """
     values = bundle.read_json(GOLDEN)
-    golden, labels = values.get("messages"), values.get("labels")
-    if not golden:
-        raise BundleError(f"{bundle.folder}: {GOLDEN} has no messages to check with")
-    if labels is None:
-        raise BundleError(f"{bundle.folder}: {GOLDEN} has no labels to check with")
-    if labels != bundle.manifest.labels:
-        raise BundleError(
-            f"{bundle.folder}: the labels are {bundle.manifest.labels}, but {labels} were exported"
-        )
-    limit = bundle.manifest.max_length
-    tokens = tokenizer.encode_batch([message["text"] for message in golden], limit)
-    for number, message in enumerate(golden):
-        if tokens.row(number).tolist() != message["ids"]:
-            raise BundleError(
-                f"{bundle.folder}: golden message {number} gets other token ids here "
-                "than at export; the tokenizer is not the model's"
-            )
-    expected = np.array([message["logits"] for message in golden])
-    whose, tolerance = "PyTorch's", GOLDEN_TOLERANCE
-    if precision != "fp32":
-        expected = np.array(values.get("variants", {}).get(precision, []))
-        whose = f"those of {precision} at export"
-        tolerance = REDUCED_TOLERANCE * max(1.0, float(np.abs(expected).max(initial=0.0)))
-    if expected.shape[:1] == (len(golden),):
+    tokens = _encode_golden(bundle, values, tokenizer)
+    expected, whose, tolerance = _expected_logits(values, precision)
+    replayed = np.arange(len(tokens))
+    if expected.shape[:1] == (len(tokens),):
         short = np.flatnonzero(tokens.lengths <= SHORT_GOLDEN)
-        replayed = np.union1d(short, tokens.lengths.argmax())  # one of the long ones is enough
-        tokens, expected = tokens.take(replayed), expected[replayed]
-    else:
-        replayed = np.arange(len(golden))
-    logits = run(tokens)
+        replayed = np.union1d(short, tokens.lengths.argmax())  # one long message is enough
+        expected = expected[replayed]
+    logits = run(tokens.take(replayed))
     if expected.shape != logits.shape:
         raise BundleError(
             f"{bundle.folder}: {GOLDEN} has logits of shape {expected.shape}, "
@@ -118,8 +101,43 @@ def replay_golden(
         )
     difference = np.abs(logits - expected).max(axis=1)
     worst = int(difference.argmax())
-    if not difference[worst] <= tolerance:
+    if not difference[worst] <= tolerance:  # a difference that is nan fails, too
         raise BundleError(
             f"{bundle.folder}: golden message {replayed[worst]} gets logits that differ from "
             f"{whose} by {difference[worst]:.2g}, more than {tolerance:.2g}"
         )
+
+
+def _encode_golden(bundle: Bundle, values: dict, tokenizer: Tokenizer) -> TokenBatch:
+    """The token ids of the golden messages, after a check of labels and ids."""
+    messages, labels = values.get("messages"), values.get("labels")
+    if not messages:
+        raise BundleError(f"{bundle.folder}: {GOLDEN} has no messages to check with")
+    if labels is None:
+        raise BundleError(f"{bundle.folder}: {GOLDEN} has no labels to check with")
+    if labels != bundle.manifest.labels:
+        raise BundleError(
+            f"{bundle.folder}: the labels are {bundle.manifest.labels}, but {labels} were exported"
+        )
+    texts = [message["text"] for message in messages]
+    tokens = tokenizer.encode_batch(texts, bundle.manifest.max_length)
+    for number, message in enumerate(messages):
+        if tokens.row(number).tolist() != message["ids"]:
+            raise BundleError(
+                f"{bundle.folder}: golden message {number} gets other token ids here "
+                "than at export; the tokenizer is not the model's"
+            )
+    return tokens
+
+
+def _expected_logits(values: dict, precision: str) -> tuple[np.ndarray, str, float]:
+    """Logits ``(N, K)`` at export, whose they are, and the tolerance.
+
+    fp32 is compared with PyTorch, another precision with its own logits at export.
+    """
+    if precision == "fp32":
+        logits = np.array([message["logits"] for message in values["messages"]])
+        return logits, "PyTorch's", GOLDEN_TOLERANCE
+    logits = np.array(values.get("variants", {}).get(precision, []))
+    largest = max(1.0, float(np.abs(logits).max(initial=0.0)))
+    return logits, f"those of {precision} at export", REDUCED_TOLERANCE * largest

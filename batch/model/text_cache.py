@@ -1,8 +1,8 @@
-"""What the model said of texts before: the same text needs no second look.
+"""A cache of logits by text, so that the model runs once for a text that is repeated.
 
-Exact: a text is found by being equal, and on a CPU its logits are the same bits in any
-batch. Two generations bound the memory: when the younger is full it becomes the older,
-and what was not seen since then is forgotten.
+The cache is exact: texts are compared whole, and on a CPU a text's logits are the same bits
+in any batch. Two generations bound the memory: when the younger one is full it becomes the
+older one, and the texts of the former older one are dropped.
 """
 
 import threading
@@ -10,20 +10,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-GENERATION_BYTES = 16 * 1024 * 1024  # of texts and figures, in each of two generations
-ENTRY_BYTES = 200  # of a text and its row, the characters apart
+GENERATION_BYTES = 16 * 1024 * 1024  # of texts and results in each of the two generations
+ENTRY_BYTES = 200  # of a text and its row, without the characters
 
 
 class _Generation:
     def __init__(self, classes: int):
         self.rows: dict[str, int] = {}
-        self.count = 0  # rows in use; a text that came twice has two, and the last counts
+        self.count = 0  # rows in use; a text that was added twice has two, and the last one counts
         self.bytes = 0
         self.logits = np.empty((1024, classes), dtype=np.float32)
         self.tokens = np.empty(1024, dtype=np.int64)
         self.truncated = np.empty(1024, dtype=bool)
 
-    def add(self, texts: Sequence[str], logits, tokens, truncated) -> None:
+    def add(
+        self, texts: Sequence[str], logits: np.ndarray, tokens: np.ndarray, truncated: np.ndarray
+    ) -> None:
         start, stop = self.count, self.count + len(texts)
         while stop > len(self.tokens):
             size = 2 * len(self.tokens)
@@ -36,13 +38,16 @@ class _Generation:
         self.tokens[start:stop] = tokens
         self.truncated[start:stop] = truncated
         self.count = stop
-        # Last, so that another thread that finds a text finds its figures too.
+        # Last, so that another thread that finds a text also finds its results.
         self.rows.update(zip(texts, range(start, stop), strict=True))
         self.bytes += sum(map(len, texts)) + ENTRY_BYTES * len(texts)
 
 
-class Memory:
-    """Logits ``(K,)`` float32, token count and truncation of texts seen before."""
+class TextCache:
+    """Logits ``(K,)`` float32, number of tokens and truncation of earlier texts.
+
+    Threads may share one.
+    """
 
     def __init__(self, classes: int, generation_bytes: int = GENERATION_BYTES):
         self._classes, self._limit = classes, generation_bytes
@@ -50,9 +55,9 @@ class Memory:
         self._lock = threading.Lock()
 
     def look_up(self, texts: Sequence[str]) -> tuple[np.ndarray, ...]:
-        """Which of N distinct texts are known, ``(N,)`` bool; logits, tokens, truncated of all.
+        """Four arrays on N distinct texts: known, logits, tokens, truncated.
 
-        The rows of those that are not known hold nothing.
+        Known is ``(N,)`` bool. The other arrays have zeros in the rows of unknown texts.
         """
         count = len(texts)
         known = np.zeros(count, dtype=bool)
@@ -69,8 +74,10 @@ class Memory:
             truncated[found] = generation.truncated[rows[found]]
         return known, logits, tokens, truncated
 
-    def add(self, texts: Sequence[str], logits, tokens, truncated) -> None:
-        """Keep what was found out about distinct texts that were not known."""
+    def add(
+        self, texts: Sequence[str], logits: np.ndarray, tokens: np.ndarray, truncated: np.ndarray
+    ) -> None:
+        """Keep the results ``(N, K)``, ``(N,)``, ``(N,)`` of N distinct texts."""
         if not texts:
             return
         with self._lock:

@@ -1,7 +1,6 @@
 """GPT-2's byte-pair encoding, read from a local file.
 
-The one function that turns text into ids: training, export and serving all
-call :meth:`Tokenizer.encode`.
+Training, export and serving all turn text into ids with :class:`Tokenizer`.
 """
 
 import base64
@@ -15,21 +14,21 @@ import numpy as np
 
 from batch.errors import BundleError
 
-PAD_ID = 50256  # <|endoftext|>; encode never yields it
+PAD_ID = 50256  # <|endoftext|>; encode never returns it
 
-# Splits text into the pieces within which byte pairs merge. GPT-2's pattern,
+# Splits text into pieces; byte pairs merge only within a piece. This is GPT-2's pattern
 # with possessive quantifiers (openai/tiktoken, tiktoken_ext/openai_public.py).
 PIECE_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
 
-# The same for text without two characters of white space in a row, or the end of them: it
-# needs neither look-ahead nor a way back.
+# The same pattern for texts without two white space characters in a row: it needs neither
+# look-ahead nor backtracking, so it is faster.
 SIMPLE_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s"
 
-SEPARATOR = "<|endoftext|>"  # between texts that are encoded in one step
-LONG_TEXT = 1000  # characters from which on a text is encoded by itself
+SEPARATOR = "<|endoftext|>"  # between texts that are encoded in one call
+LONG_TEXT = 1000  # characters; a text of this length or more is encoded by itself
 LONGEST_TOKEN = 128  # bytes; the longest of GPT-2's tokens
 
-# Unicode White_Space, which is what \\s means in PIECE_PATTERN.
+# Unicode White_Space, which is the meaning of \\s in PIECE_PATTERN.
 _SPACE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _WORD_END = re.compile(f"[^{_SPACE}](?=[{_SPACE}])")
 _GAP = re.compile(f"[{_SPACE}][{_SPACE}]")
@@ -41,10 +40,10 @@ class TokenBatch:
     """Token ids of N texts, one after the other.
 
     Attributes:
-        ids: ``(S,)`` uint32, with room between the texts that belongs to none.
-        starts: ``(N,)`` int64, where in ``ids`` each text begins.
-        lengths: ``(N,)`` int64, its tokens, after cutting.
-        truncated: ``(N,)`` bool, whether it was cut.
+        ids: ``(S,)`` uint32; between two texts there may be ids that belong to neither.
+        starts: ``(N,)`` int64, where each text begins in ``ids``.
+        lengths: ``(N,)`` int64, the number of tokens of each text, after truncation.
+        truncated: ``(N,)`` bool, whether the text has more tokens.
     """
 
     ids: np.ndarray
@@ -62,7 +61,7 @@ class TokenBatch:
 
     @classmethod
     def join(cls, batches: Sequence["TokenBatch"]) -> "TokenBatch":
-        """The texts of all, one batch after the other."""
+        """All texts, one batch after the other."""
         ends = np.cumsum([len(batch.ids) for batch in batches])
         starts = [
             batch.starts + end - len(batch.ids) for batch, end in zip(batches, ends, strict=True)
@@ -75,12 +74,14 @@ class TokenBatch:
         )
 
     def take(self, rows: np.ndarray) -> "TokenBatch":
-        """Some of the texts, by number."""
+        """The texts with the numbers ``(R,)``."""
         return TokenBatch(self.ids, self.starts[rows], self.lengths[rows], self.truncated[rows])
 
     def pad(self, rows: np.ndarray, widths: np.ndarray, pad_id: int) -> np.ndarray:
-        """``(R,)`` row numbers and widths to ``(sum of widths,)`` int64: rows one after the
-        other, each padded on the right; those of one width can be reshaped to a batch."""
+        """Texts ``(R,)`` padded on the right to widths ``(R,)``: ``(sum of widths,)`` int64.
+
+        The texts stand one after the other. Those of one width can be reshaped to a batch.
+        """
         ends = np.cumsum(widths)
         steps = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - widths, widths)
         padded = np.full(len(steps), pad_id, dtype=np.int64)
@@ -90,7 +91,7 @@ class TokenBatch:
 
 
 def read_ranks(data: bytes) -> dict[bytes, int]:
-    """Parse a ``.tiktoken`` file: one ``base64(token bytes) rank`` a line.
+    """Parse a ``.tiktoken`` file: ``base64(token bytes) rank`` on each line.
 
     Raises:
         BundleError: a line has another form, or ranks are missing.
@@ -111,10 +112,10 @@ def read_ranks(data: bytes) -> dict[bytes, int]:
 
 
 class Tokenizer:
-    """Text to token ids, as GPT-2 does it; safe to share between threads."""
+    """GPT-2's tokenizer. Threads may share one."""
 
     def __init__(self, ranks: dict[bytes, int]):
-        import tiktoken  # slow to import; a command that only prints help has no use for it
+        import tiktoken  # slow to import; a command that only prints help does not need it
 
         self._encoding, self._simple = (
             tiktoken.Encoding(
@@ -129,13 +130,13 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: Path | str) -> "Tokenizer":
-        """Read ``gpt2.tiktoken`` from disk; nothing is downloaded or cached."""
+        """Read ``gpt2.tiktoken`` from disk. Nothing is downloaded or cached."""
         return cls(read_ranks(Path(path).read_bytes()))
 
     def encode(self, text: str, max_tokens: int | None = None) -> list[int]:
-        """Token ids of ``text``, the first ``max_tokens`` of them if that is given.
+        """The first ``max_tokens`` token ids of ``text``; None: all.
 
-        Special-token text such as ``<|endoftext|>`` is ordinary text here.
+        Special-token text such as ``<|endoftext|>`` is encoded as ordinary text.
 
         >>> tokenizer.encode("Do you have time")
         [5211, 345, 423, 640]
@@ -154,11 +155,11 @@ class Tokenizer:
         return [self.encode(text, max_tokens) for text in texts]
 
     def encode_batch(self, texts: Sequence[str], max_tokens: int) -> TokenBatch:
-        """:meth:`encode` of each text, cut to ``max_tokens``, in a call or two that leave Python.
+        """:meth:`encode` of each text, truncated to ``max_tokens``, in one or two calls.
 
-        Texts are joined by a special token, at which the encoder cuts before it looks at
-        anything else, so each gets the ids that it has by itself. One that is long, or holds
-        the special token's text, is encoded by itself.
+        The texts are joined with a special token. The encoder splits at special tokens first,
+        so each text gets the ids that it has by itself. A text that is long, or contains the
+        special token's text, is encoded by itself.
         """
         joined = SEPARATOR.join(texts)
         alone = {row for row, text in enumerate(texts) if len(text) >= LONG_TEXT}
@@ -182,7 +183,7 @@ class Tokenizer:
     def _encode_joined(self, encoding, texts, joined: str, max_tokens: int) -> TokenBatch:
         try:
             ids = encoding.encode_to_numpy(joined, allowed_special={SEPARATOR})
-        except UnicodeEncodeError:  # half a surrogate pair; no text that was read has one
+        except UnicodeEncodeError:  # a lone surrogate, which no text read from a file has
             return self._encode_alone(texts, max_tokens)
         cuts = np.flatnonzero(ids == PAD_ID)
         starts = np.concatenate(([0], cuts + 1))[: len(texts)]
@@ -197,12 +198,12 @@ class Tokenizer:
         return TokenBatch(ids, starts, np.minimum(lengths, max_tokens), lengths > max_tokens)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ``ids``; a cut character becomes U+FFFD."""
+        """The text of ``ids``; an incomplete character becomes U+FFFD."""
         return self._encoding.decode(list(ids), errors="replace")
 
 
 def _find_rows(pattern: re.Pattern[str], joined: str, texts: Sequence[str]) -> set[int]:
-    """The numbers of the texts, which ``joined`` holds between separators, with a match."""
+    """The numbers of the texts with a match; ``joined`` is the texts with separators."""
     places = [match.start() for match in pattern.finditer(joined)]
     if not places:
         return set()
@@ -213,11 +214,11 @@ def _find_rows(pattern: re.Pattern[str], joined: str, texts: Sequence[str]) -> s
 def sufficient_prefix(text: str, tokens: int) -> str:
     """A prefix of ``text`` whose first ``tokens`` token ids are those of the whole.
 
-    A piece never runs from a character that is not white space into one that
-    is, and only white space looks ahead. So where a word ends the text can be
-    cut: the ids left of the cut stay what they were. As no token is longer than
-    :data:`LONGEST_TOKEN` bytes, the first word end after that many characters a
-    token leaves enough of them.
+    A piece never has white space after another character, and only white space
+    looks ahead. So a text can be cut at the end of a word without a change of
+    the ids before the cut. No token is longer than :data:`LONGEST_TOKEN` bytes.
+    So the prefix ends at the first end of a word after ``tokens * LONGEST_TOKEN``
+    characters.
     """
     enough = tokens * LONGEST_TOKEN
     if len(text) <= enough:
@@ -227,11 +228,11 @@ def sufficient_prefix(text: str, tokens: int) -> str:
 
 
 def split_long_gaps(text: str) -> list[str]:
-    """Cut ``text`` so that no part has a very long white-space run before a word.
+    """Cut ``text`` so that no part has a very long run of white space before a word.
 
     The pattern backtracks over such a run, and tiktoken 0.14 overflows its
-    stack on a million spaces. All of a run but its last character is one piece,
-    so encoding the parts one by one gives the ids of the whole.
+    stack on a million spaces. A run without its last character is one piece,
+    so encoding the parts one by one gives the ids of the whole text.
     """
     parts, start = [], 0
     for match in _LONG_GAP.finditer(text):

@@ -1,8 +1,8 @@
-"""What is read of a message of more than ``max_length`` tokens: its head, its tail, or all of it.
+"""Truncation: what is read of a message that has more than ``max_length`` tokens.
 
-``head`` is the first ``max_length`` tokens, as in training. ``tail`` is the last ones.
-``windows`` are all, in windows of ``max_length`` that overlap by half; the one with the
-highest score decides. Shorter messages are read whole in each mode.
+``head`` reads the first ``max_length`` tokens, as in training. ``tail`` reads the last ones.
+``windows`` reads all tokens in windows of ``max_length`` that overlap by half, and the window
+with the highest score decides. Shorter messages are read whole in each mode.
 """
 
 import re
@@ -13,32 +13,31 @@ import numpy as np
 from batch.model.tokenizer import LONGEST_TOKEN, TokenBatch, Tokenizer
 
 HEAD, TAIL, WINDOWS = MODES = ("head", "tail", "windows")
-MAX_WINDOWS = 64  # of a message, from its start; bounds what one message may cost
-TAIL_REACH = 1 << 16  # characters in which a word's end is looked for; bounds it, too
+MAX_WINDOWS = 64  # of a message, from its start; bounds the cost of one message
+TAIL_REACH = 1 << 16  # characters searched for the end of a word; bounds the cost, too
 NO_LIMIT = 1 << 40  # tokens
 
-# In a text that is turned round: white space behind the end of a word. Not all of what
-# Unicode calls white space, but nothing that it does not.
+# In a reversed text: white space after the end of a word. A subset of Unicode's white space.
 _END_OF_WORD = re.compile("[ \t\r\n\u3000](?=\\S)")
 
 
-def count_read(long: str, max_length: int) -> int:
-    """Tokens of a message that are read at most."""
+def max_tokens_read(mode: str, max_length: int) -> int:
+    """The largest number of tokens that are read of a message."""
     step = window_step(max_length)
-    return max_length + (MAX_WINDOWS - 1) * step if long == WINDOWS else max_length
+    return max_length + (MAX_WINDOWS - 1) * step if mode == WINDOWS else max_length
 
 
 def window_step(max_length: int) -> int:
-    """Tokens from one window's start to the next one's."""
+    """Tokens from the start of one window to the start of the next."""
     return max(1, max_length // 2)
 
 
-def encode_long(
-    tokenizer: Tokenizer, texts: Sequence[str], max_length: int, long: str
+def encode_truncated(
+    tokenizer: Tokenizer, texts: Sequence[str], max_length: int, mode: str
 ) -> TokenBatch:
-    """The tokens of N texts that are read; ``truncated`` are those that have more."""
-    if long != TAIL:
-        return tokenizer.encode_batch(texts, count_read(long, max_length))
+    """The tokens of N texts that are read in one of :data:`MODES`."""
+    if mode != TAIL:
+        return tokenizer.encode_batch(texts, max_tokens_read(mode, max_length))
     ends = [sufficient_suffix(text, max_length + 1) for text in texts]
     whole = tokenizer.encode_batch(ends, NO_LIMIT)
     before = np.maximum(whole.lengths - max_length, 0)
@@ -48,13 +47,13 @@ def encode_long(
 def sufficient_suffix(text: str, tokens: int) -> str:
     """A suffix of ``text`` whose last ``tokens`` token ids are those of the whole.
 
-    Where white space follows a word a piece ends (see ``sufficient_prefix``), and what
-    stands before a piece does not change its ids. As no token is longer than
-    :data:`LONGEST_TOKEN` bytes, the last such place with that many characters a token
-    behind it leaves enough of them.
+    A piece ends where white space follows a word (see ``sufficient_prefix``), and the text
+    before a piece does not change its ids. No token is longer than :data:`LONGEST_TOKEN`
+    bytes. So the suffix starts at the last such place that is followed by at least
+    ``tokens * LONGEST_TOKEN`` characters.
 
-    Without one in :data:`TAIL_REACH` characters the text is cut there: to find out how such
-    a run merges it would have to be encoded from its beginning, which may be megabytes away.
+    If there is no such place within :data:`TAIL_REACH` characters, the text is cut there: the
+    exact ids would need an encoding of the whole run, which may start megabytes before.
     """
     enough = tokens * LONGEST_TOKEN
     if len(text) <= enough + TAIL_REACH:
@@ -70,11 +69,11 @@ def window_logits(
     tokens: TokenBatch,
     max_length: int,
 ) -> np.ndarray:
-    """Logits ``(N, K)`` of the window of each of N texts that decides.
+    """Logits ``(N, K)`` of the deciding window of each of N texts: the one with the best score.
 
     Args:
         run: tokens of W windows -> their logits ``(W, K)``.
-        score: logits ``(W, K)`` -> scores ``(W,)``; of equal ones the first window's counts.
+        score: logits ``(W, K)`` -> scores ``(W,)``; of equal scores the first window decides.
     """
     rows, offsets = cut_windows(tokens.lengths, max_length)
     lengths = np.minimum(tokens.lengths[rows], max_length)
@@ -87,9 +86,9 @@ def window_logits(
 
 
 def cut_windows(lengths: np.ndarray, max_length: int) -> tuple[np.ndarray, np.ndarray]:
-    """The text ``(W,)`` of each window, ascending, and where in it the window starts ``(W,)``.
+    """The text number ``(W,)`` of each window, ascending, and the window's start in it ``(W,)``.
 
-    The last window of a text ends where the text does.
+    The last window of a text ends at the end of the text.
 
     >>> cut_windows(np.array([3, 9]), 4)
     (array([0, 1, 1, 1, 1]), array([0, 0, 2, 4, 5]))
@@ -101,7 +100,7 @@ def cut_windows(lengths: np.ndarray, max_length: int) -> tuple[np.ndarray, np.nd
     return rows, np.minimum(number * step, spare[rows])
 
 
-def describe_cut(long: str, max_length: int) -> str:
-    """How messages were cut, for the summary."""
-    last = "their last " if long == TAIL else ""
-    return f"cut to {last}{count_read(long, max_length):,} tokens"
+def describe_truncation(mode: str, max_length: int) -> str:
+    """How messages were truncated, for the summary."""
+    last = "their last " if mode == TAIL else ""
+    return f"cut to {last}{max_tokens_read(mode, max_length):,} tokens"

@@ -1,26 +1,18 @@
-"""The report's figures, drawn as SVG that stands within its page and takes its colours."""
+"""The report's figures: inline SVG with the colours of the page."""
 
-import html
 import math
-import re
 from collections.abc import Sequence
 
 from batch.messages import count
 from batch.report.findings import BINS, Findings
+from batch.report.html import escape
 from batch.report.timeline import Bucket
 
-WIDTH, LEFT, RIGHT = 960, 68, 12  # of a figure, and its margins
-
-
-def escape(text: str) -> str:
-    """Text for HTML, in an attribute too; control characters that HTML forbids become U+FFFD."""
-    return html.escape(
-        re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]", "\ufffd", text)
-    )
+WIDTH, LEFT, RIGHT = 960, 68, 12  # of a figure and its margins, in units of the SVG
 
 
 def plot_time(buckets: Sequence[Bucket], unit: str, positive: str) -> str:
-    """Two figures over one another: the positive share as a line, all rows as bars."""
+    """Two figures, one above the other: the positive share as a line, all rows as bars."""
     top, middle, bottom, height = 24, 200, 360, 392
     step = (WIDTH - LEFT - RIGHT) / len(buckets)
     highest = _round_up(max(bucket.rows for bucket in buckets))
@@ -31,7 +23,8 @@ def plot_time(buckets: Sequence[Bucket], unit: str, positive: str) -> str:
     parts += _grid([0, share / 2, share], share, top, middle - 20)
     parts.append(_text(LEFT, middle + 12, "rows", "strong"))
     parts += _grid([0, highest / 2, highest], highest, middle + 22, bottom)
-    lines, bars = [[]], []
+    lines: list[list[tuple[float, float]]] = [[]]
+    bars = []
     for number, bucket in enumerate(buckets):
         x = LEFT + number * step
         if bucket.rows:
@@ -62,7 +55,7 @@ def plot_time(buckets: Sequence[Bucket], unit: str, positive: str) -> str:
 
 
 def _bar(area: tuple, rows: int, positive: int, title: str) -> str:
-    """One bar, its positive part at the bottom."""
+    """One bar with its positive part at the bottom."""
     x, step, top, bottom, highest = area
     gap, scale = min(2.0, step / 5), (bottom - top) / highest
     parts = []
@@ -75,12 +68,12 @@ def _bar(area: tuple, rows: int, positive: int, title: str) -> str:
 
 
 def plot_scores(found: Findings) -> str:
-    """Rows by score; the two kinds side by side in a bin, because a log scale adds nothing up."""
+    """Rows by score. The two kinds are side by side: stacked bars mislead on a log scale."""
     top, bottom, height = 16, 240, 272
     decades = max(1, math.ceil(math.log10(max(2, int(found.histogram.max())))))
     step = (WIDTH - LEFT - RIGHT) / BINS
 
-    def to_y(count: float) -> float:  # one row stands a little above none
+    def to_y(count: float) -> float:  # a bar of one row is visible, too
         return bottom - (bottom - top) * (math.log10(count) + 0.15) / (decades + 0.15)
 
     parts = []
@@ -137,7 +130,7 @@ def _text(x: float, y: float, text: str, kind: str = "", anchor: str = "start") 
 
 
 def _round_up(value: float, most: float = math.inf) -> float:
-    """The next of 1, 2, 5, 10, 20, 50, ..., at most ``most``."""
+    """The next number of 1, 2, 5, 10, 20, 50, ..., but at most ``most``."""
     power = 10.0 ** math.floor(math.log10(max(value, 1)))
     found = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= value)
     return min(found, most)

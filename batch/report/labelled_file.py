@@ -1,4 +1,4 @@
-"""Read a labelled file once and keep what the report shows of it, in bounded memory."""
+"""Read a labelled file once, and collect the data of the report."""
 
 from dataclasses import dataclass
 
@@ -21,8 +21,8 @@ MOST_LABELS = 1000
 
 
 @dataclass(frozen=True)
-class Request:
-    """What to report on, and how."""
+class ReportOptions:
+    """The file to report on, and the options of ``spam-batch report``."""
 
     source: str  # a path, or - for standard input
     out: str
@@ -34,40 +34,41 @@ class Request:
     show_text: bool = False
 
 
-def read_labelled(request: Request) -> Findings:
-    """
+def read_labelled(options: ReportOptions) -> Findings:
+    """Read the file ``options.source``.
+
     Raises:
-        UsageError: it is no CSV.
-        InputError: it is not what ``spam-batch classify`` writes.
+        UsageError: it is not CSV.
+        InputError: it does not have the form that ``spam-batch classify`` writes.
         MissingInputError: it cannot be read.
     """
-    format_ = find_format(request.source, DEFAULT_LAYOUT)
+    format_ = find_format(options.source, DEFAULT_LAYOUT)
     if format_ != CSV:
-        raise UsageError(f"{request.source} is {SHOWN[format_]}; spam-batch report reads CSV")
-    with open_source(request.source) as source, reading(source.name):
-        return _read(request, source)
+        raise UsageError(f"{options.source} is {SHOWN[format_]}; spam-batch report reads CSV")
+    with open_source(options.source) as source, reading(source.name):
+        return _read(options, source)
 
 
-def _read(request: Request, source: Source) -> Findings:
-    name, decode = source.name, request.encoding.decode
-    stream = InputStream(name, source.stream, request.encoding)
-    reader = RecordReader(stream, request.dialect)
-    header = read_header(name, reader, request.text_column, ())
-    names = [decode(field) for field in header.record.fields]
+def _read(options: ReportOptions, source: Source) -> Findings:
+    name, decode = source.name, options.encoding.decode
+    stream = InputStream(name, source.stream, options.encoding)
+    reader = RecordReader(stream, options.dialect)
+    header = read_header(name, reader, options.text_column, ())
+    names = [decode(field) for field in header.record.fields or ()]
     label_at = _find_column(name, names, "label", "; label it first with: spam-batch classify")
     score_at = _find_column(name, names, "score") if "score" in names else None
-    wanted = request.date_column
+    wanted = options.date_column
     date_at = None if wanted is None else _find_column(name, names, wanted)
     found = Findings(
-        name, request.positive_label or "spam", score_at is not None, wanted, request.show_text
+        name, options.positive_label or "spam", score_at is not None, wanted, options.show_text
     )
     while records := reader.read_records(WINDOW):
         for record in records:
-            if record.problem:
+            fields = record.fields
+            if fields is None or record.text is None:
                 found.bad += 1
                 found.first_bad = found.first_bad or f"line {record.line} {record.problem}"
                 continue
-            fields = record.fields
             label = decode(fields[label_at])
             score = None if score_at is None else _read_score(name, record.line, fields[score_at])
             found.add(label, score, decode(record.text), record.line)
@@ -81,10 +82,10 @@ def _read(request: Request, source: Source) -> Findings:
                 f"{name}: has more than {MOST_LABELS:,} different labels; is 'label' the column "
                 "that spam-batch wrote?"
             )
-    if request.positive_label and request.positive_label not in found.labels:
+    if options.positive_label and options.positive_label not in found.labels:
         listed = list_columns(sorted(found.labels))
         raise InputError(
-            f"{name}: no row is labelled {show(request.positive_label)}; labels: {listed}"
+            f"{name}: no row is labelled {show(options.positive_label)}; labels: {listed}"
         )
     return found
 
@@ -104,6 +105,6 @@ def _read_score(name: str, line: int, value: bytes) -> float:
         score = float(value)
     except ValueError:
         score = -1.0
-    if not 0 <= score <= 1:  # nor is "nan"
+    if not 0 <= score <= 1:  # also refuses nan
         raise InputError(f"{name}: line {line}: the score is not a number from 0 to 1")
     return score

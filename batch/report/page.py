@@ -1,16 +1,17 @@
-"""The report as one HTML page: style sheet, tables, and figures as SVG, all of it inline."""
+"""The report as one HTML page with its style sheet, tables, and figures as SVG."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from batch.messages import count
 from batch.reading.source import STANDARD_INPUT
-from batch.report.figures import escape, plot_scores, plot_time
-from batch.report.findings import Findings, Row
+from batch.report.figures import plot_scores, plot_time
+from batch.report.findings import Findings, ShownRow
+from batch.report.html import draw_document, escape, percent
 from batch.version import __version__
 
-START = "<!DOCTYPE html>\n<!-- spam-batch report -->"  # by which a page is known as ours
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+COMMENT = "<!-- spam-batch report -->\n"
+START = f"<!DOCTYPE html>\n{COMMENT}".strip()  # identifies a file as a report of ours
 MOST_CAMPAIGNS = 20  # shown
 MOST_LABELS = 12
 
@@ -60,15 +61,6 @@ svg .mark { stroke: var(--ink); stroke-dasharray: 4 4; } svg .strong { fill: var
 """.strip()
 
 
-def percent(part: int, whole: int) -> str:
-    """A share, with a no-break space before its sign.
-
-    >>> percent(1, 8).replace("\\xa0", " ")
-    '12.5 %'
-    """
-    return f"{100 * part / whole:.1f}\u00a0%" if whole else "–"
-
-
 def draw_page(found: Findings) -> str:
     """The whole document."""
     sections = {"Labels": _labels(found)}
@@ -82,33 +74,13 @@ def draw_page(found: Findings) -> str:
     body = "\n".join(
         f"<section>\n<h2>{name}</h2>\n{content}\n</section>" for name, content in sections.items()
     )
-    title = escape("standard input" if found.name == STANDARD_INPUT else Path(found.name).name)
-    texts = "are shown" if found.shows_text else "are left out; --show-text puts them in"
-    return f"""{START}
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title>{title}</title>
-<style>
-{STYLE}
-</style>
-</head>
-<body>
-<main>
-<header>
-<h1>{title}</h1>
-{_header(found)}
-</header>
-{body}
-<footer>Made by spam-batch report {__version__}. The texts of messages {texts}. This page asks
-nothing of the network.</footer>
-</main>
-</body>
-</html>
-"""
+    texts = "are shown" if found.shows_text else "are left out; --show-text shows them"
+    footer = (
+        f"<footer>Made by spam-batch report {__version__}. The texts of messages {texts}. This "
+        "page loads nothing from the network.</footer>"
+    )
+    title = "standard input" if found.name == STANDARD_INPUT else Path(found.name).name
+    return draw_document(title, _header(found), f"{body}\n{footer}", STYLE, COMMENT)
 
 
 def _header(found: Findings) -> str:
@@ -141,7 +113,7 @@ def _labels(found: Findings) -> str:
         meter = f'<div class="{kind}" style="width:{share:.2f}%"></div>'
         rows.append([escape(label), f"{number:,}", percent(number, found.rows), meter])
     more = len(found.labels) - len(rows)
-    note = f'<p class="soft">And {more:,} labels more, which are rarer.</p>' if more else ""
+    note = f'<p class="soft">There are {more:,} more labels, which are rarer.</p>' if more else ""
     return _table(["Label", "Rows", "Share", ""], rows, "nnw") + note
 
 
@@ -158,8 +130,8 @@ def _time(found: Findings) -> str:
     if not buckets:
         return f"<p>No row has a date in {column} that can be read.</p>"
     text = (
-        f"<p>Share of {escape(found.positive)}, and rows, by the {unit}; times are as {column} has "
-        "them, their zones left out.</p>"
+        f"<p>Share of {escape(found.positive)}, and rows, by the {unit}; times are those in "
+        f"{column}, without their time zones.</p>"
     )
     return f'{text}<div class="card scroll">{plot_time(buckets, unit, found.positive)}</div>{note}'
 
@@ -168,13 +140,13 @@ def _scores(found: Findings) -> str:
     if not found.knows_positive:
         return _unknown(found)
     name, boundary = escape(found.positive), found.boundary
-    where = "" if boundary is None else f" The line is where {name} begins, as far as rows tell."
+    where = "" if boundary is None else f" The line is where {name} begins, judging by the rows."
     keys = (
         f'<p class="soft"><span class="key" style="background:var(--spam)"></span>labelled {name} '
         '&nbsp; <span class="key" style="background:var(--other)"></span>other labels</p>'
     )
     return (
-        f"<p>How many rows have which probability of {name}; each step up is ten times as many."
+        f"<p>Number of rows by their probability of {name}, on a logarithmic scale."
         f'{where}</p>{keys}<div class="card scroll">{plot_scores(found)}</div>'
     )
 
@@ -183,19 +155,19 @@ def _campaigns(found: Findings) -> str:
     name, several = escape(found.positive), found.campaigns.found()
     spam = found.labels[found.positive]
     if not several:
-        return f"<p>Of {count(spam, 'row')} labelled {name}, no two say the same.</p>"
+        return f"<p>Of {count(spam, 'row')} labelled {name}, no two have the same text.</p>"
     repeated, shown = sum(entry.rows for entry in several), several[:MOST_CAMPAIGNS]
     text = (
-        f"<p>Of {count(spam, 'row')} labelled {name}, {repeated:,} say what another says, but for "
-        f"case, digits and punctuation: {count(len(several), 'campaign')}"
+        f"<p>Of {count(spam, 'row')} labelled {name}, {repeated:,} have the text of another one, "
+        f"except for case, digits and punctuation: {count(len(several), 'campaign')}"
         f"{'' if len(shown) == len(several) else f', the largest {len(shown)} here'}.</p>"
     )
     if found.campaigns.missed:
         more = count(found.campaigns.missed, "row")
         text += (
-            f'<p class="soft">There were more different messages than are held at once '
-            f"({found.campaigns.most:,}); the rarest were forgotten on the way, so a campaign may "
-            f"have up to {more} more than it says, or be missing.</p>"
+            f'<p class="soft">There were more distinct messages than are counted at once '
+            f"({found.campaigns.most:,}), and the rarest were dropped. So a campaign may have up "
+            f"to {more} more than shown, or be missing.</p>"
         )
     rows = []
     for entry in shown:
@@ -222,15 +194,15 @@ def _least_sure(found: Findings) -> str:
     return f"<p>{count(len(rows), 'row')}, whose score is nearest to {where}.</p>{table}"
 
 
-def _sure_row(row: Row) -> list[str]:
+def _sure_row(row: ShownRow) -> list[str]:
     message = [] if row.text is None else [_message(row.text)]
     return [f"{row.line:,}", escape(row.label), f"{row.score:.6f}", *message]
 
 
 def _unknown(found: Findings) -> str:
     return (
-        f"<p>No row is labelled {escape(found.positive)}, so it is not known whose probability the "
-        "scores are; name a label with --positive-label.</p>"
+        f"<p>No row is labelled {escape(found.positive)}, so it is unknown which label the scores "
+        "belong to; give a label with --positive-label.</p>"
     )
 
 
@@ -241,9 +213,11 @@ def _message(text: str) -> str:
 def _table(
     heads: Sequence[str], rows: Sequence[Sequence[str]], kinds: str, first: bool = False
 ) -> str:
-    """A card with a table of HTML cells. ``kinds``: n number, w wide, one letter a column.
+    """A card with a table of HTML cells. The first column is the heading of each row.
 
-    The first column is the rows' heading, and has no letter unless ``first``.
+    Args:
+        kinds: one letter for each column, n for a number, w for a wide column.
+        first: ``kinds`` also has a letter for the first column.
     """
     classes = {"n": ' class="number"', "w": ' class="wide"'}
     letters = (kinds if first else f" {kinds}").ljust(len(heads))

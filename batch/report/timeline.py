@@ -1,4 +1,4 @@
-"""Dates as dumps have them, and rows counted by the hour, day, week, month or year."""
+"""Parse the dates in dumps, and count rows by the hour, day, week, month or year."""
 
 import re
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ _RFC_2822 = re.compile(r"([A-Za-z]{3}, *)?\d{1,2} [A-Za-z]{3} \d{4} ")
 _SLASHES = re.compile(r"\d{4}/\d\d/\d\d")
 _EPOCH = datetime(1970, 1, 1)
 YEARS = range(1900, 2200)
-_STORED = (1, 24, 24 * 7)  # hours of the buckets that are held, the finest first
+_STORED = (1, 24, 24 * 7)  # hours in a bucket, at each level
 MOST_STORED = 20_000  # buckets
-MOST_SHOWN = 92  # about three months of days
+MOST_SHOWN = 92  # buckets; about three months of days
 UNITS = ("hour", "day", "week", "month", "year")
-_STEPS = {  # long enough to reach the next one from the start of one, and not the one behind it
+_STEPS = {  # from the start of one unit into the next one, and not into the one after that
     "hour": timedelta(hours=1),
     "day": timedelta(days=1),
     "week": timedelta(days=7),
@@ -26,6 +26,8 @@ _FORMS = {"hour": "%Y-%m-%d %H:00", "month": "%Y-%m", "year": "%Y"}
 
 @dataclass(frozen=True)
 class Bucket:
+    """The rows of one hour, day, week, month or year."""
+
     start: datetime
     name: str
     rows: int
@@ -33,11 +35,11 @@ class Bucket:
 
 
 def parse_time(value: str) -> datetime | None:
-    """A time as it is written, its zone left out; None if it is none.
+    """A time without its zone; None if the value is not a time.
 
-    ISO 8601, also with slashes or without a time; seconds or milliseconds since 1970, then in
-    UTC; RFC 2822 as in e-mail. What may be month or day first (``02/03/2026``) is none, and so
-    is a year that no message is of.
+    It may be ISO 8601, also with slashes or without a time; seconds or milliseconds since 1970,
+    read as UTC; or RFC 2822 as in e-mail. ``02/03/2026`` is refused, because it may be March or
+    February, and so are years that no message is from.
 
     >>> parse_time("2026-11-22T10:00:00+02:00")
     datetime.datetime(2026, 11, 22, 10, 0)
@@ -59,10 +61,11 @@ def parse_time(value: str) -> datetime | None:
 
 
 class Timeline:
-    """Counts of rows, all and positive, by time; its memory has a bound whatever the dates are."""
+    """Counts of rows, all and positive, by time, in bounded memory."""
 
     def __init__(self) -> None:
-        self._level, self._held = 0, {}  # bucket number -> [rows, positive]
+        self._level = 0
+        self._held: dict[int, list[int]] = {}  # bucket number -> [rows, positive]
 
     def add(self, when: datetime, is_positive: bool) -> None:
         hour = (when - _EPOCH) // timedelta(hours=1)
@@ -81,10 +84,11 @@ class Timeline:
             count[1] += positive
 
     def buckets(self) -> tuple[str, list[Bucket], int]:
-        """The unit, its buckets without a gap, and how many rows lie outside of them.
+        """The unit, its buckets without a gap, and the number of rows outside of them.
 
-        A few rows with a date far off would make all others one bar: the rarest half a
-        percent at each end is left out where the rest takes less than a third of the time.
+        A few dates far from the others would squeeze all other rows into one bar. So half a
+        percent of the rows at each end is left out if the rest takes less than a third of the
+        time.
         """
         hours = _STORED[self._level]
         counts = {
@@ -131,8 +135,9 @@ def _fill(unit: str, first: datetime, last: datetime, counts: dict) -> list[Buck
 
 
 def _starts(unit: str, first: datetime, last: datetime) -> list[datetime]:
-    """The buckets from that of ``first`` to that of ``last``, or enough to be too many."""
-    starts, at = [], _floor(unit, first)
+    """Where the buckets from ``first`` to ``last`` begin; stops after too many of them."""
+    starts: list[datetime] = []
+    at = _floor(unit, first)
     while at <= last and (len(starts) <= MOST_SHOWN or unit == UNITS[-1]):
         starts.append(at)
         at = _floor(unit, at + _STEPS[unit])

@@ -1,4 +1,4 @@
-"""Label a stream: every record comes out once, in order, with its own bytes and ours."""
+"""Label one input: each record is written once, in order, with its own bytes and our columns."""
 
 import contextlib
 import logging
@@ -21,14 +21,15 @@ from batch.formats.open_table import check_output
 from batch.formats.table import Table
 from batch.messages import count
 from batch.model.classifier import Classifier
+from batch.model.decision import Predictions
 from batch.model.lazy_classifier import LazyClassifier
 from batch.reading.opening import open_source
 from batch.reading.source import Source
 from batch.run.job import Job
-from batch.run.prefetch import read_ahead
+from batch.run.prefetch import prefetch
 from batch.run.run_manifest import describe_run, utc_now
 from batch.run.summary import Summary
-from batch.run.windows import classify_window, encode_windows, read_windows
+from batch.run.windows import Window, classify_window, encode_windows, read_windows
 from batch.writing.atomic import write_all
 from batch.writing.checkpoint import ResumeKey, check_checkpoint_path
 from batch.writing.journal import Journal
@@ -43,7 +44,7 @@ from batch.writing.progress import Progress, RunStatistics
 from batch.writing.rejects import encode_rejects
 from batch.writing.target import check_labelled, resolve_target
 
-COMMIT_SECONDS = 5.0  # between two commit points, or as long as a window takes
+COMMIT_SECONDS = 5.0  # between two commit points; longer if a window takes longer
 
 log = logging.getLogger("batch")
 
@@ -51,11 +52,11 @@ log = logging.getLogger("batch")
 def classify_file(job: Job, lazy: LazyClassifier) -> Summary:
     """Label the input of ``job`` into ``job.out``.
 
-    The classifier is loaded once input and output are known to be good, and not at all where
-    an interrupted run had labelled everything.
+    The classifier is loaded after input and output were checked. It is not loaded if an
+    interrupted run had labelled everything.
 
     Raises:
-        SpamBatchError: with one sentence on what is wrong; nothing is published then.
+        SpamBatchError: nothing is published. The text is one sentence on what is wrong.
     """
     check_output(job.input, job.out)
     if is_stream(job.out):
@@ -75,8 +76,8 @@ def _label_to_stream(job: Job, lazy: LazyClassifier) -> Summary:
     bundle = lazy.bundle
     if not job.allowance.is_none:
         raise UsageError(
-            "--max-rejects: rejects go into a file beside the output, which this output has "
-            "no place for; give a file as --out"
+            "--max-rejects: rejects are written to a file beside the output, which is not "
+            "possible for this output; give a file as --out"
         )
     with open_source(job.input.name) as source:
         table = job.open_table(source, bundle.manifest)
@@ -101,7 +102,7 @@ def _label_to_file(job: Job, source: Source, target: Path, lazy: LazyClassifier)
         table.go_to(span.offset, span.line)
     settings = {
         **job.settings(bundle.manifest),
-        # Not as typed: what the options and the input's first record come to.
+        # The resolved values, where the option may be a default or a column number.
         "--format": table.format,
         "--text-column": table.text_in_output,
         "--precision": job.precision,
@@ -116,7 +117,7 @@ def _label_to_file(job: Job, source: Source, target: Path, lazy: LazyClassifier)
                 before = journal.progress.statistics
                 statistics = replace(before, resumed=before.resumed + 1)
                 summary.progress = replace(journal.progress, statistics=statistics)
-                _say_resumed(job, summary.progress)
+                _log_resumed(job, summary.progress)
             if not summary.progress.is_complete:
                 if journal.was_resumed:
                     if job.allowance.percent is None:
@@ -130,10 +131,10 @@ def _label_to_file(job: Job, source: Source, target: Path, lazy: LazyClassifier)
                     summary.progress = journal.progress
                 _label_rest(job, table, classifier, summary, journal)
             _check_end(job, source, summary)
-            given = source.fingerprint()
+            read = source.fingerprint()
             journal.publish(
                 table.finish,
-                lambda *made: describe_run(job, summary, table, (given, *made)).to_json(),
+                lambda *written: describe_run(job, summary, table, (read, *written)).to_json(),
             )
         except BaseException as error:
             journal.stop(keep=not isinstance(error, ChangedInputError | BrokenInputError))
@@ -157,7 +158,8 @@ def _label_rest(
 def _label_windows(
     job: Job, table: Table, classifier: Classifier, summary: Summary
 ) -> Iterator[tuple[bytes, bytes, Progress]]:
-    """Rows, rejects and what is done with them, for each window, and once more at the end."""
+    """The encoded rows and rejects of each window with the progress after it, and a last
+    progress that is complete."""
     start, before = time.monotonic(), summary.progress
     session = classifier.session
     statistics = replace(
@@ -168,29 +170,20 @@ def _label_windows(
     )
     done = before
     last = job.input.span.records if job.input.span else None
-    # Three threads: one reads, one encodes, this one asks the model and writes.
-    windows = encode_windows(read_ahead(read_windows(table, before.records, last)), classifier)
+    # Three threads: one reads, one encodes, and this one runs the model and writes.
+    windows = encode_windows(prefetch(read_windows(table, before.records, last)), classifier)
     with tqdm(
         total=table.size, initial=done.offset, unit="B", unit_scale=True,
         disable=None if job.progress else True,
-    ) as bar, contextlib.closing(read_ahead(windows)) as windows:  # fmt: skip
+    ) as bar, contextlib.closing(prefetch(windows)) as windows:  # fmt: skip
         for window in windows:
             bad = [record for record in window.records if record.problem]
             job.allowance.check_window(job.input.name, done.rejects, bad)
             predictions = classify_window(job.input.name, classifier, window)
             bar.update(window.offset - done.offset)
             done = replace(
-                done,
-                offset=window.offset,
-                line=window.line,
-                records=done.records + len(window.records),
-                rejects=done.rejects + len(bad),
-                truncated=done.truncated + int(predictions.truncated.sum()),
+                _advance(done, window, predictions),
                 blank_lines=before.blank_lines + window.blank_lines,
-                labels=dict(Counter(done.labels) + Counter(predictions.labels)),
-                histograms=done.histograms.add(
-                    predictions.scores, predictions.tokens, [record.text for record in window.good]
-                ),
                 statistics=replace(
                     statistics, seconds=statistics.seconds + time.monotonic() - start
                 ),
@@ -206,9 +199,32 @@ def _label_windows(
             f"{done.records} records were read, but {done.rows} rows and {done.rejects} rejects "
             "were written"
         )
-    blank_lines = before.blank_lines + table.blank_lines
-    place = {"offset": table.offset, "line": table.line}  # behind blank lines at the end too
-    yield b"", b"", replace(done, blank_lines=blank_lines, is_complete=True, **place)
+    yield (
+        b"",
+        b"",
+        replace(
+            done,
+            offset=table.offset,  # after blank lines at the end, too
+            line=table.line,
+            blank_lines=before.blank_lines + table.blank_lines,
+            is_complete=True,
+        ),
+    )
+
+
+def _advance(done: Progress, window: Window, predictions: Predictions) -> Progress:
+    """The counts after a window, except blank lines."""
+    texts = [record.text or b"" for record in window.good]
+    return replace(
+        done,
+        offset=window.offset,
+        line=window.line,
+        records=done.records + len(window.records),
+        rejects=done.rejects + len(window.records) - len(window.good),
+        truncated=done.truncated + int(predictions.truncated.sum()),
+        labels=dict(Counter(done.labels) + Counter(predictions.labels)),
+        histograms=done.histograms.add(predictions.scores, predictions.tokens, texts),
+    )
 
 
 def _load(lazy: LazyClassifier, summary: Summary) -> Classifier:
@@ -217,13 +233,13 @@ def _load(lazy: LazyClassifier, summary: Summary) -> Classifier:
     return classifier
 
 
-def _say_resumed(job: Job, done: Progress) -> None:
+def _log_resumed(job: Job, done: Progress) -> None:
     name = job.input.name
     if done.is_complete:
         log.info("an interrupted run had labelled all of %s; nothing is left to label", name)
     else:
         records = count(done.records, "record")
-        log.info("going on at line %d of %s, behind %s", done.line, name, records)
+        log.info("resuming at line %d of %s, after %s", done.line, name, records)
 
 
 def _check_end(job: Job, source: Source, summary: Summary) -> None:

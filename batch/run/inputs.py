@@ -1,4 +1,4 @@
-"""Several inputs: which files they are, and where each is labelled into."""
+"""Several inputs: which files they are, and the output of each."""
 
 import glob
 import logging
@@ -16,21 +16,22 @@ log = logging.getLogger("batch")
 
 
 def find_inputs(names: Sequence[str]) -> list[str]:
-    """The files that were asked for, each once: a folder stands for those in it, by name.
+    """The input files, each once.
 
-    Of a folder, files count whose name has a known ending and does not begin with a dot; rejects
-    and folders within it do not. Files of other endings are said, since they may be messages, too.
-    A pattern that the shell left alone stands for what matches.
+    A folder stands for its files, sorted by name, with a known ending and no dot at the
+    beginning; folders in it and files that a run writes beside an output are left out. A
+    warning lists files with other endings, because they may have messages, too. A pattern that
+    the shell has not expanded stands for the files that match.
 
     Raises:
         MissingInputError: a folder or pattern has no file.
     """
-    found: dict[str, str] = {}  # by where it really is
+    found: dict[str, str] = {}  # real path -> name
     for name in names:
         for path in _expand(name):
             found.setdefault(path if is_uri(path) else os.path.realpath(path), path)
     for name in filter(os.path.isdir, names):
-        _say_left_out(name, found)
+        _warn_left_out(name, found)
     return list(found.values())
 
 
@@ -38,11 +39,11 @@ def _expand(name: str) -> list[str]:
     if is_uri(name):
         return find_files(name)
     if os.path.isdir(name):
-        files = [path for path in _list_files(name) if inner_ending(path.name) in ENDINGS]
-        if not files:
+        paths = [path for path in _list_files(name) if inner_ending(path.name) in ENDINGS]
+        if not paths:
             known = ", ".join(ENDINGS)
-            raise MissingInputError(f"{name}: has no files to label, which end in {known}")
-        return list(map(str, files))
+            raise MissingInputError(f"{name}: has no files to label; their names end in {known}")
+        return list(map(str, paths))
     if glob.has_magic(name) and not os.path.exists(name):
         files = sorted(path for path in glob.glob(name) if os.path.isfile(path))
         if not files:
@@ -52,7 +53,7 @@ def _expand(name: str) -> list[str]:
 
 
 def _list_files(folder: str) -> list[Path]:
-    """Those that may be dumps: neither hidden nor what a run writes beside an output."""
+    """Files that are not hidden, and that a run does not write beside an output."""
     ours = (REJECTS_ENDING, MANIFEST_ENDING)
     return sorted(
         path
@@ -61,21 +62,21 @@ def _list_files(folder: str) -> list[Path]:
     )
 
 
-def _say_left_out(folder: str, found: Container[str]) -> None:
+def _warn_left_out(folder: str, found: Container[str]) -> None:
     others = [path.name for path in _list_files(folder) if os.path.realpath(path) not in found]
     if others:
         shown = others[0] + ", ..." * (len(others) > 1)
         left, known = count(len(others), "file"), ", ".join(ENDINGS)
-        why = f"as the ending is none of {known}; to label such a file, give its name"
+        why = f"because the ending is not one of {known}; to label such a file, give its name"
         log.warning("%s: %s left out (%s), %s", folder, left, shown, why)
 
 
 def name_outputs(inputs: Sequence[str], folder: str) -> list[str]:
-    """Where each input goes: the folder, which is made, and the input's own name.
+    """The output of each input: a file with the same name in ``folder``, which is created.
 
     Raises:
-        OutputError: the folder cannot be made.
-        UsageError: two of them would write one file, see :func:`check_no_clash`.
+        OutputError: the folder cannot be created.
+        UsageError: two inputs would write one file, see :func:`check_no_clash`.
     """
     try:
         os.mkdir(folder)
@@ -93,10 +94,10 @@ def name_outputs(inputs: Sequence[str], folder: str) -> list[str]:
 
 
 def check_no_clash(pairs: Iterable[tuple[str, str]]) -> None:
-    """Of an input and an output each; the parts of one input do not clash.
+    """Check pairs of an input and its output; the shards of one input do not clash.
 
     Raises:
-        UsageError: two inputs would write one file, or one the rejects or manifest of another.
+        UsageError: two inputs would write the same output, rejects or manifest.
     """
     writers: dict[str, str] = {}
     for name, out in pairs:

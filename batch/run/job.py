@@ -1,4 +1,4 @@
-"""What one run labels, where the rows go, and by which rules."""
+"""A job: one input, its output, and the rules for its labels."""
 
 from dataclasses import dataclass
 
@@ -21,9 +21,9 @@ class Job:
     columns: tuple[str, ...] = ("label", "score")
     allowance: Allowance = NO_REJECTS
     rules: Rules = BUNDLES_RULES
-    precision: str = "fp32 on cpu"  # precision and device that compute the labels
-    restart: bool = False  # forget an interrupted run
-    drops_stale: bool = False  # forget an interrupted run of another input, bundle or options
+    precision: str = "fp32 on cpu"  # precision and device of the model
+    restart: bool = False  # drop an interrupted run instead of resuming it
+    drops_stale: bool = False  # drop an interrupted run of another input, bundle or options
     replaces_any: bool = True  # False: a file that is there already must be an output of ours
     progress: bool = True  # show a progress bar, on a terminal
 
@@ -31,15 +31,14 @@ class Job:
         """Read the input's header and find its text column.
 
         Raises:
-            SpamBatchError: the source cannot be read as the format that it should have.
+            SpamBatchError: the source cannot be read in its format.
         """
         labels = self.rules.decision(manifest).given
         columns = expand_columns(self.columns, manifest.labels)
         return open_table(source, self.input, self.out, columns, labels)
 
     def settings(self, manifest: Manifest) -> dict[str, str]:
-        """Option -> value, as it is typed: all that the output depends on, besides the contents
-        of the input and of the bundle."""
+        """Option -> value as the user types it, for each option that the output depends on."""
         return {
             **self.input.settings(),
             "--columns": ",".join(self.columns),

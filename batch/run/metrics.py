@@ -1,7 +1,7 @@
 """``--metrics-file``: what the last run did, as text for Prometheus' node exporter.
 
-Its textfile collector reads every ``*.prom`` of a folder; a file is replaced whole. It is
-written when a run fails, too.
+The exporter's textfile collector reads every ``*.prom`` file of a folder. The file is replaced
+as a whole, also after a run that failed.
 """
 
 import contextlib
@@ -9,12 +9,15 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from batch.command import status_of
 from batch.drift.histograms import Histograms
+from batch.drift.shifts import find_drift
 from batch.errors import REJECTED, OutputError, StorageError
+from batch.model.bundle import Manifest
+from batch.run.summary import Summary
 from batch.version import __version__
 from batch.writing.atomic import replace_file
 from batch.writing.target import check_replaceable, resolve_path
@@ -23,28 +26,29 @@ log = logging.getLogger("batch")
 
 START = b"# HELP spam_batch_"
 LAST_SUCCESS = "spam_batch_last_success_timestamp_seconds"
+Samples = Sequence[tuple[Mapping[str, str], float]]  # labels and value of each
 
 
-class Seen:
-    """The summaries of a run's files, added up."""
+class RunMetrics:
+    """The metrics of a run, added up over its files."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.labels: Counter[str] = Counter()
         self.histograms = Histograms()
-        self.manifest = None
+        self.manifest: Manifest | None = None
         self.info: dict[str, str] = {}
         self.seconds = 0.0
-        self.files: Counter[str] = Counter()  # of --out-dir, by what became of them
+        self.files: Counter[str] = Counter()  # files of --out-dir by outcome
 
-    def add_file(self, what: str, summary=None) -> None:
-        """A file of ``--out-dir``, which was ``labelled``, ``skipped``, or ``failed``."""
-        self.files[what] += 1
+    def add_file(self, outcome: str, summary: Summary | None = None) -> None:
+        """Count a file of ``--out-dir``, which was ``labelled``, ``skipped``, or ``failed``."""
+        self.files[outcome] += 1
         if summary:
             self.add(summary)
 
-    def add(self, summary) -> None:
-        """A file that was labelled."""
+    def add(self, summary: Summary) -> None:
+        """Add a file that was labelled."""
         done = summary.progress
         self.manifest = summary.manifest
         self.info = {"bundle": summary.bundle.digest, "precision": summary.precision}
@@ -56,22 +60,23 @@ class Seen:
         self.seconds += done.statistics.seconds
 
     def lines(self) -> list[str]:
-        """The metrics of what was labelled; none if nothing was."""
+        """The metrics of the labelled files; none if no file was labelled."""
         if self.manifest is None:
             return []
-        from batch.drift.shifts import find_drift
-
-        reference, positive = self.manifest.reference, self.manifest.positive_label
         rows = sum(self.labels.values())
         rate = rows / self.seconds if self.seconds else 0.0
+        reference, positive = self.manifest.reference, self.manifest.positive_label
         shifts = find_drift(reference, positive, self.labels, self.histograms) or []
         info = [({"version": __version__, **self.info}, 1)]
-        counts = [(name, [({}, self.counts[name])]) for name in ("files", "records", "rejects")]
-        found = {
+        numbers = {name: self.counts[name] for name in ("files", "records", "rejects")}
+        found: dict[str, tuple[str, Samples]] = {
             "info": ("What labelled.", info),
             "rows": ("Rows written, by label.",
                 [({"label": name}, count) for name, count in self.labels.items()]),
-            **{name: (f"{name.capitalize()} of the run.", values) for name, values in counts},
+            **{
+                name: (f"{name.capitalize()} of the run.", [({}, number)])
+                for name, number in numbers.items()
+            },
             "truncated": ("Messages cut at the model's length.",
                 [({}, self.counts["truncated"])]),
             "labelling_seconds": ("Time spent on reading, labelling and writing.",
@@ -89,7 +94,7 @@ class Seen:
         ]
 
 
-def format_metric(name: str, text: str, values: list[tuple[dict[str, str], float]]) -> list[str]:
+def format_metric(name: str, text: str, values: Samples) -> list[str]:
     """One gauge in Prometheus' text format 0.0.4.
 
     >>> format_metric("rows", "Rows.", [({"label": "spam"}, 7)])[2]
@@ -99,7 +104,7 @@ def format_metric(name: str, text: str, values: list[tuple[dict[str, str], float
         return []
     lines = [f"# HELP {name} {text}", f"# TYPE {name} gauge"]
     for labels, value in values:
-        pairs = ",".join(f'{key}="{_escape(said)}"' for key, said in labels.items())
+        pairs = ",".join(f'{key}="{_escape(text)}"' for key, text in labels.items())
         lines.append(f"{name}{{{pairs}}} {value!r}" if pairs else f"{name} {value!r}")
     return lines
 
@@ -109,38 +114,39 @@ def _escape(value: str) -> str:
 
 
 @contextlib.contextmanager
-def writing_metrics(name: str | None) -> Iterator[Seen]:
-    """Write the file ``name`` at the end of a block, however it ends.
+def writing_metrics(name: str | None) -> Iterator[RunMetrics]:
+    """Write the file ``name`` at the end of a block, also if the block fails.
 
     Raises:
-        OutputError: it is a folder or no metrics file of ours, or its folder is not there.
+        OutputError: it is a folder or not a metrics file of ours, or its folder is missing.
         StorageError: it cannot be written after a run that was complete.
     """
-    seen = Seen()
+    metrics = RunMetrics()
     if name is None:
-        yield seen
+        yield metrics
         return
     target = resolve_path(name)
     _check(target)
-    start, error = time.monotonic(), None
+    start = time.monotonic()
+    error: BaseException | None = None
     try:
-        yield seen
+        yield metrics
     except BaseException as caught:
         error = caught
         raise
     finally:
         status = 0 if error is None else status_of(error)
         try:
-            _check(target)  # again: the output may have its name, and stand there now
-            _write(target, seen, status, time.monotonic() - start)
+            _check(target)  # again: the run's own output may have this name
+            _write(target, metrics, status, time.monotonic() - start)
         except (OSError, OutputError) as fault:
             is_taken = isinstance(fault, OutputError)
-            said = str(fault) if is_taken else f"writing {name}: {fault.strerror}"
+            problem = str(fault) if is_taken else f"writing {name}: {fault.strerror}"
             if status not in (0, REJECTED):
-                log.warning("%s", said)
+                log.warning("%s", problem)
             else:
                 kind = OutputError if is_taken else StorageError
-                raise kind(f"{said}; what was labelled stands") from None
+                raise kind(f"{problem}; the labelled output is complete") from None
 
 
 def _check(target: Path) -> None:
@@ -148,33 +154,33 @@ def _check(target: Path) -> None:
     check_replaceable(target, START, problem)
 
 
-def _write(target: Path, seen: Seen, status: int, seconds: float) -> None:
+def _write(target: Path, metrics: RunMetrics, status: int, seconds: float) -> None:
     now = round(time.time(), 3)
     is_complete = status in (0, REJECTED)
     last = now if is_complete else _read_last_success(target)
-    always = {
+    always: dict[str, tuple[str, float | None]] = {
         "spam_batch_run_success": ("1 if every record was labelled or rejected.", int(is_complete)),
         "spam_batch_run_exit_status": ("Exit status of the run.", status),
         "spam_batch_run_seconds": ("From start to end.", round(seconds, 3)),
         "spam_batch_run_timestamp_seconds": ("When the run ended.", now),
         LAST_SUCCESS: ("When a run last succeeded.", last),
         "spam_batch_run_files_skipped": (
-            "Files of --out-dir that were labelled before.", seen.files["skipped"],
+            "Files of --out-dir that were labelled before.", metrics.files["skipped"],
         ),
-        "spam_batch_run_files_failed": ("Files of --out-dir that failed.", seen.files["failed"]),
+        "spam_batch_run_files_failed": ("Files of --out-dir that failed.", metrics.files["failed"]),
     }  # fmt: skip
     lines = [
         line
         for name, (text, value) in always.items()
         for line in format_metric(name, text, [] if value is None else [({}, value)])
     ]
-    text = "\n".join([*lines, *seen.lines()]) + "\n"
-    # The node exporter is another user.
-    replace_file(target, text.encode("utf-8"), target, ".metrics", 0o644)
+    content = "\n".join([*lines, *metrics.lines()]) + "\n"
+    # The node exporter runs as another user.
+    replace_file(target, content.encode("utf-8"), target, ".metrics", 0o644)
 
 
 def _read_last_success(target: Path) -> float | None:
-    """What the file of the run before says, which a run that fails does not change."""
+    """The time of the last success from the previous file. A failed run keeps it."""
     try:
         found = re.search(rf"^{LAST_SUCCESS} (\S+)$", target.read_text("utf-8"), re.M)
         return float(found[1]) if found else None

@@ -1,4 +1,4 @@
-"""Do the next step of a stream of work in a thread, while the last one is used."""
+"""Prefetch: a thread makes the next item of a stream while the last one is used."""
 
 import queue
 import threading
@@ -9,13 +9,13 @@ T = TypeVar("T")
 _END = object()
 
 
-def read_ahead(items: Iterator[T], ahead: int = 1) -> Generator[T, None, None]:
-    """Yield ``items`` in their order, made in a thread, at most ``ahead`` and one more of them.
+def prefetch(items: Iterator[T], queued: int = 1) -> Generator[T, None, None]:
+    """Yield ``items`` in their order; a thread makes them, at most ``queued + 1`` in advance.
 
-    What they raise is raised here, behind the items before it. Closing the generator ends
-    the thread at its next item; it does not wait for one that is being read from a pipe.
+    An exception of ``items`` is raised here, after the items before it. Closing the generator
+    ends the thread at its next item. It does not wait for an item that blocks on a pipe.
     """
-    done: queue.Queue = queue.Queue(ahead)
+    done: queue.Queue = queue.Queue(queued)
     closed = threading.Event()
 
     def put(value: object) -> bool:

@@ -1,7 +1,8 @@
-"""The run manifest, ``labeled.csv.run.json``: what an output was made of, how, and what is in it.
+"""The run manifest, ``labeled.csv.run.json``: how an output was made, and what is in it.
 
-It is there only beside the output that it describes. ``--out-dir`` skips by it what was labelled
-already, ``spam-batch audit`` holds the output against it. docs/formats.md has its keys.
+It stands beside the output that it describes. ``--out-dir`` uses it to skip files that were
+labelled before, and ``spam-batch audit`` compares the output with it. docs/formats.md has its
+keys.
 """
 
 import json
@@ -30,25 +31,27 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class RunManifest:
-    """What stands in the file; ``run`` alone may differ between runs that write the same bytes,
-    and the times of the files."""
+    """The contents of the file.
+
+    Only ``run`` and the times of the files may differ between runs that write the same bytes.
+    """
 
     bundle: dict[str, str]  # name, digest, model, precision, weights
-    options: dict[str, str]  # as they are typed, those that the output depends on
-    table: dict  # how the output is read again: format, text_column, columns
+    options: dict[str, str]  # as the user types them; those that the output depends on
+    table: dict  # how to read the output: format, text_column, columns
     input: Fingerprint
     output: Fingerprint
     rejects: Fingerprint | None
     counts: dict
     scores: dict  # edges and counts
     tokens: dict
-    drift: list[dict] | None  # None: the bundle says nothing of its training data
+    drift: list[dict] | None  # None: the bundle has no reference
     warnings: list[str]
     run: dict
     version: str = __version__
 
     def is_of(self, job: Job, bundle: Bundle) -> bool:
-        """True if ``job`` would write what is there, and allows as many rejects."""
+        """True if ``job`` would write the same output, and allows the number of rejects."""
         now = (bundle.digest, job.settings(bundle.manifest), __version__)
         is_asked_for = (self.bundle["digest"], self.options, self.version) == now
         is_allowed = job.allowance.allows(self.counts["rejects"], self.counts["records"])
@@ -64,7 +67,7 @@ Files = tuple[Fingerprint, Fingerprint, Fingerprint | None]  # input, output, re
 
 
 def describe_run(job: Job, summary: Summary, table: Table, files: Files) -> RunManifest:
-    """The manifest of a run that has ended."""
+    """The manifest of a run that has ended. ``files`` are input, output and rejects."""
     done, manifest = summary.progress, summary.manifest
     statistics, histograms = done.statistics, done.histograms
     seconds = statistics.seconds
@@ -123,7 +126,7 @@ def read_manifest(target: Path) -> RunManifest:
 
     Raises:
         MissingInputError: there is none, or it cannot be read.
-        InputError: it is damaged, not ours, or of another format version.
+        InputError: it is damaged, is not a run manifest, or has another format version.
     """
     path = manifest_path(target)
     try:
@@ -155,13 +158,13 @@ def read_manifest(target: Path) -> RunManifest:
 
 
 def find_done(job: Job, bundle: Bundle) -> RunManifest | None:
-    """The run manifest beside the output of ``job``, if the output is what it would write now."""
+    """The run manifest beside the output of ``job``, if the job would write the same output."""
     done = read_manifest_if_good(job.out)
     return done if done and done.is_of(job, bundle) else None
 
 
 def read_manifest_if_good(out: str) -> RunManifest | None:
-    """The same of the file ``out``; None where it says nothing that we know."""
+    """The manifest beside the file ``out``; None if there is none or it cannot be used."""
     try:
         return read_manifest(Path(out).resolve())
     except (MissingInputError, InputError):

@@ -1,4 +1,4 @@
-"""What a run did, in the sentences that end it."""
+"""The summary of a run: the lines that are logged at its end."""
 
 import logging
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from batch.messages import count
 from batch.model.bundle import Bundle, Manifest
 from batch.model.inference import InferenceSession
 from batch.model.rules import BUNDLES_RULES, Rules
-from batch.model.truncation import describe_cut
+from batch.model.truncation import describe_truncation
 from batch.writing.progress import Progress
 
 PARTIAL = "WARNING: the model was trained on an incomplete copy of its data"
@@ -16,24 +16,24 @@ PARTIAL = "WARNING: the model was trained on an incomplete copy of its data"
 
 @dataclass
 class Summary:
-    """Totals of the whole input, and the speed of this run, which may be its last part."""
+    """Totals of the whole input, and the speed of this run, which may have resumed another."""
 
     bundle: Bundle
     text_column: str  # its name
-    out: str  # as it is typed, or "standard output"
-    rejects: str  # file with the rejected records, if there are any
+    out: str  # as the user types it, or "standard output"
+    rejects: str  # the file for rejected records
     progress: Progress = field(default_factory=Progress)
     labelled: int = 0  # records of this run
     seconds: float = 0.0
     session: InferenceSession | None = None  # None if nothing was left to label
     precision: str = ""
-    repeated: int = 0  # records of this run whose text had been seen before
+    repeated: int = 0  # records of this run with the text of an earlier one
     warnings: list[str] = field(default_factory=list)
     rules: Rules = BUNDLES_RULES
 
     @property
     def labels(self) -> dict[str, int]:
-        """Rows of each label that a row can get, those of none too."""
+        """The number of rows for each label that a row can get, including zeros."""
         given = self.rules.decision(self.manifest).given
         return {name: self.progress.labels.get(name, 0) for name in given}
 
@@ -49,7 +49,7 @@ class Summary:
         return find_drift(reference, positive, done.labels, done.histograms)
 
     def counts(self) -> dict:
-        """The totals for a program that reads the log; records are rows and rejects together."""
+        """The totals for a program that reads the log. Records are rows plus rejects."""
         done = self.progress
         return {
             "records": done.records,
@@ -59,6 +59,7 @@ class Summary:
         }
 
     def lines(self) -> list[str]:
+        """The lines for the user, in their order."""
         done, manifest, session = self.progress, self.manifest, self.session
         counts = ", ".join(f"{number:,} {name}" for name, number in self.labels.items())
         rejected = f", {count(done.rejects, 'reject')}" if done.rejects else ""
@@ -78,7 +79,7 @@ class Summary:
                 lines.append(f"{count(self.repeated, 'repeated text')} ({share:.1f} %)")
         lines.append(f"weights: {manifest.weights}")
         if done.truncated:
-            cut = describe_cut(self.rules.long, manifest.max_length)
+            cut = describe_truncation(self.rules.long, manifest.max_length)
             lines.append(f"{count(done.truncated, 'message')} {cut}")
         if done.blank_lines:
             lines.append(f"{count(done.blank_lines, 'blank line')} skipped")
@@ -95,9 +96,9 @@ class Summary:
 
 
 def level_of(line: str) -> int:
-    """The log level of one of :meth:`Summary.lines`: ``--quiet`` says what a person should look at.
+    """The log level of one of :meth:`Summary.lines`. ``--quiet`` shows warnings and rejects.
 
-    Not that the model's data was incomplete, which would be said each night.
+    It does not show that the training data was incomplete, which is the same each night.
     """
     is_news = line.startswith(("WARNING", "rejected")) and line != PARTIAL
     return logging.WARNING if is_news else logging.INFO

@@ -9,29 +9,33 @@ from batch.model.classifier import Classifier, Prepared
 from batch.model.decision import Predictions
 from batch.reading.records import Record
 
-# Records that are read, sorted by length, labelled and written together. Large
-# enough that batches of equal length fill, small enough to hold.
+# Records that are read, sorted by length, labelled and written together: enough to fill
+# batches of equal length, and few enough for the memory.
 WINDOW = 4096
-WINDOW_BYTES = 16 * 1024 * 1024  # held at once, before another format of them is made
-LONG_RECORD = 64 * 1024  # bytes on average, from which on records are taken one by one
-STEP = 64  # records asked of the reader at a time, at most; 16 cost it a fifth of its speed
+WINDOW_BYTES = 16 * 1024 * 1024  # of records in a window
+LONG_RECORD = 64 * 1024  # bytes on average; longer records are read one by one
+STEP = 64  # most records in one call of the reader; 16 made reading a fifth slower
 
 
 @dataclass(frozen=True)
 class Window:
-    """Records that are labelled together, and where reading stood behind them."""
+    """Records that are labelled together, and the position of the reader after them."""
 
     records: list[Record]
     good: list[Record]  # those without a problem
     offset: int
     line: int
     blank_lines: int
-    prepared: Prepared | None = None  # the good ones' texts, encoded; None if that failed
+    prepared: Prepared | None = None  # texts of the good records, encoded; None if that failed
 
 
 def read_windows(table: Table, before: int, last: int | None = None) -> Iterator[Window]:
-    """All windows of a table that ``before`` records were read of; ``last`` is how many records
-    are its, where that is not all."""
+    """All remaining windows of a table.
+
+    Args:
+        before: the number of records that were read before.
+        last: the number of records to read in all, including ``before``; None: all.
+    """
     while records := read_window(table, before, last):
         before += len(records)
         good = [record for record in records if not record.problem]
@@ -39,7 +43,7 @@ def read_windows(table: Table, before: int, last: int | None = None) -> Iterator
 
 
 def encode_windows(windows: Iterable[Window], classifier: Classifier) -> Iterator[Window]:
-    """The windows with their texts encoded, which needs no lock of Python's for the most part."""
+    """The windows with their texts encoded. Most of the encoding does not hold Python's lock."""
     for window in windows:
         yield replace(window, prepared=_prepare(classifier, window.good))
 
@@ -50,14 +54,14 @@ def _prepare(classifier: Classifier, records: list[Record]) -> Prepared | None:
     except BaseException as error:
         if not _is_fault(error):
             raise
-        return None  # it fails again where the record is looked for
+        return None  # classify_window fails again, and finds the record
 
 
 def read_window(table: Table, before: int, last: int | None = None) -> list[Record]:
-    """The next records; how many depends on nothing but their number and lengths.
+    """The next records. Their number depends only on the records before and their lengths.
 
     Raises:
-        BrokenInputError: with the records that were read.
+        BrokenInputError: the text has the number of records read before the fault.
     """
     records: list[Record] = []
     held = 0
@@ -68,8 +72,8 @@ def read_window(table: Table, before: int, last: int | None = None) -> list[Reco
         try:
             more = table.read(min(step, room - len(records)))
         except BrokenInputError as error:
-            said = f"records read before it: {before + len(records):,}"
-            raise BrokenInputError(f"{error}; {said}") from None
+            number = before + len(records)
+            raise BrokenInputError(f"{error}; records read before it: {number:,}") from None
         if not more:
             break
         records += more
@@ -78,10 +82,10 @@ def read_window(table: Table, before: int, last: int | None = None) -> list[Reco
 
 
 def classify_window(name: str, classifier: Classifier, window: Window) -> Predictions:
-    """Label records; where that fails, find the one that it fails for.
+    """Label the good records of a window. If that fails, find the record that fails.
 
     Raises:
-        InternalError: names the record's line, never its text.
+        InternalError: the text has the record's line, never the record's text.
     """
     records = window.good
     try:
@@ -97,7 +101,7 @@ def classify_window(name: str, classifier: Classifier, window: Window) -> Predic
 
 
 def _find_culprit(classifier: Classifier, records: list[Record]) -> Record | None:
-    """The record that fails by itself too, looked for in halves; None if none does."""
+    """The record that also fails alone, found by bisection; None if no record does."""
     while records:
         half = records[: (len(records) + 1) // 2]
         try:
@@ -114,11 +118,12 @@ def _find_culprit(classifier: Classifier, records: list[Record]) -> Record | Non
 
 
 def _text(record: Record) -> str:
-    return record.text.decode("utf-8", "replace")
+    return (record.text or b"").decode("utf-8", "replace")
 
 
 def _is_fault(error: BaseException) -> bool:
-    """False for what asks the run to stop; a panic in tiktoken is no Exception of Python's."""
+    """False for exceptions that stop the run, such as a signal or a lack of memory."""
+    # A panic in tiktoken is a BaseException, but not an Exception.
     if type(error).__module__ == "pyo3_runtime":
         return True
     return isinstance(error, Exception) and not isinstance(error, MemoryError)

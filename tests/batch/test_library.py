@@ -83,8 +83,8 @@ def test_a_pickle_whose_bundle_was_replaced(make_bundle, tmp_path):
     with pytest.raises(BundleError) as error:
         pickle.loads(data)
     assert str(error.value) == (
-        f"{folder}: its digest is {open_bundle(folder).digest}, that of the classifier that was "
-        f"pickled is {loaded.bundle.digest}; give both machines the same bundle"
+        f"{folder}: the digest is {open_bundle(folder).digest}, but the pickled classifier has "
+        f"{loaded.bundle.digest}; give both machines the same bundle"
     )
 
 

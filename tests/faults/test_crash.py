@@ -50,7 +50,7 @@ def test_F02_killed_once(case, finish, strace, call, number):
     assert done.returncode in (-9, 137)
     case.check_untouched()
     done = finish(case)
-    assert b"going on at line " in done.stderr
+    assert b"resuming at line " in done.stderr
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -356,7 +356,7 @@ def test_F12_F13_F14_a_signal_stops_cleanly(case, finish, number):
     assert process.returncode == 128 + number
     case.check_untouched()
     assert case.checkpoint.stat().st_mode & 0o777 == 0o600
-    assert b"going on at line" in finish(case).stderr
+    assert b"resuming at line" in finish(case).stderr
 
 
 @pytest.mark.quick

@@ -14,8 +14,7 @@ def test_F86_the_second_run_ends_at_once(case, finish):
     process = case.hold()  # for ever: a second one that waited for it would not end
     done = case.run(env={"STUB_LOADS": "loads"})
     wanted = (
-        f"spam-batch: error: another run is writing {case.out}; wait until it ends, or stop it
-"
+        f"spam-batch: error: another run is writing {case.out}; wait until it ends, or stop it\n"
     )
     assert (done.returncode, done.stderr.decode()) == (75, wanted)
     assert "loads" not in case.names

@@ -127,7 +127,7 @@ def test_a_run_that_stopped_at_a_bad_record_goes_on_with_a_larger_allowance(case
     assert said.startswith("spam-batch: error: in.csv: line 36, byte offset ")
     assert said.endswith("; as many as --max-rejects 1 allows were rejected before it")
     done = finish(case)
-    assert b"going on at line 35 of in.csv, behind 32 records\n" in done.stderr
+    assert b"resuming at line 35 of in.csv, after 32 records\n" in done.stderr
 
 
 @pytest.mark.quick

@@ -165,8 +165,8 @@ class TestTrain:
         [
             (
                 {"unsure_band": (0.6, 0.9)},
-                "the threshold 0.5 is not within the unsure band 0.6,0.9; give a band that holds "
-                "it, another threshold, or none for the band",
+                "the threshold 0.5 is outside the unsure band 0.6,0.9; give a band that "
+                "contains it, another threshold, or none as the band",
             ),
             (
                 {"unsure_band": (0.4, 0.6), "max_blocked": 0.01},

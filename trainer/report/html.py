@@ -1,13 +1,13 @@
 """The style sheet and the HTML pieces of the training report."""
 
-import html
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+from batch.report import html
+from batch.report.html import escape
+
 # Sections that take half of the page's width.
 HALF = ("Confusion matrix", "Precision and recall", "Calibration", "Message lengths")
 MOST_CHARACTERS = 1000  # shown of a message
@@ -67,22 +67,13 @@ blockquote { margin: 6px 0 0; white-space: pre-wrap; }
 """.strip()
 
 
-def escape(text: str) -> str:
-    """Text for HTML, in an attribute too; control characters that HTML forbids become U+FFFD.
-
-    >>> escape("<b>\\0")
-    '&lt;b&gt;\ufffd'
-    """
-    return html.escape(re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", "\ufffd", text))
-
-
 def percent(value: float, digits: int = 2) -> str:
     """A share with a no-break space before its sign.
 
     >>> percent(0.96666).replace("\\xa0", " ")
     '96.67 %'
     """
-    return f"{100 * value:.{digits}f}\u00a0%"
+    return html.percent(value, digits=digits)
 
 
 def absent(what: str) -> str:
@@ -103,29 +94,7 @@ def draw_page(title: str, header: str, sections: dict[str, str]) -> str:
         "\n</section>"
         for name, content in sections.items()
     )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title>{escape(title)}</title>
-<style>
-{STYLE}
-</style>
-</head>
-<body>
-<main>
-<header>
-<h1>{escape(title)}</h1>
-{header}
-</header>
-{body}
-</main>
-</body>
-</html>
-"""
+    return html.draw_document(title, header, body, STYLE)
 
 
 def tile(name: str, value: float, scores: dict | None, key: str, main: bool = False) -> str:

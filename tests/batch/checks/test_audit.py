@@ -48,8 +48,8 @@ def audit(invoke, bundle):
         if result.exit_code:
             failed = sum(finding["state"] == "failed" for finding in findings)
             assert result.stderr == (
-                f"spam-batch: error: {out}: {failed} of {len(findings)} checks failed; this is "
-                "not all as the run left it\n"
+                f"spam-batch: error: {out}: {failed} of {len(findings)} checks failed; "
+                "something has changed since the run\n"
             )
         said = {f["check"]: (f["state"], f["said"]) for f in findings if f["state"] != "ok"}
         return result.exit_code, said
@@ -86,7 +86,7 @@ def test_a_whole_one(label, invoke, bundle, tmp_path):
     assert [line.split()[:2] for line in lines] == [["ok", f"{name}:"] for name in NAMES]
     assert lines[3] == "ok        rows: 4"
     assert lines[6] == "ok        records: 4 rows begin with their records of the input"
-    assert lines[8] == "ok        sample: 4 rows get their labels and scores again"
+    assert lines[8] == "ok        sample: 4 rows get the same labels and scores again"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_parquet(label, audit, tmp_path):
     parquet.write_table(found.set_column(0, "x", pa.array([1.5, 3.0])), "out.parquet")
     forge("out.parquet")
     assert audit("out.parquet") == (
-        65, {"records": ("failed", "row 2 has not its record's values")}
+        65, {"records": ("failed", "row 2 does not have the values of its input record")}
     )  # fmt: skip
 
 
@@ -157,7 +157,7 @@ def test_a_lost_row(label, audit):
     forge()
     code, said = audit()
     assert said["rows"] == ("failed", "3; the run wrote 4")
-    assert said["records"] == ("failed", "at its end 1 record of the input without a row")
+    assert said["records"] == ("failed", "the input has 1 record after that of the last row")
 
 
 def test_a_changed_label(label, audit):
@@ -183,7 +183,11 @@ def test_a_changed_score(label, audit):
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        (b"0.017986", b"often", "a row is not as we write; read before it: 0 rows"),
+        (
+            b"0.017986",
+            b"often",
+            "a row does not have the form that spam-batch writes; read before it: 0 rows",
+        ),
         (
             b'\n2,"a, b"',
             b'\n2,x,y,"a, b"',
@@ -221,7 +225,7 @@ def test_bad_records_that_were_not_rejected(label, audit):
     values["counts"]["rejects"] = 7
     with open("out.csv.run.json", "w", encoding="utf-8") as file:
         json.dump(values, file, indent=1)
-    said = ("failed", "1 bad record in the input, 7 rejects")
+    said = ("failed", "the input has 1 bad record, and the run had 7 rejects")
     assert audit() == (65, {"records": said})
 
 
@@ -233,8 +237,8 @@ def test_an_input_that_came_through_a_pipe(label, audit, invoke, bundle, tmp_pat
     assert invoke("classify", "fifo", *args).exit_code == 3
     writer.join()
     assert audit() == (
-        0, {"input": ("unchecked", "it came through a pipe"),
-            "records": ("unchecked", "the run's input is not there, or not as it was")},
+        0, {"input": ("unchecked", "the input came through a pipe"),
+            "records": ("unchecked", "the run's input is missing or has changed")},
     )  # fmt: skip
 
 
@@ -245,7 +249,7 @@ def test_a_swapped_bundle(label, audit, make_bundle, tmp_path):
     assert code == 65 and said["bundle"][1].startswith(f"{other} has the digest ")
     assert said["sample"] == ("unchecked", "not labelled again without the run's bundle")
     assert audit(folder="none") == (
-        0, {"bundle": ("unchecked", "none is not there; name the run's with --bundle"),
+        0, {"bundle": ("unchecked", "none does not exist; give the run's bundle with --bundle"),
             "sample": ("unchecked", "not labelled again without the run's bundle")},
     )  # fmt: skip
 
@@ -266,12 +270,12 @@ def test_rejects_and_input(label, audit, tmp_path):
     assert code == 65
     assert said["rejects"][1].startswith(f"{tmp_path}/out.rejects.csv has the SHA-256 ")
     assert said["input"][1].startswith(f"{tmp_path}/in.csv has the SHA-256 ")
-    assert said["records"] == ("unchecked", "the run's input is not there, or not as it was")
+    assert said["records"] == ("unchecked", "the run's input is missing or has changed")
     (tmp_path / "in.csv").rename(tmp_path / "moved.csv")
     (tmp_path / "out.rejects.csv").unlink()
     code, said = audit()
     assert code == 0
-    assert said["input"] == ("unchecked", f"{tmp_path}/in.csv is gone")
+    assert said["input"] == ("unchecked", f"{tmp_path}/in.csv no longer exists")
     change("moved.csv", b"tine", b"time")
     assert sorted(audit("out.csv", "--input", "moved.csv")[1]) == ["rejects"]
 

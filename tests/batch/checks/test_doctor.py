@@ -69,15 +69,15 @@ def test_all_is_well(examine, bundle, tmp_path):
     assert found[0].startswith("Python 3.")
     assert found[1].startswith(f"spam-batch {__version__}, click {metadata.version('click')}, ")
     assert found[2:5] == [
-        "onnxruntime 1.31.1", NO_DRIVER, "CPUExecutionProvider loads, and computes what it should",
+        "onnxruntime 1.31.1", NO_DRIVER, "CPUExecutionProvider loads and computes correctly",
     ]  # fmt: skip
     assert found[5].startswith(f"threads: {usable_cpus()}; this process may use ")
     assert found[6].startswith(
-        f"bundle {bundle}: 4 files, {files / 1e6:,.1f} MB, as its hashes say; digest "
+        f"bundle {bundle}: 4 files, {files / 1e6:,.1f} MB, all hashes match; digest "
     )
     assert found[7:9] == [
         f"bundle {bundle}: fp32 was verified",
-        f"bundle {bundle}: golden messages get their logits again, fp32 on cpu",
+        f"bundle {bundle}: golden messages get the same logits as at export, fp32 on cpu",
     ]
     assert found[9].startswith("speed: ")
     assert found[9].endswith(
@@ -212,7 +212,7 @@ def test_a_package_without_which_nothing_can_be_tried(run_cli_without, bundle, n
     lines = done.stdout.splitlines()
     assert [line for line in lines if not line.startswith("ok ")] == [
         f"problem  {name} is not installed, or broken; type: pip install --force-reinstall {name}",
-        f"problem  the rest cannot be tried: {name} cannot be imported",
+        f"problem  the remaining checks cannot run: {name} cannot be imported",
     ]
     assert lines[-1].startswith("ok       disk: ")
     assert done.stderr == "spam-batch: error: 2 problems; a run would not work\n"
@@ -246,7 +246,7 @@ def test_a_gpu_that_stands_idle(examine, bundle, monkeypatch):
 
 @pytest.mark.parametrize(
     ("device", "state", "note"),
-    [("cuda", "problem", ""), ("auto", "warning", "; --device auto takes the CPU, and says so")],
+    [("cuda", "problem", ""), ("auto", "warning", "; --device auto uses the CPU, with a warning")],
 )
 def test_a_provider_whose_libraries_are_missing(
     examine, bundle, monkeypatch, tmp_path, device, state, note
@@ -262,9 +262,9 @@ def test_a_provider_whose_libraries_are_missing(
     monkeypatch.setattr(cuda, "provider_path", lambda: Path("libcublasLt.so.0"))
     result = examine("--bundle", bundle, "--device", device)
     said = (
-        "onnxruntime cannot load the model on cuda: the provider could not be loaded, as "
-        "libcublasLt.so.0 is missing; install the CUDA and cuDNN that it was built for, and name "
-        "their folders in LD_LIBRARY_PATH"
+        "onnxruntime cannot load the model on cuda: the provider could not be loaded "
+        "because libcublasLt.so.0 is missing; install the CUDA and cuDNN versions that it was "
+        "built for, and add their folders to LD_LIBRARY_PATH"
     )
     assert f"{state:8} {said}{note}" in result.stdout.splitlines()
     assert result.exit_code == (78 if state == "problem" else 0)
@@ -328,6 +328,6 @@ def test_little_space(examine, bundle, monkeypatch, tmp_path):
     monkeypatch.setattr("os.access", lambda *_: False)
     result = examine("--bundle", bundle, "--device", "cpu")
     assert lines_of(result, "warning") == [
-        f"warning  disk: 0.1 GB free in {tmp_path}, which you may not write to; "
-        "give an --out elsewhere"
+        f"warning  disk: 0.1 GB free in {tmp_path}, which you cannot write to; "
+        "give an --out in another folder"
     ]

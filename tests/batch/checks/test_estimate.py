@@ -30,7 +30,7 @@ def test_a_small_file_is_counted(run, tmp_path):
     done = run(table(50))
     assert done.exit_code == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0] == "in.csv: 50 records (50 read), 0 % of them texts that came before"
+    assert lines[0] == "in.csv: 50 records (50 read), 0 % of them with a repeated text"
     assert re.fullmatch(
         r"stub in fp32 on cpu \(1 thread\): [\d,]+ rows a second, about \d+\.\d s in all, "
         r"of which \d+\.\d s to load",
@@ -66,7 +66,7 @@ def test_columns_of_ours_do_not_matter(run):
 
 def test_repeated_texts(run):
     done = run(b"text\n" + b"the same\n" * 400 + b"another\n")
-    assert "401 records (401 read), 100 % of them texts that came before" in done.stdout
+    assert "401 records (401 read), 100 % of them with a repeated text" in done.stdout
 
 
 def test_a_compressed_file_is_counted(run):
@@ -88,8 +88,8 @@ def test_a_folder_is_added_up(run, tmp_path, bundle, monkeypatch):
     assert records == pytest.approx(21_000, rel=0.05)
     assert 700 <= read <= 800
     assert done.stderr == (
-        "in: 1 file left out (notes.txt), as the ending is none of .csv, .tsv, .jsonl, .ndjson, "
-        ".parquet, .pq; to label such a file, give its name\n"
+        "in: 1 file left out (notes.txt), because the ending is not one of .csv, .tsv, .jsonl, "
+        ".ndjson, .parquet, .pq; to label such a file, give its name\n"
     )
 
 
@@ -124,7 +124,7 @@ def test_nothing_to_measure(run):
     done = run(b"id,text\n")
     assert done.exit_code == 65
     assert done.stderr == (
-        "spam-batch: error: in.csv: no record that could be labelled, so nothing to measure\n"
+        "spam-batch: error: in.csv: no record that can be labelled, so nothing to measure\n"
     )
 
 
@@ -139,9 +139,9 @@ def test_durations():
         "in.csv"
     )
     assert found == [
-        "in.csv: about 10,000,000 records (10 read), 0 % of them texts that came before",
+        "in.csv: about 10,000,000 records (10 read), 0 % of them with a repeated text",
         "x: 278 rows a second, about 10 h 0 min in all, of which 1.0 s to load",
         "memory: 200 MB at most",
-        "bad records among those read: 2; the first of a file ends its labelling, unless "
-        "--max-rejects sets them aside",
+        "bad records among those read: 2; the first one in a file stops the run, unless "
+        "--max-rejects allows it",
     ]

@@ -76,13 +76,13 @@ def test_all_that_is_known(invoke, full):
         f"  fp32             model.onnx, {megabytes}: verified on cpu over 460 messages",
         "                   logits differ from PyTorch's by 0.034 at most (allowed 1.124), "
         "0 labels differ",
-        "                   logits differ by 0 with what is in their batch",
+        "                   logits differ by 0 at most between batches",
         "                   validation accuracy 97.00 % (PyTorch 98.00 %)",
         "                   layers kept in fp32: out_head",
         "                   13,142 rows a second",
         f"  int8             model.int8.onnx, {megabytes}: NOT VERIFIED",
         "  verified on      A CPU (avx avx2); onnxruntime 1.31.1",
-        "files, whose SHA-256 are as listed",
+        "files, with the SHA-256 that was checked",
         *files,
         f"WARNING: {full}: int8 was not verified; run spam-export verify, or give "
         "--allow-unverified (allow_unverified=True)",
@@ -147,8 +147,8 @@ def test_what_goes_wrong(invoke, bundle, make_bundle, tmp_path):
     folder = make_bundle(training={"accuracy": 1.0})
     result = invoke(main, "info", folder)
     assert result.stderr == (
-        f"spam-batch: error: {folder}: bundle.json or verify.json is not as spam-export writes "
-        "it; to see it, type: spam-batch info --json\n"
+        f"spam-batch: error: {folder}: bundle.json or verify.json does not have the form that "
+        "spam-export writes; to see it, type: spam-batch info --json\n"
     )
     assert (result.exit_code, result.stdout) == (78, "")
     assert invoke(main, "info", folder, "--json").exit_code == 0

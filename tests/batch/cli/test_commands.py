@@ -92,9 +92,9 @@ def test_the_delimiter_as_it_is_typed(invoke, option, byte):
         ("£", "delimiter must be one byte that is not a line break, not b'\\xc2\\xa3'"),
         ("\n", "delimiter must be one byte that is not a line break, not b'\\n'"),
         ('"', "quote and delimiter are both b'\"'; they must differ"),
-        ("0", "'0' would stand in our own columns too"),
-        (".", "'.' would stand in our own columns too"),
-        ("l", "'l' would stand in our own columns too"),
+        ("0", "'0' also occurs in the columns that we add"),
+        (".", "'.' also occurs in the columns that we add"),
+        ("l", "'l' also occurs in the columns that we add"),
     ],
 )
 def test_a_delimiter_that_is_none(invoke, option, message):

@@ -347,10 +347,10 @@ def test_a_tsv_file_that_is_compressed(run):
     [
         (("--quote", ""), "--quote: '' is not one character"),
         (("--quote", "ab"), "--quote: 'ab' is not one character"),
-        (("--quote", "q"), "--quote: 'q' would stand in our own columns too"),
+        (("--quote", "q"), "--quote: 'q' also occurs in the columns that we add"),
         (("--quote", ","), "--delimiter: quote and delimiter are both b','; they must differ"),
         (("--escape", '"'), "--escape: escape and quote are both b'\"'; they must differ"),
-        (("--escape", "1"), "--escape: '1' would stand in our own columns too"),
+        (("--escape", "1"), "--escape: '1' also occurs in the columns that we add"),
         (("--no-quote", "--quote", "'"), "--no-quote: --quote is given too; choose one"),
         (
             ("--delimiter", "¦", "--encoding", "ascii"),

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from batch.cli.commands import main
+from batch import errors
+from batch.cli.commands import EXIT_STATUSES, main
 from batch.errors import InternalError
 from batch.model.classifier import Classifier
 from batch.writing.lock import hold_lock
@@ -43,6 +44,14 @@ def said(result, exit_code: int) -> str:
     return result.stderr
 
 
+def test_the_help_ends_with_all_of_them():
+    lines = CliRunner().invoke(main, ["classify", "--help"]).stdout.splitlines()
+    table = [f"    {status:<4} {text}" for status, text in EXIT_STATUSES.items()]
+    assert lines[-len(table) - 1 :] == ["  Exit status:", *table]
+    raised = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type)}
+    assert set(EXIT_STATUSES) == (raised - {69}) | {0, 3, 129, 130, 141, 143}  # 69: spam-train
+
+
 def test_0_complete(invoke):
     result = invoke()
     assert (result.exit_code, result.stdout) == (0, "")
@@ -64,8 +73,8 @@ def test_0_complete(invoke):
         ),
         (
             ("--max-rejects", "1", "--out", "-"),
-            "--max-rejects: rejects go into a file beside the output, which this output has no "
-            "place for; give a file as --out",
+            "--max-rejects: rejects are written to a file beside the output, which is not "
+            "possible for this output; give a file as --out",
         ),
     ],
 )
@@ -188,7 +197,7 @@ def test_129_130_143_stopped(
 
     result = invoke()
     assert result.exit_code == 0
-    assert result.stderr.startswith("going on at line 3 of in.csv, behind 1 record\n")
+    assert result.stderr.startswith("resuming at line 3 of in.csv, after 1 record\n")
     assert (tmp_path / "out.csv").read_bytes() == wanted_bytes
     assert sorted(os.listdir(tmp_path)) == ["in.csv", "out.csv", "out.csv.run.json"]
 

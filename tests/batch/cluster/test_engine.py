@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from batch.cli.commands import main
 from batch.cluster import engine as ray_engine
-from batch.cluster.engine import Request, choose_device, count_workers
+from batch.cluster.engine import RayOptions, choose_device, count_workers
 from batch.cluster.worker import Outcome, Setup, Worker
 from batch.errors import BundleError, UsageError
 from batch.model.bundle import open_bundle
@@ -221,8 +221,8 @@ def test_a_folder_that_workers_do_not_share(run, workers, monkeypatch):
     monkeypatch.setattr(ray_engine, "_label", lambda *_: iter([Outcome(0, 0)]))
     assert run() == (
         74,
-        ["spam-batch: error: out/a.csv: a worker wrote it, and it is not here; out must be a "
-         "folder that all machines share"],
+        ["spam-batch: error: out/a.csv: a worker wrote it, but it is not on this machine; out "
+         "must be a folder that all machines share"],
     )  # fmt: skip
 
 
@@ -240,7 +240,7 @@ def test_metrics_are_of_one_machine(run):
     code, said = run("--metrics-file", "run.prom")
     assert code == 2
     assert said[-1] == (
-        "Error: --metrics-file: not with --engine ray; its counts are in _manifest.json, in --out"
+        "Error: --metrics-file: not with --engine ray; the counts are in _manifest.json, in --out"
     )
 
 
@@ -271,7 +271,7 @@ class Gone(Exception):
         ("10.0.0.1:1", "", 78, "Ray did not start at 10.0.0.1:1: Gone"),
         (
             None, None, 70,
-            "Ray gave up: Gone; finished parts are kept, and the same command goes on",
+            "Ray failed: Gone; finished parts are kept, and the same command resumes the run",
         ),
     ],
 )  # fmt: skip
@@ -302,17 +302,17 @@ def test_the_device_is_the_same_for_all():
 
 def test_how_many_workers():
     machines = {"CPU": 16.0, "GPU": 2.0}
-    assert count_workers(Request("out"), "cpu", machines) == 16
-    assert count_workers(Request("out", threads=4), "cpu", machines) == 4
-    assert count_workers(Request("out", threads=4), "cuda", machines) == 2
-    assert count_workers(Request("out", workers=3), "cpu", machines) == 3
+    assert count_workers(RayOptions("out"), "cpu", machines) == 16
+    assert count_workers(RayOptions("out", threads=4), "cpu", machines) == 4
+    assert count_workers(RayOptions("out", threads=4), "cuda", machines) == 2
+    assert count_workers(RayOptions("out", workers=3), "cpu", machines) == 3
     with pytest.raises(UsageError) as error:
-        count_workers(Request("out", workers=5, threads=4), "cpu", machines)
+        count_workers(RayOptions("out", workers=5, threads=4), "cpu", machines)
     assert str(error.value) == (
         "--workers 5: with --threads 4 there is room for 4, since the Ray cluster has 16 processors"
     )
     with pytest.raises(UsageError) as error:
-        count_workers(Request("out", threads=32), "cuda", machines)
+        count_workers(RayOptions("out", threads=32), "cuda", machines)
     assert str(error.value) == (
         "--workers 1: with --threads 32 there is room for 0, since the Ray cluster has 16 "
         "processors and 2 GPUs"

@@ -39,8 +39,8 @@ def test_one_part(make_worker, part):
     outcome = make_worker().label(0)
     said = [(logging.INFO, f"{part.input.name}: 1 record in, 1 row out: 1 ham, 0 spam")]
     assert (outcome.exit_code, outcome.error) == (0, None)
-    assert [(level, line) for level, line, _ in outcome.said] == said
-    assert outcome.said[0][2]["labels"] == {"ham": 1, "spam": 0}
+    assert [(level, line) for level, line, _ in outcome.lines] == said
+    assert outcome.lines[0][2]["labels"] == {"ham": 1, "spam": 0}
     assert Path(part.out).read_bytes() == b"id,text,label,score\n1,Do you have time,ham,0.017986\n"
     found = find_done(part, open_bundle(make_worker()._setup.bundle))
     assert found.counts["records"] == 1
@@ -67,7 +67,7 @@ def test_another_bundle_there(make_worker, make_bundle, bundle, tmp_path):
     outcome = make_worker(bundle=str(folder)).label(0)
     assert (outcome.exit_code, outcome.is_final) == (78, True)
     assert outcome.error == (
-        f"{folder}: its digest is {there} on a worker, and {here} here; give all machines the "
+        f"{folder}: the digest is {there} on a worker, and {here} here; give all machines the "
         "same bundle"
     )
 
@@ -86,8 +86,8 @@ def test_another_version_there(make_worker, monkeypatch):
     outcome = worker.label(0)
     assert (outcome.exit_code, outcome.is_final) == (78, True)
     assert outcome.error == (
-        f"a worker has spam-batch 9.9, this is {worker._setup.version}; install the same on all "
-        "machines"
+        f"a worker has spam-batch 9.9, and this machine has {worker._setup.version}; install "
+        "the same version on all machines"
     )
 
 

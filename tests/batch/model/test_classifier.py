@@ -107,7 +107,8 @@ def test_more_than_two_classes(make_bundle, stub_logits, tokenizer):
 
 
 def test_a_precision_that_is_not_there(bundle):
-    assert refusal(bundle, precision="fp16") == f"{bundle}: no precision fp16; it has: fp32"
+    message = f"{bundle}: has no precision fp16; choose from: fp32"
+    assert refusal(bundle, precision="fp16") == message
 
 
 @pytest.mark.parametrize(

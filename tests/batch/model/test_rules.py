@@ -94,19 +94,22 @@ def test_what_is_no_band(typed):
     )
 
 
-AROUND = "give a band that holds it, another threshold, or none for the band"
-BOTH = "the first must be below the second, and both from 0 to 1; give for example 0.35,0.65"
-NEEDS = "needs two labels, one of them the positive one; there"
+AROUND = "give a band that contains it, another threshold, or none as the band"
+BOTH = (
+    "the first number must be less than the second, and both must be from 0 to 1; give for "
+    "example 0.35,0.65"
+)
+NEEDS = "needs two labels, one of them the positive label; there"
 
 
 @pytest.mark.parametrize(
     ("rules", "manifest", "message"),
     [
-        ({"threshold": 1.5}, {}, "threshold 1.5 is no probability; give one from 0 to 1"),
-        ({"threshold": -1}, {}, "threshold -1.0 is no probability; give one from 0 to 1"),
+        ({"threshold": 1.5}, {}, "threshold 1.5 is not a probability; give one from 0 to 1"),
+        ({"threshold": -1}, {}, "threshold -1.0 is not a probability; give one from 0 to 1"),
         (
             {"threshold": float("nan")}, {},
-            "threshold nan is no probability; give one from 0 to 1",
+            "threshold nan is not a probability; give one from 0 to 1",
         ),
         ({"unsure_band": (0.6, 0.4)}, {}, f"unsure band 0.6,0.4: {BOTH}"),
         ({"unsure_band": (0.5, 0.5)}, {}, f"unsure band 0.5,0.5: {BOTH}"),
@@ -114,11 +117,11 @@ NEEDS = "needs two labels, one of them the positive one; there"
         ({"unsure_band": (0.5, float("nan"))}, {}, f"unsure band 0.5,nan: {BOTH}"),
         (
             {"unsure_band": (0.6, 0.9)}, {},
-            f"the threshold 0.5 is not within the unsure band 0.6,0.9; {AROUND}",
+            f"the threshold 0.5 is outside the unsure band 0.6,0.9; {AROUND}",
         ),
         (
             {"threshold": 0.8}, {"unsure_band": [0.35, 0.65]},
-            f"the threshold 0.8 is not within the unsure band 0.35,0.65; {AROUND}",
+            f"the threshold 0.8 is outside the unsure band 0.35,0.65; {AROUND}",
         ),
         (
             {"threshold": 0.8}, {"labels": ["a", "b", "spam"]},
@@ -138,8 +141,8 @@ NEEDS = "needs two labels, one of them the positive one; there"
         ),
         (
             {"unsure_band": (0.4, 0.6)}, {"labels": ["unsure", "spam"]},
-            "unsure band: one of the labels is called 'unsure', and its rows could not be told "
-            "from those within the band; leave it out",
+            "unsure band: one of the labels is 'unsure', and its rows could not be told "
+            "apart from the rows in the band; leave the band out",
         ),
         ({"long": "middle"}, {}, "long is 'middle'; choose from head, tail, windows"),
         (
@@ -190,7 +193,7 @@ def test_a_pickle_keeps_the_rules(make_bundle):
     folder = make_bundle(unsure_band=[0.35, 0.65])
     loaded = Classifier.load(folder, "cpu", 1, threshold=0.2, unsure_band=None, long="tail")
     again = pickle.loads(pickle.dumps(loaded))
-    assert (again.decision, again.long) == (loaded.decision, "tail")
+    assert (again.decision, again.truncation) == (loaded.decision, "tail")
 
 
 @pytest.fixture
@@ -260,10 +263,10 @@ def test_estimate_knows_what_windows_cost(run, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("--threshold", "2"), "threshold 2.0 is no probability; give one from 0 to 1"),
+        (("--threshold", "2"), "threshold 2.0 is not a probability; give one from 0 to 1"),
         (
             ("--threshold", "0.9", "--unsure-band", "0.1,0.2"),
-            f"the threshold 0.9 is not within the unsure band 0.1,0.2; {AROUND}",
+            f"the threshold 0.9 is outside the unsure band 0.1,0.2; {AROUND}",
         ),
     ],
 )

@@ -36,10 +36,10 @@ HINT = "run spam-export verify, or give --allow-unverified (allow_unverified=Tru
         ({"variants": {"fp16": {"passed": True}}}, "fp32 was not verified"),
         ({"variants": {"fp32": {"passed": False}}}, "fp32 was not verified"),
         ({"variants": {"fp32": {"passed": "yes"}}}, "fp32 was not verified"),
-        ({"variants": {"fp32": {"passed": True}}}, "verify.json is of another model.onnx"),
+        ({"variants": {"fp32": {"passed": True}}}, "verify.json belongs to another model.onnx"),
         (
             {"variants": {"fp32": {"passed": True, "sha256": "0" * 64}}},
-            "verify.json is of another model.onnx",
+            "verify.json belongs to another model.onnx",
         ),
     ],
 )
@@ -209,7 +209,8 @@ class TestChoosePrecision:
         values = json.loads((folder / MANIFEST).read_bytes()) | {"variants": {"fp32": "model.onnx"}}
         (folder / MANIFEST).write_text(json.dumps(values), encoding="utf-8")
         assert Classifier.load(folder, "cpu", 1).precision == "fp32"
-        assert refusal(folder, precision="int8") == f"{folder}: no precision int8; it has: fp32"
+        message = f"{folder}: has no precision int8; choose from: fp32"
+        assert refusal(folder, precision="int8") == message
 
     def test_its_speed_is_of_this_device(self, with_int8):
         bundle = open_bundle(with_int8(device="cuda"))
@@ -236,4 +237,4 @@ def test_a_verification_of_other_tensors(make_bundle):
     folder = make_bundle(files=files | {tensors: b"others"})
     with pytest.raises(BundleError) as error:
         check_verified(open_bundle(folder), "fp32")
-    assert str(error.value) == f"{folder}: verify.json is of another {tensors}; {HINT}"
+    assert str(error.value) == f"{folder}: verify.json belongs to another {tensors}; {HINT}"

@@ -12,10 +12,10 @@ from batch.model.tokenizer import LONGEST_TOKEN
 from batch.model.truncation import (
     MAX_WINDOWS,
     TAIL_REACH,
-    count_read,
     cut_windows,
-    describe_cut,
-    encode_long,
+    describe_truncation,
+    encode_truncated,
+    max_tokens_read,
     sufficient_suffix,
 )
 
@@ -62,7 +62,7 @@ def test_the_last_ids_do_not_depend_on_what_stands_before(tokenizer, drawn):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batch.model.truncation, "TAIL_REACH", 2048)
         suffix = sufficient_suffix(text, tokens)
-        found = encode_long(tokenizer, [text], tokens, "tail")
+        found = encode_truncated(tokenizer, [text], tokens, "tail")
     assert text.endswith(suffix) and len(suffix) < len(text)
     whole = tokenizer.encode(text)
     before, first = text[len(text) - len(suffix) - 1], suffix[0]
@@ -75,7 +75,7 @@ def test_the_last_ids_do_not_depend_on_what_stands_before(tokenizer, drawn):
 
 @given(st.lists(st.lists(PIECES, max_size=8).map("".join), max_size=6), st.integers(1, 9))
 def test_the_tail_of_short_texts(tokenizer, texts, limit):
-    found = encode_long(tokenizer, texts, limit, "tail")
+    found = encode_truncated(tokenizer, texts, limit, "tail")
     whole = [tokenizer.encode(text) for text in texts]
     assert [found.row(row).tolist() for row in range(len(texts))] == [ids[-limit:] for ids in whole]
     assert found.truncated.tolist() == [len(ids) > limit for ids in whole]
@@ -86,10 +86,10 @@ def test_fifty_megabytes_are_not_encoded(tokenizer, unit):
     text = unit * (50_000_000 // len(unit)) + "end"
     suffix = sufficient_suffix(text, 33)
     assert 33 * LONGEST_TOKEN < len(suffix) <= 33 * LONGEST_TOKEN + TAIL_REACH
-    found = encode_long(tokenizer, [text], 32, "tail")
+    found = encode_truncated(tokenizer, [text], 32, "tail")
     assert found.row(0).tolist() == tokenizer.encode(suffix)[-32:]
     assert found.truncated.all()
-    assert len(encode_long(tokenizer, [text[:50_000]], 32, "windows").row(0)) <= 32 + 63 * 16
+    assert len(encode_truncated(tokenizer, [text[:50_000]], 32, "windows").row(0)) <= 32 + 63 * 16
 
 
 @given(st.lists(st.integers(0, 200), max_size=8), st.integers(1, 33))
@@ -105,7 +105,7 @@ def test_windows_cover_each_token_and_overlap(lengths, limit):
 
 @given(st.integers(1, 1024))
 def test_no_message_has_more_windows_than_allowed(limit):
-    most = count_read("windows", limit)
+    most = max_tokens_read("windows", limit)
     assert len(cut_windows(np.array([most]), limit)[0]) == MAX_WINDOWS
     assert len(cut_windows(np.array([most + 1]), limit)[0]) == MAX_WINDOWS + 1
 
@@ -157,6 +157,6 @@ def test_windows_of_three_classes(make_bundle, tokenizer, stub_logits, positive)
 
 
 def test_what_the_summary_says():
-    assert describe_cut("head", 120) == "cut to 120 tokens"
-    assert describe_cut("tail", 120) == "cut to their last 120 tokens"
-    assert describe_cut("windows", 120) == "cut to 3,900 tokens"
+    assert describe_truncation("head", 120) == "cut to 120 tokens"
+    assert describe_truncation("tail", 120) == "cut to their last 120 tokens"
+    assert describe_truncation("windows", 120) == "cut to 3,900 tokens"

@@ -13,7 +13,7 @@ import pytest
 
 from batch.cli.commands import main
 from batch.report.findings import Campaigns, normalize
-from batch.report.page import POLICY
+from batch.report.html import POLICY
 
 ATTACK = '<script>alert("1")</script><img src=http://example.invalid/x.png>'
 SPAM = ["WIN £100 now!", "win 250 NOW", "Win now", "Call 555-0142", f"{ATTACK} 1", f"{ATTACK} 2"]
@@ -66,14 +66,15 @@ def test_what_the_page_says(draw, tmp_path):
         "Rows<b>20</b><small>2 labels</small>",
         "Labelled spam<b>30.0 %</b><small>6 rows</small>",
         "Of spam, in campaigns<b>83.3 %</b><small>2 campaigns</small>",
-        "<p>Share of spam, and rows, by the hour; times are as received has them, their zones "
-        "left out.</p>",
+        "<p>Share of spam, and rows, by the hour; times are those in received, without their "
+        "time zones.</p>",
         "Left out: 1 row without a date in received that can be read.",
         "<title>2026-11-21 05:00: 1 row, 1 spam</title>",
-        "Of 6 rows labelled spam, 5 say what another says, but for case, digits and punctuation: "
+        "Of 6 rows labelled spam, 5 have the text of another one, except for case, digits and "
+        "punctuation: "
         "2 campaigns.",
         "20 rows, whose score is nearest to 0.565, where spam begins.",
-        "The texts of messages are left out; --show-text puts them in.",
+        "The texts of messages are left out; --show-text shows them.",
     ):
         assert text in page, text
     assert cells(page, "Labels") == [["ham", "14", "70.0 %", ""], ["spam", "6", "30.0 %", ""]]
@@ -111,7 +112,7 @@ def test_names_are_escaped(draw):
     page = draw("--date-column", "<i>day</i>", data=data, name="<u>.csv")
     assert "<h1>&lt;u&gt;.csv</h1>" in page
     assert cells(page, "Labels")[0][0] == "&lt;b&gt;h\ufffd&lt;/b&gt;"
-    assert "as &lt;i&gt;day&lt;/i&gt; has them" in page
+    assert "those in &lt;i&gt;day&lt;/i&gt;, without" in page
     assert not re.search(r"<[bui]>[^0-9–]", page)
 
 
@@ -124,7 +125,7 @@ def test_without_scores_and_dates(draw):
     page = draw("--date-column", "text", data=data)
     assert re.findall(r"<h2>(.*?)</h2>", page) == ["Labels", "Over time", "Campaigns"]
     assert "<p>No row has a date in text that can be read.</p>" in page
-    assert "<p>Of 1 row labelled spam, no two say the same.</p>" in page
+    assert "<p>Of 1 row labelled spam, no two have the same text.</p>" in page
 
 
 def test_other_labels(draw):
@@ -132,7 +133,7 @@ def test_other_labels(draw):
     data = "\n".join(["text,label,score", *lines]).encode()
     page = draw(data=data)
     unknown = (
-        "<p>No row is labelled spam, so it is not known whose probability the scores are; name a "
+        "<p>No row is labelled spam, so it is unknown which label the scores belong to; give a "
         "label with --positive-label.</p>"
     )
     assert page.count(unknown) == 2
@@ -292,8 +293,8 @@ def test_campaigns_in_a_table_that_is_full(draw, monkeypatch):
 
     monkeypatch.setattr(Campaigns.__init__, "__defaults__", (4,))
     assert (
-        "There were more different messages than are held at once (4); the rarest were forgotten "
-        "on the way, so a campaign may have up to 1 row more than it says, or be missing."
+        "There were more distinct messages than are counted at once (4), and the rarest were "
+        "dropped. So a campaign may have up to 1 row more than shown, or be missing."
     ) in draw(data=make_table(spam=["x now", "X now", *"abcdef"]))
 
 

@@ -16,7 +16,7 @@ from batch.model.batching import WIDTH_STEP
 from batch.model.bundle import open_bundle
 from batch.model.classifier import Classifier
 from batch.model.lazy_classifier import LazyClassifier
-from batch.model.text_cache import Memory
+from batch.model.text_cache import TextCache
 from batch.reading.dialect import Dialect
 from batch.reading.records import RecordReader
 from batch.reading.source import Source
@@ -157,7 +157,7 @@ def test_the_batch_size_does_not_change_the_bytes(label, classifier, monkeypatch
         assert label(data)[0] == whole
 
 
-def test_neither_threads_nor_memory_change_the_bytes(label, classifier, root, tmp_path):
+def test_neither_threads_nor_cache_change_the_bytes(label, classifier, root, tmp_path):
     """One thread or more for the graph and for encoding; what came before is known, or nothing."""
     whole, summary = label((root / "examples" / "inbox.csv").read_bytes() * 2)
     assert summary.repeated >= 64
@@ -166,7 +166,7 @@ def test_neither_threads_nor_memory_change_the_bytes(label, classifier, root, tm
         loaded = Classifier.load(bundle.folder, "cpu", threads)
         loaded.encoders = encoders
         for generation_bytes in (0, 10**9):
-            loaded._memory = Memory(2, generation_bytes)
+            loaded._cache = TextCache(2, generation_bytes)
             classify_file(job, LazyClassifier(bundle, lambda found=loaded: found))
             assert (tmp_path / "o").read_bytes() == whole
 
@@ -301,8 +301,8 @@ def test_a_stream_has_no_place_for_rejects(classifier):
     with pytest.raises(UsageError) as error:
         classify_file(job, LazyClassifier(classifier.bundle, lambda: pytest.fail("loaded")))
     assert str(error.value) == (
-        "--max-rejects: rejects go into a file beside the output, which this output has no "
-        "place for; give a file as --out"
+        "--max-rejects: rejects are written to a file beside the output, which is not "
+        "possible for this output; give a file as --out"
     )
 
 

@@ -65,8 +65,8 @@ def test_a_folder_then_the_same_folder_with_one_more(run, loads):
     os.mkdir("in/d.csv")
     one = "1 record in, 1 row out: 1 ham, 0 spam"
     left_out = (
-        "in: 1 file left out (notes.txt), as the ending is none of .csv, .tsv, .jsonl, .ndjson, "
-        ".parquet, .pq; to label such a file, give its name"
+        "in: 1 file left out (notes.txt), because the ending is not one of .csv, .tsv, .jsonl, "
+        ".ndjson, .parquet, .pq; to label such a file, give its name"
     )
     assert run("in", "--out-dir", "out") == (
         0,
@@ -93,8 +93,8 @@ def test_what_is_left_out_of_a_folder_is_labelled_by_its_name(run):
     write("in/a.csv", "in/a.txt", "in/b.dat.gz", "in/a.csv.run.json")
     said = run("in", "--out-dir", "out")[1]
     assert said[0] == (
-        "in: 2 files left out (a.txt, ...), as the ending is none of .csv, .tsv, .jsonl, .ndjson, "
-        ".parquet, .pq; to label such a file, give its name"
+        "in: 2 files left out (a.txt, ...), because the ending is not one of .csv, .tsv, .jsonl, "
+        ".ndjson, .parquet, .pq; to label such a file, give its name"
     )
     os.unlink("in/b.dat.gz")
     assert run("in", "in/a.txt", "--out-dir", "out")[1] == [
@@ -313,7 +313,7 @@ def test_the_worst_status_of_several():
         ),
         (
             ("in/a.csv", "--out", "o.csv", "--force"), 2,
-            "Error: --force: only what --out-dir skips; to begin anew, type --restart",
+            "Error: --force: only with --out-dir; to start over, type --restart",
         ),
         (
             ("in", "--out", "o.csv"), 66,
@@ -333,7 +333,7 @@ def test_the_worst_status_of_several():
         ),
         (
             ("out", "--out-dir", "out"), 66,
-            "spam-batch: error: out: has no files to label, which end in .csv, .tsv, .jsonl, "
+            "spam-batch: error: out: has no files to label; their names end in .csv, .tsv, .jsonl, "
             ".ndjson, .parquet, .pq",
         ),
         (

@@ -153,7 +153,7 @@ def test_it_cannot_be_written(run, monkeypatch):
     said = "writing spam.prom: No space left on device"
     code, stderr = run("--max-rejects", "1", "--quiet")
     wanted = f"rejected: {os.path.realpath('out.rejects.csv')}\n" + (
-        f"spam-batch: error: {said}; what was labelled stands\n"
+        f"spam-batch: error: {said}; the labelled output is complete\n"
     )
     assert (code, stderr) == (74, wanted)
     assert os.path.exists("out.csv")

@@ -155,7 +155,7 @@ def test_what_cannot_work_is_one_line_and_its_exit_status(site):
     status, said = site.run()
     (line,) = map(json.loads, said)
     assert (status, line["exit"]) == (66, 66)
-    assert line["message"].startswith(f"{site.dumps}: has no files to label, which end in ")
+    assert line["message"].startswith(f"{site.dumps}: has no files to label; their names end in ")
     site.bundle.unlink()
     site.write("a.csv")
     status, said = site.run()

@@ -5,12 +5,12 @@ import time
 
 import pytest
 
-from batch.run.prefetch import read_ahead
+from batch.run.prefetch import prefetch
 
 
 def test_order_and_number():
-    assert list(read_ahead(iter(range(100)))) == list(range(100))
-    assert list(read_ahead(iter([]))) == []
+    assert list(prefetch(iter(range(100)))) == list(range(100))
+    assert list(prefetch(iter([]))) == []
 
 
 def test_it_runs_ahead_but_not_far():
@@ -21,7 +21,7 @@ def test_it_runs_ahead_but_not_far():
             made.append(number)
             yield number
 
-    reader = read_ahead(items())
+    reader = prefetch(items())
     assert next(reader) == 0
     deadline = time.monotonic() + 60
     while len(made) < 3 and time.monotonic() < deadline:
@@ -37,7 +37,7 @@ def test_an_error_comes_behind_what_came_before_it():
         yield 2
         raise ValueError("third")
 
-    reader = read_ahead(items())
+    reader = prefetch(items())
     assert [next(reader), next(reader)] == [1, 2]
     with pytest.raises(ValueError, match=r"^third$"):
         next(reader)
@@ -51,7 +51,7 @@ def test_closing_does_not_wait_for_a_read_that_hangs():
         hangs.wait()
         yield 2
 
-    reader = read_ahead(items())
+    reader = prefetch(items())
     assert next(reader) == 1
     closing = threading.Thread(target=reader.close, daemon=True)
     closing.start()
@@ -61,7 +61,7 @@ def test_closing_does_not_wait_for_a_read_that_hangs():
 
 
 def test_closing_ends_the_thread():
-    reader = read_ahead(iter(range(1000)))
+    reader = prefetch(iter(range(1000)))
     next(reader)
     reader.close()
     deadline = time.monotonic() + 60

@@ -105,7 +105,7 @@ def test_an_interrupted_run_gives_the_same(run, classifier, tmp_path, monkeypatc
         with monkeypatch.context() as patch:
             stop_after(patch, classifier, windows)
             assert run(source=source, out=out)[0] == 143
-    classifier.forget()
+    classifier.clear_cache()
     assert run(source=source, out=out)[0] == 3
     found = read(f"{out}.run.json")
     assert (tmp_path / out).read_bytes() == data

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from batch.errors import InputError, MissingInputError, OutputError
+from batch.report.html import POLICY
 from trainer.report.figures import precision_recall
-from trainer.report.html import POLICY
 from trainer.report.page import write_report
 from trainer.run_folder import RunConfig
 

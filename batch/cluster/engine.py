@@ -37,7 +37,7 @@ from batch.run.job import Job
 from batch.run.run_manifest import RunManifest, find_done
 from batch.writing.lock import hold_lock
 from batch.writing.names import manifest_path
-from batch.writing.target import resolve_path
+from batch.writing.target import check_manifest_path, resolve_path
 
 SHARD_BYTES = 256 << 20
 STORE_BYTES = 100 << 20  # of a cluster that we start; only shard numbers pass through it

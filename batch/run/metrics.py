@@ -141,7 +141,9 @@ def writing_metrics(name: str | None) -> Iterator[RunMetrics]:
             _write(target, metrics, status, time.monotonic() - start)
         except (OSError, OutputError) as fault:
             is_taken = isinstance(fault, OutputError)
-            problem = str(fault) if is_taken else f"writing {name}: {fault.strerror}"
+            problem = (
+                f"writing {name}: {fault.strerror}" if isinstance(fault, OSError) else str(fault)
+            )
             if status not in (0, REJECTED):
                 log.warning("%s", problem)
             else:

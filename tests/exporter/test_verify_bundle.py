@@ -136,7 +136,7 @@ class TestChangedFile:
         assert Classifier.load(bundle, "cpu", 1).precision == "int8"
         with pytest.raises(BundleError) as error:
             Classifier.load(bundle, "cpu", 1, precision="fp32")
-        assert str(error.value) == f"{bundle}: no precision fp32; it has: int8"
+        assert str(error.value) == f"{bundle}: has no precision fp32; choose from: int8"
 
     @pytest.mark.parametrize("precision", ["fp32", "int8"])
     def test_not_a_number(self, copied, write_hashes_anew, precision: str) -> None:

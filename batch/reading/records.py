@@ -66,7 +66,7 @@ class RecordReader:
         columns: how many fields a record must have; None if any number is good.
         text_column: 0-based index of the field that ``Record.text`` holds; needs ``columns``.
         max_record_bytes: a longer record is bad. Its line end does not count.
-        offset: of the first byte of ``stream`` in the whole input; 0: it may be a byte order mark.
+        offset: of the first byte of ``stream`` in the whole input; a byte order mark may be at 0.
         line: number of the physical line that starts at ``offset``.
 
     Attributes:

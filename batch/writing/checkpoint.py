@@ -56,7 +56,7 @@ class ResumeKey:
             raise InputError(f"{begun}, but {change}; start over with --restart")
         if self.bundle != now.bundle:
             raise BundleError(
-                f"{begun}, but with the bundle {self.bundle[:12]}, which is {now.bundle[:12]} now; "
+                f"{begun}, but its bundle was {self.bundle[:12]} and is {now.bundle[:12]} now; "
                 "give that bundle, or start over with --restart"
             )
         for option in {**self.settings, **now.settings}:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-import batch.formats.csv_table
+import batch.formats.text_table
 import batch.reading.input_stream
 import batch.run.classify
 import batch.run.windows
@@ -126,7 +126,7 @@ if __name__ == "__main__":
         os.fsync = endless_sync
     Classifier.load = StubClassifier.load
     if block := os.environ.get("STUB_BLOCK"):
-        batch.formats.csv_table.RecordReader = partial(RecordReader, block_size=int(block))
+        batch.formats.text_table.RecordReader = partial(RecordReader, block_size=int(block))
         batch.reading.input_stream.HEAD_SIZE = max(64, int(block))
     batch.run.windows.WINDOW = int(os.environ.get("STUB_WINDOW", batch.run.windows.WINDOW))
     batch.run.classify.COMMIT_SECONDS = float(os.environ.get("STUB_COMMIT", 5))

@@ -288,7 +288,7 @@ def test_F10_another_bundle_is_refused(interrupted, finish, stub, stub_bundle, t
     done = interrupted.run("--bundle", other)
     assert done.stderr.decode() == (
         f"spam-batch: error: out.csv: an interrupted run is kept in {interrupted.checkpoint}, "
-        f"but with the bundle {before}, which is {now} now; give that bundle, or start over "
+        f"but its bundle was {before} and is {now} now; give that bundle, or start over "
         "with --restart\n"
     )
     assert done.returncode == 78

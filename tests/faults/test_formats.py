@@ -19,7 +19,7 @@ from functools import partial
 import pytest
 from click.testing import CliRunner
 
-import batch.formats.csv_table
+import batch.formats.text_table
 from batch.cli.commands import main
 from batch.reading.compression import _load_zstd
 from batch.reading.records import RecordReader
@@ -319,8 +319,7 @@ def test_F66_the_same_bytes_at_every_block_size(label, monkeypatch, tmp_path, na
     assert whole[0][0] == 3
     for size in (*range(1, 65), 1000):
         small = partial(RecordReader, block_size=size)
-        monkeypatch.setattr(batch.formats.csv_table, "RecordReader", small)
-        monkeypatch.setattr("batch.formats.jsonlines.RecordReader", small)
+        monkeypatch.setattr(batch.formats.text_table, "RecordReader", small)
         assert (label(data, *args, name=name, out=out), rejects.read_bytes()) == whole
 
 
@@ -330,7 +329,7 @@ def test_F66_utf_16_at_every_block_size(label, monkeypatch):
     assert whole[0] == 0
     for size in (*range(1, 20), 1000):
         monkeypatch.setattr(
-            batch.formats.csv_table, "RecordReader", partial(RecordReader, block_size=size)
+            batch.formats.text_table, "RecordReader", partial(RecordReader, block_size=size)
         )
         assert label(data, "--encoding", "utf-16") == whole
 

@@ -133,7 +133,7 @@ def test_the_same_again_is_the_same():
         (
             {"bundle": "fedcba9876543210"},
             BundleError,
-            "with the bundle 0123456789ab, which is fedcba987654 now; give that bundle, or start "
+            "its bundle was 0123456789ab and is fedcba987654 now; give that bundle, or start "
             "over with --restart",
         ),
         (

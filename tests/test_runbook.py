@@ -98,7 +98,7 @@ def test_65_an_interrupted_run(classify) -> None:
     (part,) = Path().glob(".out.csv.*.part")
     part.rename("gone")
     status, line = classify()
-    assert status == 65 and "so the interrupted run cannot go on" in line
+    assert status == 65 and "so the interrupted run cannot resume" in line
     Path("gone").rename(part)
     Path("in.csv").write_bytes(GOOD + b"3,new\n")
     status, line = classify()
@@ -142,7 +142,7 @@ def test_78(classify, stub, tmp_path) -> None:
     Path("in.csv").write_bytes(BAD)
     assert classify()[0] == 65
     status, line = classify(bundle="other")
-    assert status == 78 and "but with the bundle" in line
+    assert status == 78 and "but its bundle was" in line
     assert classify("--restart --max-rejects 1", bundle="other")[0] == 3
 
 

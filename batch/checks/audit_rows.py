@@ -65,8 +65,7 @@ class AuditedFile:
         """
         parquet = self.parquet_rows(self.columns) if self.format == PARQUET else None
         for record in self.read():
-            fields = record.fields
-            if fields is None:
+            if record.problem:
                 raise InputError(f"line {record.line} {record.problem}")
             if parquet is not None:
                 values = {name: str(value) for name, value in next(parquet).items()}
@@ -79,7 +78,7 @@ class AuditedFile:
                 decode, added = self._layout.encoding.decode, len(self.columns)
                 raw = self._dialect.split_raw(record.raw)
                 own = self._dialect.delimiter.join(raw[:-added])
-                texts = map(decode, fields[-added:])
+                texts = map(decode, record.fields[-added:])
                 yield record, own, dict(zip(self.columns, texts, strict=True))
 
     def parquet_rows(self, columns: Collection[str], without: bool = False) -> Iterator[dict]:

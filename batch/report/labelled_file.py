@@ -54,7 +54,7 @@ def _read(options: ReportOptions, source: Source) -> Findings:
     stream = InputStream(name, source.stream, options.encoding)
     reader = RecordReader(stream, options.dialect)
     header = read_header(name, reader, options.text_column, ())
-    names = [decode(field) for field in header.record.fields or ()]
+    names = [decode(field) for field in header.record.fields]
     label_at = _find_column(name, names, "label", "; label it first with: spam-batch classify")
     score_at = _find_column(name, names, "score") if "score" in names else None
     wanted = options.date_column
@@ -64,11 +64,11 @@ def _read(options: ReportOptions, source: Source) -> Findings:
     )
     while records := reader.read_records(WINDOW):
         for record in records:
-            fields = record.fields
-            if fields is None or record.text is None:
+            if record.text is None:  # a bad record
                 found.bad += 1
                 found.first_bad = found.first_bad or f"line {record.line} {record.problem}"
                 continue
+            fields = record.fields
             label = decode(fields[label_at])
             score = None if score_at is None else _read_score(name, record.line, fields[score_at])
             found.add(label, score, decode(record.text), record.line)

@@ -199,7 +199,7 @@ def test_it_does_not_replace_what_the_run_has_written(run, name):
     assert code == 73
     assert said.splitlines()[-1] == (
         f"spam-batch: error: {os.path.realpath(name)} is not a metrics file of spam-batch; give "
-        "another --metrics-file; what was labelled stands"
+        "another --metrics-file; the labelled output is complete"
     )
     with open("out.csv", "rb") as file:
         assert file.readline() == b"id,text,label,score\n"

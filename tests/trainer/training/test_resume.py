@@ -218,7 +218,7 @@ def test_an_interrupted_run_says_what_it_kept(
 # The command line, in a process that is killed once its second checkpoint is whole.
 KILLED = """
 import os, signal
-import trainer.fit
+import trainer.training.fit
 from trainer.cli import main
 
 original, count = trainer.training.fit.write_checkpoint, 0

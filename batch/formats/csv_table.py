@@ -88,6 +88,15 @@ class CsvTable(TextTable):
             for record in records
         ]
 
+    @property
+    def column_names(self) -> list[str]:
+        return self._header.names
+
+    def values(self, records: Sequence[Record], column: int) -> list[str | None]:
+        """See :meth:`Table.values`."""
+        decode = self._layout.encoding.decode
+        return [decode(record.fields[column]) for record in records]
+
     def header(self) -> bytes:
         """See :meth:`Table.header`."""
         if not self._layout.has_header:

@@ -172,6 +172,17 @@ def _encode_json(text: str) -> bytes:
     return json.dumps(text).encode()
 
 
+def _read_members(raw: bytes) -> dict[str, object]:
+    """The members of a valid object; numbers stay text, as they are written."""
+    text = raw.decode("utf-8", "surrogateescape")
+    return json.loads(text, parse_int=str, parse_float=str)
+
+
+def _show(value: object) -> str:
+    """What is neither a string nor a number, as JSON has it."""
+    return json.dumps(value, ensure_ascii=False)
+
+
 class JsonRowWriter:
     """Writes records as lines: the object's own bytes, with our members before its last brace.
 
@@ -247,6 +258,7 @@ class JsonTable(TextTable):
             self._bom = self._reader.bom
             first = self._reader.peek()
         self.text_name = self.text_in_output = find_text_key(source.name, first, input_.text_column)
+        self._names = list(parse_object(first.raw)[0]) if first and not first.problem else []
         check_column_names(source.name, [], self.text_name, columns)
         line_end = (first and first.line_end) or b"\n"
         self._writer = JsonRowWriter(columns, labels, line_end, layout.overwrite)
@@ -256,6 +268,18 @@ class JsonTable(TextTable):
         return [
             record if record.problem else parse_record(record, self.text_name, self._taken)
             for record in super().read(n)
+        ]
+
+    @property
+    def column_names(self) -> list[str]:
+        return self._names
+
+    def values(self, records: Sequence[Record], column: int) -> list[str | None]:
+        """See :meth:`Table.values`."""
+        name = self._names[column]
+        found = (_read_members(record.raw).get(name) for record in records)
+        return [
+            value if value is None or isinstance(value, str) else _show(value) for value in found
         ]
 
     def header(self) -> bytes:

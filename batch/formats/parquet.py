@@ -68,6 +68,7 @@ class ParquetTable:
         numbers = count()
         self._numbers = encode_texts(columns, labels, lambda _: b"%d" % next(numbers))
         self.offset, self.blank_lines = 0, 0
+        self._values: dict[int, list[str | None]] = {}  # of other columns, by their number
         from pyarrow import parquet
 
         with self._reading():
@@ -143,6 +144,18 @@ class ParquetTable:
                 records.append(record)
             self.offset += len(texts)
         return records
+
+    @property
+    def column_names(self) -> list[str]:
+        return self._file.schema_arrow.names
+
+    def values(self, records: Sequence[Record], column: int) -> list[str | None]:
+        """See :meth:`Table.values`. The whole column is read at the first call."""
+        if column not in self._values:
+            with self._reading():
+                found = self._file.read([self.column_names[column]]).column(0).to_pylist()
+            self._values[column] = [None if value is None else str(value) for value in found]
+        return [self._values[column][record.offset] for record in records]
 
     def header(self) -> bytes:
         """Nothing: the part file holds rows only."""

@@ -33,6 +33,10 @@ class Table(Protocol):
     text_in_output: str
 
     @property
+    def column_names(self) -> list[str]:
+        """All columns of the input, in its order; of JSON Lines, the keys of the first object."""
+
+    @property
     def offset(self) -> int: ...
 
     @property
@@ -53,6 +57,12 @@ class Table(Protocol):
         Raises:
             InputError: the input is damaged, or was cut while it was read.
             StorageError: an I/O error.
+        """
+
+    def values(self, records: Sequence[Record], column: int) -> list[str | None]:
+        """The values of N good records in one column of ``column_names``.
+
+        None stands for a value that is null or not there. A number is as it is written.
         """
 
     def header(self) -> bytes:

@@ -8,22 +8,13 @@ natural mix of classes.
 
 import re
 import unicodedata
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from batch.errors import InputError, MissingInputError
-from trainer.data.labelled_file import (
-    LABEL_NAMES,
-    SPLITS,
-    TEXT_NAMES,
-    Columns,
-    balance,
-    check_labels,
-    read_labelled,
-    split,
-)
+from batch.errors import InputError
+from trainer.data.notebook import balance, split
+from trainer.data.sets import SPLITS
 from trainer.recipe import Recipe
 
 HELD_OUT = ("validation", "test")  # the sets that no model has learned
@@ -43,36 +34,6 @@ def group_key(text: str) -> str:
     """
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return " ".join(_WORD.findall(_DIGITS.sub("0", folded))) or folded.strip()
-
-
-def read_lines(path: Path) -> pd.DataFrame:
-    """Columns ``label`` and ``text`` of a file with one ``label<tab>text`` in each line.
-
-    Quotes have no meaning, so the SMS Spam Collection has 5,574 messages;
-    :func:`trainer.data.labelled_file.read_labelled` joins two pairs of them. The text is
-    everything from the first tab to the end of the line.
-
-    Raises:
-        MissingInputError: the file cannot be read.
-        InputError: no line, a line without a tab, or unusable labels (see ``check_labels``).
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise MissingInputError(f"cannot read {path}: {error.strerror}") from None
-    # Not splitlines(): it would split at characters of a message, such as U+2028.
-    lines = content.decode("utf-8-sig", errors="replace").removesuffix("\n").split("\n")
-    if lines == [""]:
-        raise InputError(f"{path}: the file is empty")
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        label, tab, text = line.removesuffix("\r").partition("\t")
-        if not tab:
-            raise InputError(f"{path}: line {number} has no tab between label and text")
-        rows.append((label, text))
-    frame = pd.DataFrame(rows, columns=["label", "text"], dtype=str)
-    check_labels(frame, path)
-    return frame
 
 
 def split_grouped(frame: pd.DataFrame, recipe: Recipe) -> dict[str, pd.DataFrame]:
@@ -142,28 +103,6 @@ def check_no_leak(parts: dict[str, pd.DataFrame]) -> None:
                     f"{count} of {len(keys[name])} messages of the {name} set are also in the "
                     f"{earlier} set (case, digits and punctuation aside)"
                 )
-
-
-def read_messages(path: Path, columns: Columns, recipe: Recipe) -> pd.DataFrame:
-    """Columns ``label`` and ``text`` of a file, read as the recipe's split needs it.
-
-    For ``grouped`` a file of ``label<tab>text`` lines is read by :func:`read_lines`; all other
-    files are read by :func:`trainer.data.labelled_file.read_labelled`.
-    """
-    if recipe.split == "grouped" and columns == Columns() and _has_bare_lines(path):
-        return read_lines(path)
-    return read_labelled(path, columns)
-
-
-def _has_bare_lines(path: Path) -> bool:
-    """True if the first line is ``label<tab>text`` and not a header."""
-    try:
-        with open(path, "rb") as file:
-            first = file.readline(1 << 20).decode("utf-8-sig", errors="replace")
-    except OSError:
-        return False  # read_labelled raises the error
-    fields = [name.strip().lower() for name in first.split("\t")]
-    return len(fields) == 2 and not {*fields} & {*LABEL_NAMES, *TEXT_NAMES}
 
 
 def make_split(frame: pd.DataFrame, recipe: Recipe) -> dict[str, pd.DataFrame]:

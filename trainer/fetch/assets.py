@@ -44,6 +44,11 @@ class DataFile:
     lines: int  # of the file: a quoted message may take several
     is_partial: bool  # lines of the published collection are missing
 
+    @property
+    def is_sms(self) -> bool:
+        """Whether it is the SMS Spam Collection, or the part of it that an index has."""
+        return self.sha256 == sources.DATA_SHA256 or self.is_partial
+
 
 @dataclass(frozen=True)
 class BpeFile:

@@ -1,0 +1,37 @@
+"""The three sets of a run, as CSV files in its folder."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from batch.formats.input import Input
+from batch.reading.dialect import DEFAULT_DIALECT
+from trainer.data.reading import ReadOptions, read_file
+
+SPLITS = ("train", "validation", "test")
+
+
+def write_split(folder: Path, parts: dict[str, pd.DataFrame]) -> None:
+    """Write ``train.csv``, ``validation.csv`` and ``test.csv``; every field is quoted.
+
+    Quoting all fields keeps a bare carriage return in a message whole, which
+    Python's csv module before 3.11.9 would leave unquoted.
+    """
+    for name, part in parts.items():
+        part.to_csv(folder / f"{name}.csv", index=False, quoting=csv.QUOTE_ALL, encoding="utf-8")
+
+
+def read_split(folder: Path, name: str) -> pd.DataFrame:
+    """Read back one of the three files of :func:`write_split`: columns ``label``, ``text``.
+
+    Raises:
+        MissingInputError: there is none.
+        InputError: it is not as it was written.
+    """
+    path = folder / f"{name}.csv"
+    dialect = replace(DEFAULT_DIALECT, trusts_quotes=True)
+    given = Input("", dialect, text_column="text")
+    found = read_file(str(path), ReadOptions("label", given, finds_delimiter=False))
+    return pd.DataFrame({"label": found.labels, "text": found.texts}, dtype=object)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from batch.errors import InputError
 from batch.formats.input import Input
 from batch.reading.dialect import DEFAULT_DIALECT
+from batch.writing.rejects import Allowance
 from trainer.data.reading import ReadOptions, read_file
 
 SPLITS = ("train", "validation", "test")
@@ -33,5 +35,12 @@ def read_split(folder: Path, name: str) -> pd.DataFrame:
     path = folder / f"{name}.csv"
     dialect = replace(DEFAULT_DIALECT, trusts_quotes=True)
     given = Input("", dialect, text_column="text")
-    found = read_file(str(path), ReadOptions("label", given, finds_delimiter=False))
+    problem = f"{path}: is not as the run wrote it"
+    try:
+        found = read_file(str(path), ReadOptions("label", given, False, Allowance(None, 100.0)))
+    except InputError as error:
+        raise InputError(f"{problem}: {str(error).removeprefix(f'{path}: ')}") from None
+    if found.rejects:
+        first = found.rejects[0]
+        raise InputError(f"{problem}: line {first.line}: {first.problem}")
     return pd.DataFrame({"label": found.labels, "text": found.texts}, dtype=object)

@@ -31,6 +31,7 @@ PREDICTIONS = "predictions.csv"
 RUN_FORMAT = 1
 RESULTS = (  # in the order in which an old run's are removed: without the first it is no run
     CONFIG, METRICS, WEIGHTS, TOKENIZER, PREDICTIONS, "train.csv", "validation.csv", "test.csv",
+    "rejects.csv",
     "loss-plot.pdf", "loss-plot.png", "accuracy-plot.pdf", "accuracy-plot.png", "report.html",
 )  # fmt: skip
 RUN_FILES = {*RESULTS, CHECKPOINT, CHECKPOINT + ".part"}  # the last one of versions before

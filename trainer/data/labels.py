@@ -1,6 +1,7 @@
 """Labels as they stand in files, made into classes; what cannot be a class is refused."""
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import pandas as pd
 
 from batch.errors import InputError, UsageError
 from batch.messages import count, show
+from trainer.recipe import Recipe
 
 log = logging.getLogger("trainer")
 
@@ -30,6 +32,14 @@ class LabelRules:
 
     only: tuple[str, ...] | None = None  # the classes to keep; None: all
     min_class: int | None = None  # fewest messages of a class; None: one for each set
+
+    def floor(self, recipe: Recipe) -> int:
+        """The fewest messages of a class: by default enough for one in each set."""
+        if self.min_class is not None:
+            return self.min_class
+        held_out = 1 - recipe.train_fraction - recipe.validation_fraction
+        smallest = min(recipe.train_fraction, recipe.validation_fraction, held_out)
+        return math.ceil(round(1 / smallest, 6))
 
     def to_dict(self) -> dict:
         return {"only": list(self.only) if self.only else None, "min_class": self.min_class}

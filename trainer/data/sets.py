@@ -1,6 +1,8 @@
 """The three sets of a run, as CSV files in its folder."""
 
 import csv
+import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +11,12 @@ import pandas as pd
 from batch.errors import InputError
 from batch.formats.input import Input
 from batch.reading.dialect import DEFAULT_DIALECT
-from batch.writing.rejects import Allowance
+from batch.reading.records import Record
+from batch.writing.names import REJECTS_START
+from batch.writing.rejects import Allowance, encode_rejects
 from trainer.data.reading import ReadOptions, read_file
 
+REJECTS = "rejects.csv"
 SPLITS = ("train", "validation", "test")
 
 
@@ -23,6 +28,17 @@ def write_split(folder: Path, parts: dict[str, pd.DataFrame]) -> None:
     """
     for name, part in parts.items():
         part.to_csv(folder / f"{name}.csv", index=False, quoting=csv.QUOTE_ALL, encoding="utf-8")
+
+
+def write_rejects(folder: Path, rejects: Sequence[tuple[str, Record]]) -> None:
+    """Write ``rejects.csv``: the bad records of the data, each with its file; none, no file."""
+    if not rejects:
+        return
+    with open(folder / REJECTS, "wb") as file:
+        file.write(b"file," + REJECTS_START)
+        for name, record in rejects:
+            quoted = os.fsencode(name).replace(b'"', b'""')
+            file.write(b'"%b",%b' % (quoted, encode_rejects([record])))
 
 
 def read_split(folder: Path, name: str) -> pd.DataFrame:

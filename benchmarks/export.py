@@ -27,7 +27,7 @@ from exporter.convert.graph import trace
 from exporter.convert.quantize import linear_layers, module_of, reduce_precision
 from exporter.convert.variants import save_model
 from exporter.machine import describe_machine
-from trainer.data.splits import read_lines
+from trainer.data.reading import SMS_OPTIONS, read_labelled
 from trainer.model.gpt2 import model_config
 
 MAX_LENGTH = 120  # tokens, the notebook's
@@ -44,7 +44,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     tokenizer = Tokenizer.load(args.bpe)
-    texts = read_lines(args.data)["text"].sample(args.messages, random_state=0)
+    texts = (
+        read_labelled([args.data], SMS_OPTIONS).frame["text"].sample(args.messages, random_state=0)
+    )
     sequences = [tokenizer.encode(text, MAX_LENGTH) or [50256] for text in texts]
     batches = [
         (rows, pad_batch([sequences[row] for row in rows], width, 50256))

@@ -15,10 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from trainer.data.labelled_file import Columns
-from trainer.data.splits import read_messages
+from trainer.data.notebook import read_as_notebook
 from trainer.protocols import ScoreOptions, format_protocols, score_protocols
-from trainer.recipe import get_recipe
 
 
 def main() -> None:
@@ -45,7 +43,7 @@ def main() -> None:
 def label_rows(folder: Path, args: argparse.Namespace) -> None:
     """Train, export, label; prints the seconds of each and the runner's own summary."""
     inbox = folder / "inbox.csv"
-    frame = read_messages(args.data, Columns(), get_recipe("default"))
+    frame = read_as_notebook(args.data)
     frame["text"].sample(args.rows, replace=True, random_state=0).to_csv(inbox, index=False)
     bpe = ["--bpe", args.bpe] if args.bpe else []
     fit = ["fit", "--data", args.data, "--weights", "random", "--out", folder / "run", *bpe]

@@ -6,7 +6,7 @@ import numpy as np
 
 from batch.drift.histograms import SCORE_BINS, TOKEN_EDGES, count_scores, count_tokens
 from exporter.trained_run import TrainedRun
-from trainer.data.labelled_file import read_split
+from trainer.data.sets import read_split
 from trainer.data.splits import HELD_OUT
 
 log = logging.getLogger("exporter")

@@ -21,7 +21,7 @@ from exporter.bundle import GOLDEN_TEXTS, replace_folder, write_manifest
 from exporter.export import export
 from exporter.trained_run import TrainedRun
 from exporter.verification_set import NASTY_TEXTS, torch_logits
-from trainer.data.labelled_file import read_split
+from trainer.data.sets import read_split
 from trainer.run_folder import read_config, read_model, read_tokenizer
 
 TOLERANCE = 1e-4

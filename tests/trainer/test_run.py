@@ -12,10 +12,12 @@ import torch
 from safetensors.torch import save_file
 
 from batch.errors import InputError, OutputError, UnavailableError, UsageError
+from batch.formats.input import Input
 from batch.model.tokenizer import PAD_ID
 from batch.reading.fingerprint import hash_file
 from trainer.cli import main
-from trainer.data.labelled_file import Columns
+from trainer.data.reading import ReadOptions
+from trainer.data.sets import REJECTS
 from trainer.fetch.weight_files import WeightFiles
 from trainer.model import initial_weights
 from trainer.model.initial_weights import resolve_weights
@@ -62,7 +64,7 @@ def trained(tmp_path_factory, messages_csv: Path, bpe_file: Path) -> tuple[Path,
         weights="random",
         size="starter",
         cache=out.parent / "cache",
-        data=messages_csv,
+        data=(messages_csv,),
         bpe=bpe_file,
         changes={"epochs": 2, "seed": 7},
         unsure_band=(0.4, 0.6),
@@ -136,9 +138,9 @@ class TestTrain:
         options = RunOptions(
             out=tmp_path / "run",
             weights="random",
-            data=data,
+            data=(data,),
             bpe=bpe_file,
-            columns=Columns(label="queue", text="body"),
+            reading=ReadOptions("queue", Input("", text_column="body")),
             changes={"epochs": 1, "balance": False},
             progress=False,
         )
@@ -152,10 +154,10 @@ class TestTrain:
     def test_positive_label_that_is_none_of_them(self, trained, messages_csv, bpe_file) -> None:
         out, _ = trained
         options = RunOptions(
-            out=out.parent / "other", weights="random", data=messages_csv, bpe=bpe_file,
-            positive_label="Spam", progress=False,
+            out=out.parent / "other", weights="random", data=(messages_csv,), bpe=bpe_file,
+            positive_label="Spum", progress=False,
         )  # fmt: skip
-        expected = "^--positive-label 'Spam' is not among: ham, spam$"
+        expected = "^--positive-label 'Spum' is not among the labels: 'ham', 'spam'$"
         with pytest.raises(UsageError, match=expected):
             train(options)
         assert not options.out.exists()
@@ -179,7 +181,7 @@ class TestTrain:
         self, tmp_path: Path, messages_csv, bpe_file, changes, message
     ) -> None:
         options = RunOptions(
-            out=tmp_path / "run", weights="random", data=messages_csv, bpe=bpe_file,
+            out=tmp_path / "run", weights="random", data=(messages_csv,), bpe=bpe_file,
             progress=False, **changes,
         )  # fmt: skip
         with pytest.raises(UsageError) as caught:
@@ -322,7 +324,7 @@ class TestFolders:
         )
 
     def test_the_names_of_a_runs_files(self, trained) -> None:
-        assert sorted(path.name for path in trained[0].iterdir()) == sorted(RESULTS)
+        assert sorted(path.name for path in trained[0].iterdir()) == sorted({*RESULTS} - {REJECTS})
 
     @pytest.mark.parametrize("name", ["notes.txt", ".gitkeep", ".DS_Store", "bundle", "train.csv"])
     def test_what_is_no_file_of_the_run_is_not_lost(self, trained, tmp_path, name: str) -> None:
@@ -359,7 +361,7 @@ class TestFolders:
         left = tmp_path / f".checkpoint.pt.{'0' * 16}.part"  # killed in its first checkpoint
         left.write_bytes(b"half")
         check_folder(tmp_path)
-        write_checkpoint(tmp_path / "checkpoint.pt", "a", {})
+        write_checkpoint(tmp_path / "checkpoint.pt", {"a": "b"}, {})
         (tmp_path / "checkpoint.pt.part").write_bytes(b"half")  # of the version before
         (tmp_path / "model.safetensors").write_bytes(b"half")
         check_folder(tmp_path)

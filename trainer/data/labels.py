@@ -23,6 +23,7 @@ POSITIVE_NAMES = (
 )  # fmt: skip
 LONGEST_LABEL = 64  # characters; a longer value may be a message, and is not shown
 MOST_LABELS = 1000
+MOST_OF_A_FEW = 20  # labels of few records; if more than every second is new, they are texts
 SHOWN_LABELS = 10
 
 
@@ -160,7 +161,7 @@ def _check_missing(rows: pd.DataFrame, files: Sequence[str]) -> None:
 
 def _check_many(rows: pd.DataFrame, files: Sequence[str]) -> None:
     number = rows["label"].nunique()
-    if number > MOST_LABELS:
+    if number > MOST_LABELS or number > max(MOST_OF_A_FEW, len(rows) // 2):
         raise InputError(
             f"{files[0]}: {number:,} different labels; is the label column the right one? name it "
             "with --label-column"

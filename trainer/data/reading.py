@@ -4,7 +4,6 @@ What labelling refuses is refused here too, by line and byte; what it reads is r
 same texts.
 """
 
-import io
 import logging
 import os
 from collections.abc import Sequence
@@ -14,29 +13,31 @@ from pathlib import Path
 import pandas as pd
 
 from batch.errors import InputError, MissingInputError
-from batch.formats.columns import TEXT_NAMES
 from batch.formats.input import Input
 from batch.formats.layout import CSV, Layout
-from batch.formats.open_table import find_format, inner_ending, open_table
-from batch.formats.table import Table
-from batch.messages import count, list_columns, show
+from batch.formats.open_table import open_table
+from batch.messages import count
 from batch.reading.dialect import Dialect
-from batch.reading.input_stream import InputStream
 from batch.reading.opening import open_source
-from batch.reading.records import Record, RecordReader
+from batch.reading.records import Record
 from batch.reading.source import STANDARD_INPUT
 from batch.writing.output import STANDARD_OUTPUT
 from batch.writing.rejects import NO_REJECTS, Allowance
-from trainer.data.labels import DEFAULT_RULES, LabelRules, clean_labels, resolve_conflicts
+from trainer.data.columns import complete_input, find_label_column
+from trainer.data.labels import (
+    DEFAULT_RULES,
+    SHOWN_LABELS,
+    LabelRules,
+    clean_labels,
+    resolve_conflicts,
+)
 from trainer.data.notebook import read_as_notebook
 from trainer.fetch.assets import DataFile
 from trainer.recipe import Recipe
 
 log = logging.getLogger("trainer")
 
-LABEL_NAMES = ("label", "class", "category", "target", "v1")
 WINDOW = 4096  # records read at once
-HEAD_BYTES = 1 << 16  # looked at to find the delimiter and whether there is a header
 
 
 DEFAULT_INPUT = Input("")
@@ -115,8 +116,15 @@ class LabelledData:
         if self.rejected:
             parts.append(f"{self.rejected:,} rejected")
         parts += [f"{number:,} dropped ({reason})" for reason, number in self.dropped.items()]
-        labels = ", ".join(f"{number:,} {name}" for name, number in self.counts()["labels"].items())
-        return f"{', '.join(parts)}; {count(len(self.frame), 'message')} kept: {labels}"
+        if self.glued_lines:
+            parts.append(f"{count(self.glued_lines, 'line')} glued, as the notebook reads")
+        found = self.frame["label"].value_counts()
+        labels = [f"{found[name]:,} {name}" for name in sorted(found.index[:SHOWN_LABELS])]
+        more = (
+            [f"and {len(found) - SHOWN_LABELS:,} more labels"] if len(found) > SHOWN_LABELS else []
+        )
+        kept = ", ".join([*labels, *more])
+        return f"{', '.join(parts)}; {count(len(self.frame), 'message')} kept: {kept}"
 
 
 @dataclass
@@ -130,6 +138,24 @@ class FileRecords:
     lines: list[int] = field(default_factory=list)
     rejects: list[Record] = field(default_factory=list)
     records: int = 0
+    undecoded: list[int] = field(default_factory=list)  # lines of texts that are not UTF-8
+
+    def add_texts(self, records: list[Record]) -> None:
+        for record in records:
+            try:
+                self.texts.append(record.text.decode())
+            except UnicodeDecodeError:
+                self.texts.append(record.text.decode("utf-8", "replace"))
+                self.undecoded.append(record.line)
+
+    def log_undecoded(self) -> None:
+        """Damaged texts would teach the model the damage, so ``--quiet`` does not hide this."""
+        if self.undecoded:
+            log.warning(
+                "WARNING: %s: %s with bytes that are not UTF-8, the first on line %d; such bytes "
+                "became U+FFFD; if the file is from Windows, type --encoding cp1252",
+                self.name, count(len(self.undecoded), "text"), self.undecoded[0],
+            )  # fmt: skip
 
 
 def read_messages(data: Sequence[DataFile], options: ReadOptions, recipe: Recipe) -> LabelledData:
@@ -195,9 +221,11 @@ def read_file(name: str, options: ReadOptions, rejects_before: int = 0) -> FileR
     if name == STANDARD_INPUT or not os.path.isfile(name):
         _refuse_no_file(name)
     with open_source(name) as source:
-        given, label_column = _complete(replace(options.input, name=name), options)
+        given, label_column = complete_input(
+            replace(options.input, name=name), options.label_column, options.finds_delimiter
+        )
         table = open_table(source, given, STANDARD_OUTPUT, (), [])
-        label, text = _find_label_column(name, table, label_column, given)
+        label, text = find_label_column(name, table, label_column, given)
         has_names = table.format == CSV and given.layout.has_header
         header = (table.column_names[label], text) if has_names else None
         found = FileRecords(name, header)
@@ -209,9 +237,10 @@ def read_file(name: str, options: ReadOptions, rejects_before: int = 0) -> FileR
             found.rejects += bad
             found.records += len(records)
             found.labels += table.values(good, label)
-            found.texts += [record.text.decode("utf-8", "replace") for record in good]
+            found.add_texts(good)
             found.lines += [record.line for record in good]
         source.check_unchanged()
+    found.log_undecoded()
     return found
 
 
@@ -223,112 +252,3 @@ def _refuse_no_file(name: str) -> None:
     if os.path.exists(name):
         raise MissingInputError(f"{name} is a pipe or a device; save it to a file first")
     raise MissingInputError(f"cannot read {name}: No such file or directory")
-
-
-def _complete(given: Input, options: ReadOptions) -> tuple[Input, str | None]:
-    """The input with the delimiter that its first line has, and the label column.
-
-    A CSV file whose first record has two fields, neither of them a usual column name, has no
-    header: it is ``label<delimiter>text``, as the SMS Spam Collection is.
-    """
-    columns = options.label_column, given.text_column
-    if find_format(given.name, given.layout) != CSV:
-        return given, columns[0]
-    head = _read_head(given)
-    if options.finds_delimiter:
-        tab = replace(given, dialect=replace(given.dialect, delimiter=b"\t"))
-        has_tab = b"\t" in head.split(b"\n")[0]
-        # A tab within a column's name does not make it the delimiter.
-        if inner_ending(given.name) == ".tsv" or (has_tab and not _has_label(head, given, columns)):
-            given = tab
-    if columns == (None, None):
-        fields = _first_fields(head, given)
-        names = {field.strip().lower() for field in fields}
-        if not given.layout.has_header and len(fields) == 2:
-            return replace(given, text_column="2"), "1"
-        if len(fields) == 2 and not names & {*LABEL_NAMES, *TEXT_NAMES}:
-            _check_no_header(head, given)
-            layout = replace(given.layout, has_header=False)
-            return replace(given, layout=layout, text_column="2"), "1"
-    return given, columns[0]
-
-
-def _has_label(head: bytes, given: Input, columns: tuple[str | None, str | None]) -> bool:
-    """Whether the first line, cut at the delimiter, has a label column and another one."""
-    fields = [field.strip() for field in _first_fields(head, given)]
-    if columns[0] is not None:
-        return len(fields) > 1 and columns[0] in fields
-    return len(fields) > 1 and any(field.lower() in LABEL_NAMES for field in fields)
-
-
-def _read_head(given: Input) -> bytes:
-    with open_source(given.name) as source:
-        stream = InputStream(given.name, source.stream, given.layout.encoding)
-        head = b""
-        while len(head) < HEAD_BYTES and (more := stream.read(HEAD_BYTES - len(head))):
-            head += more
-    return head
-
-
-def _first_fields(head: bytes, given: Input) -> list[str]:
-    reader = RecordReader(io.BytesIO(head), given.dialect)
-    record = next(iter(reader.read_records(1)), None)
-    if record is None or record.problem:
-        return []
-    return [given.layout.encoding.decode(field) for field in record.fields]
-
-
-def _check_no_header(head: bytes, given: Input) -> None:
-    """Refuse a first record whose label no other has: it may be a header of other names.
-
-    Raises:
-        InputError: it may be.
-    """
-    reader = RecordReader(io.BytesIO(head), given.dialect, columns=2)
-    labels = [record.fields[0] for record in reader.read_records(100) if not record.problem]
-    if len(set(labels)) > 2 and labels.count(labels[0]) == 1:
-        raise InputError(
-            f"{given.name}: no other record has the first one's label; if it is a header, name "
-            "its columns with --label-column and --text-column; if not, type --no-header"
-        )
-
-
-def _find_label_column(
-    name: str, table: Table, wanted: str | None, given: Input
-) -> tuple[int, str]:
-    """The number of the label column, from 0, and the name of the text column.
-
-    Raises:
-        InputError: it is not there, there twice, or is the text column.
-    """
-    names, text = table.column_names, table.text_name
-    column = _find_usual(name, names) if wanted is None else _find_named(name, names, wanted)
-    if text == names[column].strip():
-        raise InputError(
-            f"{name}: the column {show(names[column])} cannot be both label and text; "
-            "name two with --label-column and --text-column"
-        )
-    return column, text
-
-
-def _find_named(name: str, names: list[str], wanted: str) -> int:
-    found = [number for number, column in enumerate(names) if column == wanted]
-    if len(found) == 1:
-        return found[0]
-    if not found and wanted.isdecimal() and 1 <= int(wanted) <= len(names):
-        return int(wanted) - 1
-    problem = f"is there {len(found)} times; give its number, from 1" if found else "is not there"
-    raise InputError(
-        f"{name}: the label column {show(wanted)} {problem}; columns: {list_columns(names)}"
-    )
-
-
-def _find_usual(name: str, names: list[str]) -> int:
-    lowered = [column.strip().lower() for column in names]
-    for candidate in LABEL_NAMES:
-        if lowered.count(candidate) == 1:
-            return lowered.index(candidate)
-    raise InputError(
-        f"{name}: no label column found; columns: {list_columns(names)}; "
-        "name it with --label-column"
-    )

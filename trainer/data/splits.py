@@ -6,6 +6,7 @@ to the same set. Without ``recipe.balance`` no message is left out, which keeps 
 natural mix of classes.
 """
 
+import logging
 import re
 import unicodedata
 
@@ -13,12 +14,16 @@ import numpy as np
 import pandas as pd
 
 from batch.errors import InputError
+from batch.messages import show
 from trainer.data.notebook import balance, split
 from trainer.data.sets import SPLITS
 from trainer.recipe import Recipe
 
+log = logging.getLogger("trainer")
+
 HELD_OUT = ("validation", "test")  # the sets that no model has learned
 
+LITTLE_USED = 0.1  # a smaller share of the messages in the sets is worth a warning
 _DIGITS = re.compile(r"\d+")
 _WORD = re.compile(r"[^\W_]+")
 
@@ -114,5 +119,24 @@ def make_split(frame: pd.DataFrame, recipe: Recipe) -> dict[str, pd.DataFrame]:
     if recipe.split == "grouped":
         parts = split_grouped(frame, recipe)
         check_no_leak(parts)
-        return parts
-    return split(balance(frame, recipe.split_seed) if recipe.balance else frame, recipe)
+    else:
+        parts = split(balance(frame, recipe.split_seed) if recipe.balance else frame, recipe)
+    if recipe.balance:
+        _log_balance(frame["label"], sum(map(len, parts.values())))
+    return parts
+
+
+def _log_balance(labels: pd.Series, used: int) -> None:
+    counts = labels.value_counts()
+    smallest = f"{counts.min():,} labelled {show(counts.idxmin())}"
+    if used < LITTLE_USED * len(labels):
+        log.warning(
+            "WARNING: balancing uses only %s of %s messages, because there are only %s; "
+            "--no-balance uses all",
+            f"{used:,}", f"{len(labels):,}", smallest,
+        )  # fmt: skip
+    elif used < len(labels):
+        log.info(
+            "Balanced to the smallest class, %s: %s of %s messages are used; --no-balance uses all",
+            smallest, f"{used:,}", f"{len(labels):,}",
+        )  # fmt: skip

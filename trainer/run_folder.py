@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from batch.errors import InputError, MissingInputError, OutputError
+from batch.errors import InputError, MissingInputError, OutputError, is_out_of_memory
 from batch.model.bundle_files import TOKENIZER
 from batch.model.decision import Decision
 from batch.model.tokenizer import Tokenizer
@@ -257,7 +257,9 @@ def check_state_dict(path: Path, run: Path | None = None) -> Path:
         try:
             state = torch.load(target, map_location="cpu", weights_only=True, mmap=True)
             is_ours = {"transformer.wte.weight", "score.weight"} <= state.keys()
-        except Exception:  # torch raises pickle, zip and runtime errors here
+        except Exception as error:  # torch raises pickle, zip and runtime errors here
+            if is_out_of_memory(error):
+                raise
             is_ours = False
         if not is_ours:
             raise OutputError(

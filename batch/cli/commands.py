@@ -41,6 +41,7 @@ EXIT_STATUSES = {
     65: "the input is bad",
     66: "an input is missing, is a folder, or cannot be read",
     70: "internal error",
+    71: "out of memory",
     73: "the output cannot be created",
     74: "I/O error, such as a full disk",
     75: "another run holds the lock",

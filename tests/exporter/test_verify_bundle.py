@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from batch.errors import BundleError, InputError
+from batch.errors import BundleError, InputError, OutOfMemoryError
 from batch.model.bundle import open_bundle
 from batch.model.bundle_files import MANIFEST
 from batch.model.classifier import Classifier
@@ -60,6 +60,18 @@ def left(folder: Path) -> list[str]:
 
 
 class TestNothingWrong:
+    def test_a_lack_of_memory_removes_no_variant(self, copied, monkeypatch) -> None:
+        run, bundle = copied
+        before = {path.name: path.read_bytes() for path in bundle.iterdir()}
+
+        def fail(*_):
+            raise OutOfMemoryError("out of memory: loading the model")
+
+        monkeypatch.setattr("exporter.verify_bundle.verify_file", fail)
+        with pytest.raises(OutOfMemoryError, match=r"^out of memory: loading the model$"):
+            verify_quietly(bundle, run)
+        assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
+
     def test_again(self, copied) -> None:
         run, bundle = copied
         before = open_bundle(bundle)

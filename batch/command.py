@@ -77,8 +77,8 @@ class Cli(click.Group):
     """A click group that never shows a traceback.
 
     Exit status: that of the error (batch/errors.py); 2 for wrong usage; 70 for an internal
-    error; 71 for a lack of memory; 74 for an I/O error; 78 for a package that is not installed; for a signal 128 plus its
-    number: 129, 130, 141, 143.
+    error; 71 for a lack of memory; 74 for an I/O error; 78 for a package that is not installed;
+    for a signal 128 plus its number: 129, 130, 141, 143.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

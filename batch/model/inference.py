@@ -13,6 +13,7 @@ from batch.errors import (
     is_out_of_memory,
 )
 from batch.model.batching import Shapes
+from batch.model.cgroup import find_cpu_quota
 from batch.model.cuda import explain_no_provider, explain_not_loaded
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -23,18 +24,12 @@ DEVICES = ("auto", *PROVIDERS)
 
 
 def usable_cpus() -> int:
-    """Processors that this process may use: by its affinity and by its cgroup's quota."""
+    """Processors that this process may use: by its affinity and by the quotas of its cgroups."""
     try:
         count = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS
         count = os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        if quota != "max":
-            count = min(count, max(1, int(quota) // int(period)))
-    except (OSError, ValueError):
-        pass  # there is no cgroup v2
-    return count
+    return min(count, find_cpu_quota() or count)
 
 
 def _onnxruntime():

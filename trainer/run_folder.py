@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import shutil
+import time
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -268,6 +269,17 @@ def check_state_dict(path: Path, run: Path | None = None) -> Path:
     return target
 
 
+def _remove_parts(target: Path) -> None:
+    """Remove what killed runs had not written to the end of ``target``.
+
+    A younger one may be of a run that is saving now: that takes no hour.
+    """
+    for path in list(target.parent.iterdir()):
+        is_ours = LEFTOVER.fullmatch(path.name) and not is_foreign(path, {target.name})
+        if is_ours and time.time() - path.stat().st_mtime > 3600:
+            path.unlink()
+
+
 def save_state_dict(model: GPT2Classifier, path: Path) -> None:
     """The notebook's ``torch.save(model.state_dict())``, for those who ask for a ``.pth``.
 
@@ -275,6 +287,7 @@ def save_state_dict(model: GPT2Classifier, path: Path) -> None:
         OutputError: see :func:`check_state_dict`.
     """
     target = check_state_dict(path)
+    _remove_parts(target)
     part = target.with_name(temporary_name(target))
     try:
         torch.save(model.state_dict(), part)

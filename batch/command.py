@@ -143,6 +143,8 @@ class Cli(click.Group):
 def explain_out_of_memory(error: BaseException, program: str, command: str) -> OutOfMemoryError:
     """``error``, for which :func:`is_out_of_memory` is true, with what the user can do."""
     what = str(error) if isinstance(error, OutOfMemoryError) else "out of memory"
+    if "can't start new thread" in str(error):  # the system does not say which
+        what = "out of memory, or of processes (ulimit -u), so no thread can be started"
     return OutOfMemoryError(f"{what}; {_SMALLER.get((program, command), _FREE_MEMORY)}")
 
 

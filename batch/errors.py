@@ -92,11 +92,12 @@ class BundleError(SpamBatchError):
     exit_code = 78
 
 
-# What torch, onnxruntime, CUDA, the dynamic linker and Ray write when they get no memory.
+# What Python's threads, torch, onnxruntime, CUDA, the dynamic linker and Ray write when they get
+# no memory.
 _NO_MEMORY = re.compile(
     r"not enough memory|can't allocate memory|cannot allocate memory|failed to allocate memory"
     r"|bad[_ ]?alloc|out of memory|_alloc_failed|low on memory|killed by the OOM killer"
-    r"|failed to map segment from shared object$",
+    r"|can't start new thread|failed to map segment from shared object$",
     re.IGNORECASE,
 )
 _OF_LIBRARIES = ("onnxruntime", "ray.")  # their errors have classes of their own

@@ -176,6 +176,15 @@ def test_out_of_memory(run_raising, error):
     assert result.exit_code == 71
 
 
+def test_a_thread_that_cannot_be_started(run_raising):
+    result = run_raising(RuntimeError("can't start new thread"))
+    assert result.stderr == (
+        "spam-batch: error: out of memory, or of processes (ulimit -u), so no thread can be "
+        "started; free memory and type the same command\n"
+    )
+    assert result.exit_code == 71
+
+
 @pytest.mark.parametrize(
     "error",
     [

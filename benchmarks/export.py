@@ -9,7 +9,6 @@ batch. Prints also what int8 reaches of a bare integer matrix product of the sam
 
 import argparse
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 from peer_process import PeerProcess, make_model, write_peer_folder
+from scratch import scratch_folder
 
 from batch.model.batching import BATCH_TOKENS, cut_batches, pad_batch
 from batch.model.inference import InferenceSession
@@ -56,8 +56,7 @@ def main() -> None:
     machine = describe_machine()
     print(f"{machine['cpu']}, {' '.join(machine['flags'])}; {args.threads} threads")
     print(f"{args.size}, {len(texts)} messages, {sum(map(len, sequences)):,} tokens")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         write_peer_folder(model, ["ham", "spam"], folder / "peer")
         start = time.perf_counter()
         plain = trace(model, MAX_LENGTH)

@@ -11,9 +11,10 @@ verifies once more and labels --rows messages of the data, drawn with seed 0, th
 import argparse
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
+
+from scratch import scratch_folder
 
 from trainer.data.notebook import read_as_notebook
 from trainer.protocols import ScoreOptions, format_protocols, score_protocols
@@ -36,8 +37,8 @@ def main() -> None:
             progress=False,
         )  # fmt: skip
         print(format_protocols(score_protocols(options)), flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        label_rows(Path(folder), args)
+    with scratch_folder() as folder:
+        label_rows(folder, args)
 
 
 def label_rows(folder: Path, args: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import shutil
+import time
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -13,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from batch.errors import InputError, MissingInputError, OutputError
+from batch.errors import InputError, MissingInputError, OutputError, is_out_of_memory
 from batch.model.bundle_files import TOKENIZER
 from batch.model.decision import Decision
 from batch.model.tokenizer import Tokenizer
@@ -258,13 +259,26 @@ def check_state_dict(path: Path, run: Path | None = None) -> Path:
         try:
             state = torch.load(target, map_location="cpu", weights_only=True, mmap=True)
             is_ours = {"transformer.wte.weight", "score.weight"} <= state.keys()
-        except Exception:  # torch raises pickle, zip and runtime errors here
+        except Exception as error:  # torch raises pickle, zip and runtime errors here
+            if is_out_of_memory(error):
+                raise
             is_ours = False
         if not is_ours:
             raise OutputError(
                 f"{path} is not a classifier's state dict; it was left as it is; give another --pth"
             )
     return target
+
+
+def _remove_parts(target: Path) -> None:
+    """Remove what killed runs had not written to the end of ``target``.
+
+    A younger one may be of a run that is saving now: that takes no hour.
+    """
+    for path in list(target.parent.iterdir()):
+        is_ours = LEFTOVER.fullmatch(path.name) and not is_foreign(path, {target.name})
+        if is_ours and time.time() - path.stat().st_mtime > 3600:
+            path.unlink()
 
 
 def save_state_dict(model: GPT2Classifier, path: Path) -> None:
@@ -274,6 +288,7 @@ def save_state_dict(model: GPT2Classifier, path: Path) -> None:
         OutputError: see :func:`check_state_dict`.
     """
     target = check_state_dict(path)
+    _remove_parts(target)
     part = target.with_name(temporary_name(target))
     try:
         torch.save(model.state_dict(), part)

@@ -41,6 +41,7 @@ EXIT_STATUSES = {
     65: "the input is bad",
     66: "an input is missing, is a folder, or cannot be read",
     70: "internal error",
+    71: "out of memory",
     73: "the output cannot be created",
     74: "I/O error, such as a full disk",
     75: "another run holds the lock",
@@ -284,13 +285,11 @@ def text(
       spam-batch text "You are a winner, call now to claim your prize"
     """
     from batch.model.bundle import open_bundle
-    from batch.model.classifier import Classifier
 
     chosen = make_rules(**rules)
-    open_bundle(bundle, expect_digest)
-    classifier = Classifier.load(
-        bundle, device, threads, precision, allow_unverified, **asdict(chosen)
-    )
+    opened = open_bundle(bundle, expect_digest)
+    lazy = _make_lazy(opened, chosen, device, threads, precision, allow_unverified)
+    classifier = lazy.get()
     result = classifier.classify([message])
     if classifier.session.note:
         click.echo(f"WARNING: {classifier.session.note}", err=True)

@@ -21,9 +21,11 @@ from batch.errors import (
     REJECTED,
     BundleError,
     InternalError,
+    OutOfMemoryError,
     SpamBatchError,
     StorageError,
     UsageError,
+    is_out_of_memory,
 )
 from batch.messages import count
 from batch.model.bundle import Bundle
@@ -200,6 +202,11 @@ def _label(
             for row in dataset.iter_rows():
                 yield Outcome(**json.loads(row["outcome"]))
         except ray.exceptions.RayError as error:
+            if is_out_of_memory(error):  # Ray only guesses what killed a worker
+                raise OutOfMemoryError(
+                    f"out of memory: Ray failed: {type(error).__name__}, most likely because a "
+                    "worker was killed for lack of memory"
+                ) from None
             raise InternalError(
                 f"Ray failed: {type(error).__name__}; finished parts are kept, and the same "
                 "command resumes the run"

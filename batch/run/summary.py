@@ -44,9 +44,11 @@ class Summary:
     @property
     def drift(self) -> list[Shift] | None:
         """How the rows differ from the training data; None if the bundle does not say."""
-        done, reference = self.progress, self.manifest.reference
-        positive = self.manifest.positive_label
-        return find_drift(reference, positive, done.labels, done.histograms)
+        done, manifest = self.progress, self.manifest
+        ranges = self.rules.decision(manifest).score_ranges
+        return find_drift(
+            manifest.reference, ranges, manifest.threshold, done.labels, done.histograms
+        )
 
     def counts(self) -> dict:
         """The totals for a program that reads the log. Records are rows plus rejects."""

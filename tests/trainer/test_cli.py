@@ -52,6 +52,33 @@ def unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(initial_weights, "fetch_weights", fail)
 
 
+def test_out_of_memory(invoke, given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same command resumes, and what the line advises trains: half the batch, twice."""
+    fit = ["fit", "--weights", "random", "--out", tmp_path / "run", *given, "--epochs", 2]
+    step, count = torch.optim.AdamW.step, 0
+
+    def fail(self, *args, **options):
+        nonlocal count
+        count += 1
+        if count == 8:  # 42 messages are 5 batches of 8
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return step(self, *args, **options)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", fail)
+    result = invoke(main, *fit)
+    assert result.exit_code == 71
+    assert result.stderr.splitlines()[-2:] == [
+        "The checkpoint of the last whole epoch is kept; the same command resumes from it.",
+        "spam-train: error: out of memory; type half the --batch-size with twice the --accumulate, "
+        "or a smaller --max-length or --model, and training starts over; or free memory and type "
+        "the same command, which resumes from the last whole epoch",
+    ]
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    assert "of another run; starting over" not in (found := invoke(main, *fit)).stderr
+    assert found.exit_code == 0
+    assert invoke(main, *fit, "--batch-size", 4, "--accumulate", 2).exit_code == 0
+
+
 WINNER, DINNER = 'WINNER 17! Call 0900-17, "free" prize', "See you at 17\nfor dinner 😀"
 LOGIT = 1.25  # of the class of a message's last token; one half for it and one against the other
 

@@ -18,6 +18,7 @@ from batch.reading.fingerprint import hash_file
 from trainer.cli import main
 from trainer.data.reading import ReadOptions
 from trainer.data.sets import REJECTS
+from trainer.fetch.sources import CHECKPOINT_FILES
 from trainer.fetch.weight_files import WeightFiles
 from trainer.model import initial_weights
 from trainer.model.initial_weights import resolve_weights
@@ -252,6 +253,35 @@ class TestResolveWeights:
             "sha256": {"model.safetensors": "abc"},
             "statement": "gpt2-small, pretrained by OpenAI (a hub), finetuned on this data.",
         }
+
+    def test_a_file_by_path_is_openais_only_if_its_hash_is(self, tmp_path: Path) -> None:
+        """The real tables: gpt2-small has a published hash here, gpt2-medium has none."""
+        path = tmp_path / "mine.safetensors"
+        save_file({"ln_f.bias": torch.arange(3.0)}, path)
+        found = hash_file(path)
+        assert resolve_weights(str(path), None, tmp_path).describe() == {
+            "kind": "huggingface",
+            "origin": "given: mine.safetensors",
+            "sha256": {"mine.safetensors": found},
+            "statement": f"gpt2-small, from mine.safetensors (SHA-256 {found}), which is not the "
+            "published file; finetuned on this data.",
+        }
+        assert resolve_weights(str(path), "gpt2-medium", tmp_path).statement == (
+            f"gpt2-medium, from mine.safetensors (SHA-256 {found}), of which no published SHA-256 "
+            "is known here, so it may not be OpenAI's; finetuned on this data."
+        )
+
+    def test_a_checkpoint_is_named_by_the_file_of_its_tensors(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(initial_weights, "read_openai_checkpoint", lambda path: {})
+        for name in CHECKPOINT_FILES:
+            (tmp_path / name).write_text("mine", encoding="utf-8")
+        found = hash_file(tmp_path / "checkpoint")
+        assert resolve_weights(str(tmp_path), None, tmp_path).statement == (
+            f"gpt2-small, from model.ckpt.data-00000-of-00001 (SHA-256 {found}), which is not the "
+            "published file; finetuned on this data."
+        )
 
 
 class TestEncodeParts:

@@ -1,6 +1,7 @@
 """The run folder: what is written is read back, and what is not ours is refused."""
 
 import json
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -228,3 +229,17 @@ def test_json_is_not_written_through_a_link(tmp_path: Path) -> None:
     write_json(tmp_path / "metrics.json", {"a": 1})
     assert (tmp_path / "mine").read_text() == "mine"
     assert json.loads((tmp_path / "metrics.json").read_text()) == {"a": 1}
+
+
+def test_what_a_killed_run_left_of_a_pth(tiny_model, tmp_path: Path) -> None:
+    """A young one may be of a run that is saving now; a link, or another name, is not ours."""
+    old, young = (tmp_path / f".a.pth.{digit * 16}.part" for digit in "01")
+    others = [tmp_path / f".b.pth.{'0' * 16}.part", tmp_path / ".a.pth.part"]
+    for path in (old, young, *others):
+        path.write_bytes(b"x")
+        if path != young:
+            os.utime(path, (0, 0))
+    link = tmp_path / f".a.pth.{'2' * 16}.part"
+    link.symlink_to(others[0])
+    save_state_dict(tiny_model(), tmp_path / "a.pth")
+    assert sorted(tmp_path.iterdir()) == sorted([young, link, *others, tmp_path / "a.pth"])

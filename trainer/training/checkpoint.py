@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from batch.errors import InputError, OutputError, UsageError
+from batch.errors import InputError, OutputError, UsageError, is_out_of_memory
 from batch.writing.atomic import create_file, temporary_name
 
 FORMAT = "spam-train checkpoint"
@@ -47,7 +47,9 @@ def open_checkpoint(path: Path) -> dict | None:
     if path.is_file() and not path.is_symlink():
         try:
             saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except Exception:  # torch raises pickle, zip and runtime errors here
+        except Exception as error:  # torch raises pickle, zip and runtime errors here
+            if is_out_of_memory(error):
+                raise
             saved = None
     if isinstance(saved, dict) and (saved.get("format") == FORMAT or saved.keys() >= _UNMARKED):
         return saved

@@ -9,7 +9,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from batch.errors import BundleError, InternalError
+from batch.errors import BundleError, InternalError, OutOfMemoryError
 from batch.model.batching import Shapes, pad_batch
 from batch.model.inference import PROVIDERS, InferenceSession, usable_cpus
 from batch.model.tokenizer import PAD_ID
@@ -32,13 +32,10 @@ def test_threads_are_the_usable_processors(make_graph):
     assert InferenceSession(make_graph(), "cpu", 3).threads == 3
 
 
-@pytest.mark.parametrize(
-    ("quota", "count"),
-    [("max 100000", 6), ("250000 100000", 2), ("50000 100000", 1), ("9900000 100000", 6), ("", 6)],
-)
+@pytest.mark.parametrize(("quota", "count"), [(None, 6), (2, 2), (99, 6)])
 def test_usable_cpus_obeys_the_quota(monkeypatch, quota, count):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
-    monkeypatch.setattr("batch.model.inference.Path.read_text", lambda *_, **__: quota)
+    monkeypatch.setattr("batch.model.inference.find_cpu_quota", lambda: quota)
     assert usable_cpus() == count
 
 
@@ -161,7 +158,7 @@ def test_a_logit_that_is_not_a_number(make_graph):
 
 @pytest.mark.parametrize(
     ("problem", "reason"),
-    [(RuntimeError("bad\nmore"), "bad"), (MemoryError(), "MemoryError")],
+    [(RuntimeError("bad\nmore"), "bad"), (ValueError(), "ValueError")],
 )
 def test_a_batch_that_fails(monkeypatch, make_graph, problem, reason):
     class Broken:
@@ -173,6 +170,28 @@ def test_a_batch_that_fails(monkeypatch, make_graph, problem, reason):
     with pytest.raises(InternalError) as error:
         session.run(np.array([[1, 2]]))
     assert str(error.value) == f"onnxruntime failed on a batch: {reason}"
+
+
+def test_a_batch_without_memory(monkeypatch, make_graph):
+    class Broken:
+        def run(self, *_):
+            raise RuntimeError("Failed to allocate memory for requested buffer of size 8")
+
+    session = InferenceSession(make_graph(), "cpu", 1)
+    monkeypatch.setattr(session, "_session", Broken())
+    with pytest.raises(OutOfMemoryError) as error:
+        session.run(np.array([[1, 2]]))
+    assert str(error.value) == "out of memory: running a batch of 1 x 2 tokens"
+
+
+def test_a_model_without_memory(monkeypatch, make_graph):
+    def fail(*_, **__):
+        raise RuntimeError("std::bad_alloc")
+
+    monkeypatch.setattr(ort, "InferenceSession", fail)
+    with pytest.raises(OutOfMemoryError) as error:
+        InferenceSession(make_graph(), "cpu", 1)
+    assert str(error.value) == "out of memory: loading the model"
 
 
 def test_telemetry_is_off_unless_the_user_says_otherwise(monkeypatch, make_graph):

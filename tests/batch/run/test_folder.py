@@ -291,8 +291,32 @@ def test_a_bundle_that_cannot_be_loaded_stops_all(run, monkeypatch):
     )  # fmt: skip
 
 
+def test_one_file_without_memory_stops_no_other(run, classifier, monkeypatch):
+    write("in/a.csv", data=b"text\nlarge\n")
+    write("in/b.csv")
+    real = type(classifier).classify_prepared
+
+    def classify(self, prepared):
+        if "large" in prepared.distinct:
+            raise MemoryError
+        return real(self, prepared)
+
+    monkeypatch.setattr(type(classifier), "classify_prepared", classify)
+    status, lines = run("in", "--out-dir", "out")
+    assert (status, lines[0]) == (
+        71,
+        "error: in/a.csv: out of memory; free memory and type the same command, which resumes the "
+        "run; or type --restart with --max-record-bytes 1000000 if records are long, --device cpu "
+        "if the GPU's memory is short, or --precision int8 if the bundle has it; with --engine "
+        "ray, type fewer --workers",
+    )
+    assert lines[-1] == "2 files: 1 labelled, 0 skipped, 1 failed"
+    monkeypatch.setattr(type(classifier), "classify_prepared", real)
+    assert run("in", "--out-dir", "out")[0] == 0
+
+
 def test_the_worst_status_of_several():
-    statuses = [70, 74, 73, 78, 2, 75, 66, 65, 3, 0]
+    statuses = [70, 71, 74, 73, 78, 2, 75, 66, 65, 3, 0]
     assert sorted(statuses, key=folder.WORST_FIRST.index) == statuses
 
 

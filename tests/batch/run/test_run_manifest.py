@@ -156,6 +156,37 @@ def test_drift_is_told(run, make_bundle, tmp_path, monkeypatch):
     ]  # fmt: skip
 
 
+def test_drift_is_that_of_the_runs_threshold_and_band(run, make_bundle, tmp_path, monkeypatch):
+    """All rows score alike: with the threshold below that, all of them are spam."""
+    from batch.drift.histograms import TOKEN_EDGES
+    from batch.model.classifier import Classifier
+
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    folder = make_bundle(
+        reference={
+            "effective_messages": 200, "labels": {"ham": 1.0, "spam": 0.0},
+            "scores": [1.0, *[0.0] * 19], "tokens": [1.0], "token_edges": list(TOKEN_EDGES)[:1],
+        },
+    )  # fmt: skip
+    (tmp_path / "in.csv").write_bytes(b"text\n" + b"Do you have time\n" * 200)
+    score = Classifier.load(folder, "cpu", 1).classify(["Do you have time"]).scores[0]
+    assert 0 < score < 0.05
+    for options, labels in (
+        ((), ["label spam"]),
+        (("--threshold", score / 2, "--restart"), ["label spam"]),
+        (("--unsure-band", f"{score / 2},0.6", "--restart"), ["label spam", "label unsure"]),
+    ):
+        code, said = run(*map(str, options), "--metrics-file", "m.prom", folder=folder)
+        assert (code, [line for line in said.splitlines() if "drift" in line]) == (0, [])
+        shifts = [(shift["what"], shift["is_out"]) for shift in read()["drift"]]
+        assert shifts == [(label, False) for label in labels]
+        metrics = (tmp_path / "m.prom").read_text(encoding="utf-8")
+        assert [f'flagged{{what="{label}"}} 0' in metrics for label in labels] == [True] * len(
+            labels
+        )
+
+
 def test_what_is_no_manifest_is_not_replaced(run, tmp_path):
     (tmp_path / "in.csv").write_bytes(b"text\na\n")
     (tmp_path / "out.csv.run.json").write_bytes(b'{"mine": 1}')

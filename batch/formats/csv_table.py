@@ -6,9 +6,10 @@ from functools import partial
 from itertools import chain
 
 from batch.errors import InputError, UsageError
-from batch.formats.columns import check_column_names, encode_texts, find_text_column, format_columns
+from batch.formats.columns import check_column_names, encode_texts, format_columns
 from batch.formats.input import Input
 from batch.formats.layout import CSV, DEFAULT_LAYOUT, Layout
+from batch.formats.text_choice import TextChoice, choose_text_column, find_text_column, look_at
 from batch.formats.text_table import TextTable
 from batch.messages import show
 from batch.model.decision import Predictions
@@ -26,6 +27,7 @@ class Header:
     names: list[str]  # of the W columns; without a header, "column 1" to "column W"
     text_column: int  # 0-based
     dropped: tuple[int, ...] = ()  # columns that ours replace, 0-based
+    warnings: tuple[str, ...] = ()  # of a choice that was a guess
 
 
 class CsvTable(TextTable):
@@ -60,10 +62,12 @@ class CsvTable(TextTable):
         super().__init__(source, layout, dialect, compress)
         self._columns = columns
         with reading(source.name):
+            sample = [] if input_.text_column else self._sample()
             self._bom = self._reader.bom
             self._header = header = read_header(
-                source.name, self._reader, input_.text_column, columns, layout
+                source.name, self._reader, input_.text_column, columns, layout, sample
             )
+        self.warnings = header.warnings
         encode = partial(encode_field, dialect=dialect, encoding=layout.encoding)
         self._texts = encode_texts(columns, labels, encode)
         self._names = [encode(column) for column in columns] if layout.has_header else []
@@ -132,6 +136,7 @@ def read_header(
     wanted: str | None,
     columns: tuple[str, ...],
     layout: Layout = DEFAULT_LAYOUT,
+    sample: Sequence[Record] = (),
 ) -> Header:
     """Find the text column by the first record; the reader then expects records of its width.
 
@@ -142,6 +147,8 @@ def read_header(
         reader: at the start of the input.
         wanted: the text column as the user named it, or None.
         columns: names of our columns.
+        sample: the first records, as :func:`~batch.formats.text_table.sample_records` has them;
+            without --text-column their values decide which column is the text.
 
     Raises:
         InputError: the first record is missing or bad, there is not exactly one text column, or
@@ -156,17 +163,27 @@ def read_header(
     if record.problem:
         what = "header" if layout.has_header else "first record"
         raise InputError(f"{name}: line {record.line}: the {what}: {record.problem}")
-    names = [layout.encoding.decode(field) for field in record.fields]
+    decode = layout.encoding.decode
+    names = [decode(field) for field in record.fields]
+    width = len(names)
+    dropped: tuple[int, ...] = ()
+    rows = [record.fields for record in sample[1 if layout.has_header else 0 :]]
+
+    def values(column: int) -> list[str]:
+        return [decode(row[column]) for row in rows if len(row) == width]
+
     if layout.has_header:
         reader.read_records(1)
-        column = find_text_column(name, names, wanted, reader.dialect)
-        check_column_names(name, names, names[column], columns, layout.overwrite)
+        choice = find_text_column(name, names, wanted, values, reader.dialect)
+        check_column_names(name, names, names[choice.column], columns, layout.overwrite)
         dropped = tuple(index for index, field in enumerate(names) if field in columns)
     else:
-        column, dropped = find_numbered_column(name, len(names), wanted), ()
-        names = [f"column {number}" for number in range(1, len(names) + 1)]
-    reader.expect(len(names), column)
-    return Header(record, names, column, dropped)
+        choice = TextChoice(find_numbered_column(name, width, wanted))
+        names = [f"column {number}" for number in range(1, width + 1)]
+        if wanted is None:
+            choice = choose_text_column(name, [look_at(0, "1", values(0))])
+    reader.expect(width, choice.column)
+    return Header(record, names, choice.column, dropped, choice.warnings)
 
 
 def find_numbered_column(name: str, width: int, wanted: str | None) -> int:

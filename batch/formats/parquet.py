@@ -18,12 +18,12 @@ from batch.errors import BrokenInputError, InputError
 from batch.formats.columns import (
     check_column_names,
     encode_texts,
-    find_text_column,
     format_columns,
     kind_of,
 )
 from batch.formats.input import Input
 from batch.formats.layout import PARQUET
+from batch.formats.text_choice import SAMPLE, find_text_column
 from batch.messages import show
 from batch.model.decision import Predictions
 from batch.reading.dialect import Dialect
@@ -73,8 +73,9 @@ class ParquetTable:
         with self._reading():
             self._file = parquet.ParquetFile(file, page_checksum_verification=True)
         names = self._file.schema_arrow.names
-        self.text_name = names[find_text_column(name, names, text_column)]
-        self.text_in_output = self.text_name
+        choice = find_text_column(name, names, text_column, self._sample)
+        self.text_name = self.text_in_output = names[choice.column]
+        self.warnings = choice.warnings
         if names.count(self.text_name) > 1:
             raise InputError(f"{name}: more than one column is called {show(self.text_name)}")
         check_column_names(name, names, self.text_name, columns, overwrite)
@@ -86,10 +87,30 @@ class ParquetTable:
     def line(self) -> int:
         return self.offset + 1
 
+    def _holds_strings(self, at: int) -> bool:
+        found = self._file.schema_arrow.field(at).type
+        inner = str(getattr(found, "value_type", found))  # of a dictionary
+        return inner in ("string", "large_string", "string_view") and "list" not in str(found)
+
+    def _sample(self, at: int) -> list[str]:
+        """The first values of a column; none if they are no strings."""
+        import pyarrow
+
+        name = self._file.schema_arrow.names[at]
+        if not self._holds_strings(at) or not self._file.metadata.num_rows:
+            return []
+        with self._reading():
+            batch = next(self._file.iter_batches(SAMPLE, columns=[name], use_threads=False))
+            same = [i for i, other in enumerate(self._file.schema_arrow.names) if other == name]
+            column = batch.column(same.index(at))
+            if pyarrow.types.is_dictionary(column.type):
+                column = column.dictionary_decode()
+            values = column.cast(pyarrow.large_binary()).to_pylist()
+        return [value.decode("utf-8", "replace") for value in values if value is not None]
+
     def _check_type(self) -> None:
         found = self._file.schema_arrow.field(self.text_name).type
-        inner = str(getattr(found, "value_type", found))  # of a dictionary
-        if inner not in ("string", "large_string", "string_view") or "list" in str(found):
+        if not self._holds_strings(self._file.schema_arrow.names.index(self.text_name)):
             raise InputError(
                 f"{self._name}: the text column {show(self.text_name)} holds {found}, not strings; "
                 "name another with --text-column"

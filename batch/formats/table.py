@@ -22,6 +22,7 @@ class Table(Protocol):
         format: one of ``layout.FORMATS``.
         text_name: the text column, as messages show it.
         text_in_output: the text column, as a user types it to read the output again.
+        warnings: sentences for the summary, such as that the text column was a guess.
         offset: of the next record: in bytes, for Parquet in rows.
         line: number of the line where the next record starts, from 1; for Parquet, of its row.
         blank_lines: how many were skipped since reading began, or since :meth:`go_to`.
@@ -31,6 +32,7 @@ class Table(Protocol):
     format: str
     text_name: str
     text_in_output: str
+    warnings: tuple[str, ...]
 
     @property
     def offset(self) -> int: ...

@@ -1,13 +1,42 @@
 """A table that is read and written as text: what CSV and JSON Lines share."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
 from batch.formats.layout import Layout
+from batch.formats.text_choice import SAMPLE
 from batch.reading.dialect import Dialect
 from batch.reading.input_stream import InputStream
 from batch.reading.records import Record, RecordReader
 from batch.reading.source import Source, reading
+
+SAMPLE_BYTES = 64 * 1024  # of the start of an input, by which its text column is chosen
+MOST_SAMPLE_BYTES = 16 * 1024 * 1024  # where the first records are longer
+
+
+def sample_records(stream: InputStream, dialect: Dialect, longest: int) -> list[Record]:
+    """The first good records of a stream that nothing was read of; it loses no byte.
+
+    Args:
+        longest: bytes of a record, at most.
+
+    Returns:
+        a header and :data:`SAMPLE` records, at most.
+    """
+    size = SAMPLE_BYTES
+    while True:
+        head = stream.peek(size)
+        records = RecordReader(io.BytesIO(head), dialect, max_record_bytes=longest).read_records(
+            SAMPLE + 1
+        )
+        if len(head) == size and records:  # the last one may be cut off
+            last = records[-1]
+            if last.offset + len(last.raw) + len(last.line_end) >= size:
+                records.pop()
+        if len(head) < size or len(records) > 1 or size >= MOST_SAMPLE_BYTES:
+            return [record for record in records if not record.problem]
+        size *= 4
 
 
 class TextTable:
@@ -40,6 +69,9 @@ class TextTable:
         self._reader = RecordReader(
             self._stream, self._dialect, max_record_bytes=longest, offset=offset, line=line
         )
+
+    def _sample(self) -> list[Record]:
+        return sample_records(self._stream, self._dialect, self._layout.max_record_bytes)
 
     @property
     def size(self) -> int | None:

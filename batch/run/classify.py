@@ -83,6 +83,7 @@ def _label_to_stream(job: Job, lazy: LazyClassifier) -> Summary:
         table = job.open_table(source, bundle.manifest)
         name = "standard output" if job.out == STANDARD_OUTPUT else job.out
         summary = Summary(bundle, table.text_name, name, "", rules=job.rules)
+        summary.warnings += table.warnings
         classifier = _load(lazy, summary)
         with open_stream(job.out) as file:
             write_all(file, table.header())
@@ -109,6 +110,7 @@ def _label_to_file(job: Job, source: Source, target: Path, lazy: LazyClassifier)
     }
     resume_key = ResumeKey(source.identity, settings, bundle.digest) if source.identity else None
     summary = Summary(bundle, table.text_name, job.out, str(rejects_path(target)), rules=job.rules)
+    summary.warnings += table.warnings
     started = utc_now()
     journal = Journal(target, job.out, resume_key)
     with contextlib.closing(journal):

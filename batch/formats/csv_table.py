@@ -15,7 +15,7 @@ from batch.messages import show
 from batch.model.decision import Predictions
 from batch.reading.dialect import Dialect
 from batch.reading.encoding import UTF_8, Encoding
-from batch.reading.records import Record, RecordReader
+from batch.reading.records import UTF8_BOM, Record, RecordReader
 from batch.reading.source import Source, reading
 
 
@@ -73,6 +73,10 @@ class CsvTable(TextTable):
         self._names = [encode(column) for column in columns] if layout.has_header else []
         # If the last line has no end, its row gets the one of the first line.
         self._line_end = header.record.line_end or b"\n"
+        text = header.record.fields[header.text_column]
+        if layout.encoding.codec != "utf-8":
+            text = layout.encoding.decode(text).encode()
+        self._header_texts = (text, UTF8_BOM + text)
         self.text_name = header.names[header.text_column].strip()
         self.text_in_output = _find_in_output(header, layout)
 
@@ -91,6 +95,17 @@ class CsvTable(TextTable):
             record._replace(text=encoding.decode(record.text).encode()) if record.text else record
             for record in records
         ]
+
+    def repeated_headers(self, records: Sequence[Record]) -> list[Record]:
+        """See :meth:`Table.repeated_headers`; a byte order mark may stand before a header."""
+        if not self._layout.has_header:
+            return []
+        texts = self._header_texts  # few records have one of them, so few are split
+        return [record for record in records if record.text in texts and self._is_header(record)]
+
+    def _is_header(self, record: Record) -> bool:
+        first, *rest = record.fields
+        return [first.removeprefix(UTF8_BOM), *rest] == self._header.record.fields
 
     def header(self) -> bytes:
         """See :meth:`Table.header`."""

@@ -165,6 +165,10 @@ class ParquetTable:
             self.offset += len(texts)
         return records
 
+    def repeated_headers(self, records: Sequence[Record]) -> list[Record]:
+        """None: without a header no record repeats it."""
+        return []
+
     def header(self) -> bytes:
         """Nothing: the part file holds rows only."""
         return b""

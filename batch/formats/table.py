@@ -57,6 +57,9 @@ class Table(Protocol):
             StorageError: an I/O error.
         """
 
+    def repeated_headers(self, records: Sequence[Record]) -> list[Record]:
+        """Those of the good records that repeat the header, as in files joined with ``cat``."""
+
     def header(self) -> bytes:
         """The bytes of the part file before the first row."""
 

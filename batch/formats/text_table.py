@@ -1,7 +1,7 @@
 """A table that is read and written as text: what CSV and JSON Lines share."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from batch.formats.layout import Layout
@@ -98,6 +98,10 @@ class TextTable:
         """See :meth:`Table.read`."""
         with reading(self._source.name):
             return self._reader.read_records(n)
+
+    def repeated_headers(self, records: Sequence[Record]) -> list[Record]:
+        """None: without a header no record repeats it."""
+        return []
 
     def _pack(self, data: bytes) -> bytes:
         """Whole rows as they stand in the output: encoded and compressed."""

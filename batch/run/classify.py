@@ -24,11 +24,12 @@ from batch.model.classifier import Classifier
 from batch.model.decision import Predictions
 from batch.model.lazy_classifier import LazyClassifier
 from batch.reading.opening import open_source
+from batch.reading.records import Record
 from batch.reading.source import Source
 from batch.run.job import Job
 from batch.run.prefetch import prefetch
 from batch.run.run_manifest import describe_run, utc_now
-from batch.run.summary import Summary
+from batch.run.summary import Summary, describe_headers
 from batch.run.windows import Window, classify_window, encode_windows, read_windows
 from batch.writing.atomic import write_all
 from batch.writing.checkpoint import ResumeKey, check_checkpoint_path
@@ -184,7 +185,7 @@ def _label_windows(
             predictions = classify_window(job.input.name, classifier, window)
             bar.update(window.offset - done.offset)
             done = replace(
-                _advance(done, window, predictions),
+                _advance(done, window, predictions, table.repeated_headers(window.good)),
                 blank_lines=before.blank_lines + window.blank_lines,
                 statistics=replace(
                     statistics, seconds=statistics.seconds + time.monotonic() - start
@@ -214,7 +215,9 @@ def _label_windows(
     )
 
 
-def _advance(done: Progress, window: Window, predictions: Predictions) -> Progress:
+def _advance(
+    done: Progress, window: Window, predictions: Predictions, headers: list[Record]
+) -> Progress:
     """The counts after a window, except blank lines."""
     texts = [record.text or b"" for record in window.good]
     return replace(
@@ -223,6 +226,8 @@ def _advance(done: Progress, window: Window, predictions: Predictions) -> Progre
         line=window.line,
         records=done.records + len(window.records),
         rejects=done.rejects + len(window.records) - len(window.good),
+        headers=done.headers + len(headers),
+        first_header=done.first_header or (headers[0].line if headers else 0),
         truncated=done.truncated + int(predictions.truncated.sum()),
         labels=dict(Counter(done.labels) + Counter(predictions.labels)),
         histograms=done.histograms.add(predictions.scores, predictions.tokens, texts),
@@ -246,6 +251,8 @@ def _log_resumed(job: Job, done: Progress) -> None:
 
 def _check_end(job: Job, source: Source, summary: Summary) -> None:
     if warning := source.check_unchanged():
+        summary.warnings.append(warning)
+    if warning := describe_headers(summary.progress):
         summary.warnings.append(warning)
     _check_allowed(job, summary.progress)
 

@@ -461,3 +461,28 @@ def test_F09_the_text_column_that_was_chosen_is_that_of_the_resumed_run(make_cas
         assert manifest["table"]["text_column"] == "body"
         assert len(manifest["warnings"]) == 1
     assert outputs[0] == outputs[1]
+
+
+@pytest.mark.quick
+def test_F09_headers_before_and_after_the_kill_are_in_one_warning(make_case):
+    """Two of three repeated headers are labelled before the kill, and one after it."""
+    outputs = []
+    for is_killed in (False, True):
+        case = make_case(args=["--quiet"], has_old=False)
+        dump = b"\xef\xbb\xbfid,text\n" + b"".join(b"%d,see you\n" % row for row in range(7))
+        (case.folder / "in.csv").write_bytes(dump * 4)
+        if is_killed:
+            process = case.hold(at=4)
+            process.kill()
+            process.wait()
+            case.release()
+        done = case.run()
+        assert (done.returncode, done.stderr) == (
+            0,
+            b"WARNING: 3 records repeat the header, the first in line 9; they were labelled as "
+            b"records; files that are joined keep one header each\n",
+        )
+        outputs.append(case.out.read_bytes())
+    assert outputs[0] == outputs[1]
+    lines = outputs[0].splitlines()
+    assert [line.rsplit(b",", 2)[0] for line in lines] == (dump * 4).splitlines()

@@ -95,7 +95,10 @@ class AuditedFile:
 def find_other_parquet(given: AuditedFile, output: AuditedFile) -> int | None:
     """The first row, from 0, that differs from its input record; None if no row does."""
     before, after = (file.parquet_rows(output.columns, without=True) for file in (given, output))
-    text = given.table.text_name
+    from batch.formats.parquet import ParquetTable
+
+    assert isinstance(given.table, ParquetTable)
+    text = given.table.text_key
     labelled = (row for row in before if row[text] is not None)
     for number, (one, other) in enumerate(zip_longest(labelled, after)):
         if repr(one) != repr(other):  # nan == nan is False

@@ -26,6 +26,7 @@ class Header:
     record: Record
     names: list[str]  # of the W columns; without a header, "column 1" to "column W"
     text_column: int  # 0-based
+    text_name: str  # as messages show it
     dropped: tuple[int, ...] = ()  # columns that ours replace, 0-based
     warnings: tuple[str, ...] = ()  # of a choice that was a guess
 
@@ -77,7 +78,7 @@ class CsvTable(TextTable):
         if layout.encoding.codec != "utf-8":
             text = layout.encoding.decode(text).encode()
         self._header_texts = (text, UTF8_BOM + text)
-        self.text_name = header.names[header.text_column].strip()
+        self.text_name = header.text_name
         self.text_in_output = _find_in_output(header, layout)
 
     def go_to(self, offset: int, line: int) -> None:
@@ -138,9 +139,9 @@ class CsvTable(TextTable):
 
 
 def _find_in_output(header: Header, layout: Layout) -> str:
-    """The text column's name or, if that is not unique, its number in the output, from 1."""
+    """The text column's name or, if that is not unique or not shown, its number in the output."""
     name = header.names[header.text_column]
-    if layout.has_header and header.names.count(name) == 1:
+    if layout.has_header and header.names.count(name) == 1 and name.strip() == header.text_name:
         return name
     return str(header.text_column + 1 - sum(at < header.text_column for at in header.dropped))
 
@@ -198,7 +199,9 @@ def read_header(
         if wanted is None:
             choice = choose_text_column(name, [look_at(0, "1", values(0))])
     reader.expect(width, choice.column)
-    return Header(record, names, choice.column, dropped, choice.warnings)
+    at = choice.column
+    shown = names[at].strip() if choice.may_show else f"column {at + 1} of {width}"
+    return Header(record, names, at, shown, dropped, choice.warnings)
 
 
 def find_numbered_column(name: str, width: int, wanted: str | None) -> int:

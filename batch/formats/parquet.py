@@ -74,11 +74,17 @@ class ParquetTable:
             self._file = parquet.ParquetFile(file, page_checksum_verification=True)
         names = self._file.schema_arrow.names
         choice = find_text_column(name, names, text_column, self._sample)
-        self.text_name = self.text_in_output = names[choice.column]
         self.warnings = choice.warnings
-        if names.count(self.text_name) > 1:
-            raise InputError(f"{name}: more than one column is called {show(self.text_name)}")
-        check_column_names(name, names, self.text_name, columns, overwrite)
+        at, self.text_key = choice.column, names[choice.column]
+        self.text_name = self.text_in_output = self.text_key
+        self._shown = show(self.text_key)
+        if not choice.may_show:
+            self.text_name = self._shown = f"column {at + 1} of {len(names)}"
+            self.text_in_output = str(at + 1 - sum(other in columns for other in names[:at]))
+        if names.count(self.text_key) > 1:
+            called = self._shown if choice.may_show else f"as {self._shown}"
+            raise InputError(f"{name}: more than one column is called {called}")
+        check_column_names(name, names, self.text_key, columns, overwrite)
         self._check_type()
         self.size = self._file.metadata.num_rows
         self.go_to(0, 1)
@@ -109,10 +115,11 @@ class ParquetTable:
         return [value.decode("utf-8", "replace") for value in values if value is not None]
 
     def _check_type(self) -> None:
-        found = self._file.schema_arrow.field(self.text_name).type
-        if not self._holds_strings(self._file.schema_arrow.names.index(self.text_name)):
+        found = self._file.schema_arrow.field(self.text_key).type
+        if not self._holds_strings(self._file.schema_arrow.names.index(self.text_key)):
+            column = self._shown.removeprefix("column ")
             raise InputError(
-                f"{self._name}: the text column {show(self.text_name)} holds {found}, not strings; "
+                f"{self._name}: the text column {column} holds {found}, not strings; "
                 "name another with --text-column"
             )
 
@@ -136,9 +143,9 @@ class ParquetTable:
 
         with self._reading():
             for batch in self._file.iter_batches(
-                self._slice_rows(), row_groups, [self.text_name], use_threads=False
+                self._slice_rows(), row_groups, [self.text_key], use_threads=False
             ):
-                column = batch.column(batch.schema.names.index(self.text_name))
+                column = batch.column(batch.schema.names.index(self.text_key))
                 if pyarrow.types.is_dictionary(column.type):
                     column = column.dictionary_decode()
                 # As binary, since a column of strings may hold bytes that are not valid UTF-8.
@@ -159,7 +166,7 @@ class ParquetTable:
             texts = self._batch[self._next : self._next + n - len(records)]
             self._next += len(texts)
             for row, text in enumerate(texts, self.offset):
-                problem = f"has null as its {show(self.text_name)}" if text is None else None
+                problem = f"has null as its {self._shown}" if text is None else None
                 record = Record(text or b"", b"", row + 1, row, text, problem, _NO_DIALECT)
                 records.append(record)
             self.offset += len(texts)

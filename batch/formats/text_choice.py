@@ -11,11 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from batch.errors import InputError
-from batch.messages import list_columns, show
+from batch.messages import TEXT_NAMES, list_columns, look_like_names, show
 from batch.reading.dialect import Dialect
 
-# Tried in this order, in any case, when no --text-column is given.
-TEXT_NAMES = ("text", "message", "sms", "body", "content", "msg", "v2")
 SAMPLE = 100  # records looked at
 LONGEST = 200  # characters of a value that are compared with KINDS
 ALMOST_ALL = 0.9  # of the values that are not empty
@@ -79,6 +77,7 @@ class TextChoice:
 
     column: int  # from 0
     warnings: tuple[str, ...] = ()
+    may_show: bool = True  # False: its name could be the text of a message
 
 
 def look_at(number: int, name: str, values: Sequence[str]) -> ColumnLook:
@@ -128,7 +127,7 @@ def find_text_column(
             no messages, or the values do not decide between several.
     """
     if wanted is not None:
-        return TextChoice(_find_named(name, names, wanted))
+        return _find_named(name, names, wanted, values, dialect)
     lowered = [column.strip().lower() for column in names]
     fitting = [
         number
@@ -140,21 +139,49 @@ def find_text_column(
         raise InputError(
             f"{name}: no text column found; columns: {list_columns(names)}; "
             f"name it with --text-column{_hint_at_delimiter(names, dialect)}"
+            f"{_hint_at_no_header(names, values, dialect)}"
         )
     return choose_text_column(name, [look_at(at, names[at], values(at)) for at in fitting])
 
 
-def _find_named(name: str, names: list[str], wanted: str) -> int:
+def _find_named(
+    name: str,
+    names: list[str],
+    wanted: str,
+    values: Callable[[int], Sequence[str]],
+    dialect: Dialect | None,
+) -> TextChoice:
     found = [index for index, column in enumerate(names) if column == wanted]
-    if not found and wanted.isdecimal() and 1 <= int(wanted) <= len(names):
-        return int(wanted) - 1
     if len(found) == 1:
-        return found[0]
-    problem = f"is there {len(found)} times" if found else "is not there"
-    hint = "; give its number, from 1" if found else ""
+        return TextChoice(found[0])
+    if not found and wanted.isdecimal() and 1 <= int(wanted) <= len(names):
+        at = int(wanted) - 1
+        if look_like_names(names):
+            return TextChoice(at)
+        warning = "the first line was read as the header, but looks like a record; if it is one, "
+        warnings = (f"{warning}type: --no-header --text-column {wanted}",) if dialect else ()
+        return TextChoice(at, warnings, names[at].strip().lower() in TEXT_NAMES)
+    if found:
+        numbers = " and ".join(str(at + 1) for at in found)
+        raise InputError(
+            f"{name}: the text column {show(wanted)} is there {len(found)} times, as column "
+            f"{numbers}; give one of these numbers"
+        )
+    hint = _hint_at_no_header(names, values, dialect)
     raise InputError(
-        f"{name}: the text column {show(wanted)} {problem}; columns: {list_columns(names)}{hint}"
+        f"{name}: the text column {show(wanted)} is not there; columns: {list_columns(names)}{hint}"
     )
+
+
+def _hint_at_no_header(
+    names: list[str], values: Callable[[int], Sequence[str]], dialect: Dialect | None
+) -> str:
+    """What to type where the first record of a CSV file is no header."""
+    if dialect is None or look_like_names(names):
+        return ""
+    looks = [look_at(at, name, [name, *values(at)]) for at, name in enumerate(names)]
+    number = max(looks, key=lambda look: look.score).number + 1
+    return f"; if the first line is a record, type: --no-header --text-column {number}"
 
 
 def _hint_at_delimiter(names: list[str], dialect: Dialect | None) -> str:
@@ -166,14 +193,15 @@ def _hint_at_delimiter(names: list[str], dialect: Dialect | None) -> str:
 
 
 def choose_text_column(name: str, looks: Sequence[ColumnLook]) -> TextChoice:
-    """The text column of the input ``name``, out of the columns whose name fits.
+    """The text column of the input ``name``, out of the columns whose name fits, the best first.
 
     Raises:
         InputError: the only one holds no messages, or the values do not decide between several;
             the sentence has figures of each.
     """
-    if not any(look.values for look in looks):  # a header alone: the name is all there is
-        return TextChoice(looks[0].number)
+    lowered = [look.name.strip().lower() for look in looks[:2]]
+    if not any(look.values for look in looks) and len(set(lowered)) == len(lowered):
+        return TextChoice(looks[0].number)  # a header alone: the name is all there is
     first, *others = sorted(looks, key=lambda look: -look.score)
     if not others:
         if first.kind and first.kind != "true or false" and first.values >= LEAST_TO_REFUSE:

@@ -17,8 +17,8 @@ from batch.formats.columns import (
 from batch.formats.csv_table import CsvTable, encode_field, read_header
 from batch.formats.input import Input
 from batch.formats.layout import Layout
-from batch.formats.text_choice import TEXT_NAMES, find_text_column
-from batch.messages import show
+from batch.formats.text_choice import find_text_column
+from batch.messages import TEXT_NAMES, show
 from batch.model.decision import REASONS
 from batch.reading.dialect import Dialect
 from batch.reading.opening import open_source
@@ -92,7 +92,6 @@ def test_obvious_names_in_any_case(name):
 def test_of_a_header_alone_the_most_obvious_name_wins():
     assert header_of(b"v2,message,text,body\n").text_column == 2
     assert header_of(b"v2,message,body\n").text_column == 1
-    assert header_of(b"id,text,Text\n").text_column == 1
 
 
 def test_the_name_asked_for_wins():
@@ -119,8 +118,14 @@ def test_the_name_asked_for_wins():
         (
             b"a,b,a\n",
             "a",
-            "in.csv: the text column 'a' is there 2 times; columns: 'a', 'b', 'a'; "
-            "give its number, from 1",
+            "in.csv: the text column 'a' is there 2 times, as column 1 and 3; "
+            "give one of these numbers",
+        ),
+        (
+            b"id,text,Text\n",
+            None,
+            "in.csv: more than one column could be the text: 'text' (no text), 'Text' (no text); "
+            "name one, for example: --text-column text",
         ),
         (
             b"id,note\n",

@@ -306,8 +306,8 @@ def test_a_message_in_the_first_line_is_not_shown(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read_labelled(path)
     assert str(caught.value) == (
-        "no label column found; columns: 'ham', 'see you', "
-        "(56 characters); name it with --label-column"
+        "no label column found; columns: 3 (they look like data, so they are not shown); "
+        "name it with --label-column"
     )
 
 

@@ -194,6 +194,7 @@ def make_layout(
     no_header: bool,
     overwrite_columns: bool,
     max_record_bytes: int,
+    delimiter: str | None = None,
     **_,
 ) -> "Layout":
     """The layout of all inputs.
@@ -208,8 +209,9 @@ def make_layout(
     if no_header and overwrite_columns:
         raise click.UsageError("--overwrite-columns: without a header no column has a name")
     return Layout(
-        format_, parse_encoding(encoding), not no_header, overwrite_columns, max_record_bytes
-    )
+        format_, parse_encoding(encoding), not no_header, overwrite_columns, max_record_bytes,
+        delimiter is not None,
+    )  # fmt: skip
 
 
 def metrics_option(command: Command) -> Command:

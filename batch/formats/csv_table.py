@@ -9,6 +9,7 @@ from batch.errors import InputError, UsageError
 from batch.formats.columns import check_column_names, encode_texts, format_columns
 from batch.formats.input import Input
 from batch.formats.layout import CSV, DEFAULT_LAYOUT, Layout
+from batch.formats.preamble import read_preamble
 from batch.formats.text_choice import TextChoice, choose_text_column, find_text_column, look_at
 from batch.formats.text_table import TextTable
 from batch.messages import show
@@ -59,17 +60,21 @@ class CsvTable(TextTable):
         labels: Sequence[str],
         compress: Callable[[bytes], bytes] | None = None,
     ):
-        dialect, layout = input_.dialect, input_.layout
-        super().__init__(source, layout, dialect, compress)
+        layout = input_.layout
+        super().__init__(source, layout, input_.dialect, compress)
         self._columns = columns
         with reading(source.name):
+            preamble = read_preamble(source.name, self._stream, input_.dialect, layout)
+            if preamble.raw:
+                self.dialect = preamble.dialect
+                self._read_from(len(preamble.raw), 2)
             sample = [] if input_.text_column else self._sample()
-            self._bom = self._reader.bom
+            self._start = preamble.raw or self._reader.bom
             self._header = header = read_header(
                 source.name, self._reader, input_.text_column, columns, layout, sample
             )
         self.warnings = header.warnings
-        encode = partial(encode_field, dialect=dialect, encoding=layout.encoding)
+        encode = partial(encode_field, dialect=self.dialect, encoding=layout.encoding)
         self._texts = encode_texts(columns, labels, encode)
         self._names = [encode(column) for column in columns] if layout.has_header else []
         # If the last line has no end, its row gets the one of the first line.
@@ -111,17 +116,17 @@ class CsvTable(TextTable):
     def header(self) -> bytes:
         """See :meth:`Table.header`."""
         if not self._layout.has_header:
-            return self._pack(self._bom)
+            return self._pack(self._start)
         raw = self.own_bytes(self._header.record)
         kept = [raw] if len(self._header.dropped) < len(self._header.names) else []
         return self._pack(
-            self._bom + self._dialect.delimiter.join([*kept, *self._names]) + self._line_end
+            self._start + self.dialect.delimiter.join([*kept, *self._names]) + self._line_end
         )
 
     def rows(self, records: Sequence[Record], predictions: Predictions) -> bytes:
         """See :meth:`Table.rows`."""
         ends = [record.line_end or self._line_end for record in records]
-        mark = self._dialect.delimiter
+        mark = self.dialect.delimiter
         cells = format_columns(self._columns, predictions, self._texts, mark)
         rows = zip(self._drop(records), *cells, ends, strict=True)
         return self._pack(b"".join(chain.from_iterable(rows)))
@@ -135,7 +140,7 @@ class CsvTable(TextTable):
         dropped = self._header.dropped
         if not dropped:
             return [record.raw for record in records]
-        return [drop_fields(record.raw, self._dialect, dropped) for record in records]
+        return [drop_fields(record.raw, self.dialect, dropped) for record in records]
 
 
 def _find_in_output(header: Header, layout: Layout) -> str:

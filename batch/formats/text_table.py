@@ -50,6 +50,9 @@ class TextTable:
         layout: how it is laid out.
         dialect: its special bytes.
         compress: makes one compressed member of a piece; None: the output is not compressed.
+
+    Attributes:
+        dialect: of the records; a line above the header may have changed the delimiter.
     """
 
     def __init__(
@@ -59,19 +62,23 @@ class TextTable:
         dialect: Dialect,
         compress: Callable[[bytes], bytes] | None = None,
     ):
-        self._source, self._layout, self._dialect = source, layout, dialect
+        self._source, self._layout, self.dialect = source, layout, dialect
         self._compress = compress
         self._open(0, 1)
 
     def _open(self, offset: int, line: int) -> None:
-        encoding, longest = self._layout.encoding, self._layout.max_record_bytes
+        encoding = self._layout.encoding
         self._stream = InputStream(self._source.name, self._source.stream, encoding, offset)
+        self._read_from(offset, line)
+
+    def _read_from(self, offset: int, line: int) -> None:
+        longest = self._layout.max_record_bytes
         self._reader = RecordReader(
-            self._stream, self._dialect, max_record_bytes=longest, offset=offset, line=line
+            self._stream, self.dialect, max_record_bytes=longest, offset=offset, line=line
         )
 
     def _sample(self) -> list[Record]:
-        return sample_records(self._stream, self._dialect, self._layout.max_record_bytes)
+        return sample_records(self._stream, self.dialect, self._layout.max_record_bytes)
 
     @property
     def size(self) -> int | None:

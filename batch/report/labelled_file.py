@@ -7,6 +7,7 @@ from batch.errors import InputError, UsageError
 from batch.formats.csv_table import read_header
 from batch.formats.layout import DEFAULT_LAYOUT, MAX_RECORD_BYTES
 from batch.formats.open_table import CSV, SHOWN, find_format
+from batch.formats.preamble import read_preamble
 from batch.formats.text_table import sample_records
 from batch.messages import list_columns, show
 from batch.reading.dialect import Dialect
@@ -56,11 +57,12 @@ def read_labelled(options: ReportOptions) -> Findings:
 def _read(options: ReportOptions, source: Source) -> Findings:
     name, decode = source.name, options.encoding.decode
     stream = InputStream(name, source.stream, options.encoding)
-    reader = RecordReader(stream, options.dialect)
-    sample = (
-        [] if options.text_column else sample_records(stream, options.dialect, MAX_RECORD_BYTES)
-    )
-    header = read_header(name, reader, options.text_column, (), sample=sample)
+    preamble = read_preamble(name, stream, options.dialect, DEFAULT_LAYOUT)
+    dialect, start = preamble.dialect, len(preamble.raw)
+    wanted = options.text_column
+    sample = [] if wanted else sample_records(stream, dialect, MAX_RECORD_BYTES)
+    reader = RecordReader(stream, dialect, offset=start, line=2 if start else 1)
+    header = read_header(name, reader, wanted, (), sample=sample)
     for warning in header.warnings:
         log.warning("WARNING: %s: %s", name, warning)
     names = [decode(field) for field in header.record.fields or ()]

@@ -486,3 +486,25 @@ def test_F09_headers_before_and_after_the_kill_are_in_one_warning(make_case):
     assert outputs[0] == outputs[1]
     lines = outputs[0].splitlines()
     assert [line.rsplit(b",", 2)[0] for line in lines] == (dump * 4).splitlines()
+
+
+@pytest.mark.quick
+def test_F09_a_line_that_names_the_delimiter_is_there_once(make_case):
+    outputs = []
+    for is_killed in (False, True):
+        case = make_case(args=["--quiet"], has_old=False)
+        data = b"\xef\xbb\xbfsep=;\r\nid;text\r\n" + b"".join(
+            b"%d;see you, at %d\r\n" % (row, row) for row in range(30)
+        )
+        (case.folder / "in.csv").write_bytes(data)
+        if is_killed:
+            process = case.hold(at=3)
+            process.kill()
+            process.wait()
+            case.release()
+        done = case.run()
+        assert (done.returncode, done.stderr) == (0, b"")
+        outputs.append(case.out.read_bytes())
+    assert outputs[0] == outputs[1]
+    first, *rows = outputs[0].split(b"\r\n")[:-1]
+    assert b"\r\n".join([first, *(row.rsplit(b";", 2)[0] for row in rows), b""]) == data

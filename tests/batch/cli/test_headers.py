@@ -156,3 +156,83 @@ def test_parquet_that_was_made_of_a_file_without_a_header(run, tmp_path, bundle)
     check_no_text(tmp_path, logged)
     audited = CliRunner().invoke(main, ["audit", "out.parquet", "--bundle", str(bundle)])
     assert audited.exit_code == 0, audited.output
+
+
+ROWS = b"1;see you, at seven;0,50\r\n2;You WON a prize;1,00\r\n"
+
+
+def without_ours(output: bytes, mark: bytes) -> bytes:
+    """The output without our columns; its first line is kept as it is."""
+    first, *rest = output.splitlines(keepends=True)
+    ends = [line[len(line.rstrip(b"\r\n")) :] for line in rest]
+    return first + b"".join(
+        line.rsplit(mark, 2)[0] + end for line, end in zip(rest, ends, strict=True)
+    )
+
+
+@pytest.mark.parametrize("name", ["in.csv", "in.tsv", "-"])
+@pytest.mark.parametrize("bom", [b"", BOM])
+@pytest.mark.parametrize("end", [b"\r\n", b"\n", b"\r"])
+def test_excels_line_names_the_delimiter(run, tmp_path, bundle, name, bom, end):
+    data = (bom + b"sep=;\r\nid;text;price\r\n" + ROWS).replace(b"\r\n", end)
+    out = "out.tsv" if name == "in.tsv" else "out.csv"
+    for args in ((), ("--text-column", "2"), ("--delimiter", ";")):
+        exit_code, logged, output = run(data, *args, name=name, out=out)
+        assert (exit_code, logged) == (0, "")
+        assert output.startswith(bom + b"sep=;" + end + b"id;text;price;label;score" + end)
+        assert without_ours(output, b";") == data
+    for command in (["audit", out, "--bundle", str(bundle)], ["report", out]):
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize("mark", [b"\t", b"|", b",", b":"])
+def test_the_line_without_a_header(run, mark):
+    data = b"SEP=" + mark + b"\n" + b"1;see you\n2;ok then\n".replace(b";", mark)
+    exit_code, logged, output = run(data, "--no-header", "--text-column", "2")
+    assert (exit_code, logged, without_ours(output, mark)) == (0, "", data)
+
+
+def test_lines_are_counted_behind_it_and_encodings_come_back(run):
+    data = "sep=;\nid;text\n1;see you\n2;too;many\n"
+    exit_code, logged, _ = run(data.encode())
+    assert exit_code == 65
+    assert "in.csv: line 4, byte offset 24: has 3 fields, expected 2" in logged
+    data = data.replace(";many", "")
+    exit_code, logged, output = run(data.encode("utf-16"), "--encoding", "utf-16")
+    assert (exit_code, logged) == (0, "")
+    assert without_ours(output.decode("utf-16").encode(), b";").decode() == data
+
+
+def test_a_line_that_contradicts_the_options(run):
+    data = b"sep=;\nid;text\n1;see you\n"
+    exit_code, logged, _ = run(data, "--delimiter", ",")
+    assert (exit_code, logged) == (
+        65,
+        "spam-batch: error: in.csv: line 1 names ';' as the delimiter, and --delimiter is ','; "
+        "leave --delimiter out, or remove that line\n",
+    )
+    assert run(data.partition(b"\n")[2], "--delimiter", ";")[:2] == (0, "")
+    for option in ("--quote", "--escape"):
+        exit_code, logged, _ = run(data, option, ";")
+        assert (exit_code, logged) == (
+            65,
+            "spam-batch: error: in.csv: line 1 names ';' as the delimiter, which is also "
+            f"{option}; leave {option} out\n",
+        )
+    assert run(data)[:2] == (0, "")
+
+
+@pytest.mark.parametrize("bom", [b"", BOM])
+def test_powershells_line_above_the_header(run, bom):
+    data = bom + b'#TYPE Selected.System.IO.FileInfo\r\n"id","text"\r\n"1","see you"\r\n'
+    exit_code, logged, output = run(data)
+    assert (exit_code, logged, without_ours(output, b",")) == (0, "", data)
+
+
+def test_a_hash_that_is_data(run):
+    data = b"#,text\n1,see you\n#TYPE your name,ok\n"
+    assert own_bytes(run(data)[2]) == data.splitlines()
+    data = b"#TYPE System.Object\nsep=;\n"
+    exit_code, logged, output = run(data, "--no-header", "--text-column", "1")
+    assert (exit_code, logged, own_bytes(output)) == (0, "", data.splitlines())

@@ -25,6 +25,12 @@ INPUTS = {
     "line N, byte offset M": (BAD, "", "--max-rejects 10", 3),
     "is the delimiter ';'?": (b"id;text\n1;hello\n", "", "--delimiter ';'", 0),
     "no text column found": (b"id,note\n1,hello\n", "", "--text-column note", 0),
+    "more than one column could be the text": (
+        b"text,body\nsee you,see me\n", "", "--text-column body", 0,
+    ),
+    "holds numbers, not messages": (
+        b"message,note\n" + b"9001,hello\n" * 10, "", "--text-column note", 0,
+    ),
     "is not there; columns:": (GOOD, "--text-column body", None, None),
     "there is a column 'label' already": (
         b"text,label\nhello,ham\n", "", "--overwrite-columns", 0,

@@ -6,15 +6,17 @@ from functools import partial
 from itertools import chain
 
 from batch.errors import InputError, UsageError
-from batch.formats.columns import check_column_names, encode_texts, find_text_column, format_columns
+from batch.formats.columns import check_column_names, encode_texts, format_columns
 from batch.formats.input import Input
 from batch.formats.layout import CSV, DEFAULT_LAYOUT, Layout
+from batch.formats.preamble import read_preamble
+from batch.formats.text_choice import TextChoice, choose_text_column, find_text_column, look_at
 from batch.formats.text_table import TextTable
 from batch.messages import show
 from batch.model.decision import Predictions
 from batch.reading.dialect import Dialect
 from batch.reading.encoding import UTF_8, Encoding
-from batch.reading.records import Record, RecordReader
+from batch.reading.records import UTF8_BOM, Record, RecordReader
 from batch.reading.source import Source, reading
 
 
@@ -25,7 +27,9 @@ class Header:
     record: Record
     names: list[str]  # of the W columns; without a header, "column 1" to "column W"
     text_column: int  # 0-based
+    text_name: str  # as messages show it
     dropped: tuple[int, ...] = ()  # columns that ours replace, 0-based
+    warnings: tuple[str, ...] = ()  # of a choice that was a guess
 
 
 class CsvTable(TextTable):
@@ -56,20 +60,30 @@ class CsvTable(TextTable):
         labels: Sequence[str],
         compress: Callable[[bytes], bytes] | None = None,
     ):
-        dialect, layout = input_.dialect, input_.layout
-        super().__init__(source, layout, dialect, compress)
+        layout = input_.layout
+        super().__init__(source, layout, input_.dialect, compress)
         self._columns = columns
         with reading(source.name):
-            self._bom = self._reader.bom
+            preamble = read_preamble(source.name, self._stream, input_.dialect, layout)
+            if preamble.raw:
+                self.dialect = preamble.dialect
+                self._read_from(len(preamble.raw), 2)
+            sample = [] if input_.text_column else self._sample()
+            self._start = preamble.raw or self._reader.bom
             self._header = header = read_header(
-                source.name, self._reader, input_.text_column, columns, layout
+                source.name, self._reader, input_.text_column, columns, layout, sample
             )
-        encode = partial(encode_field, dialect=dialect, encoding=layout.encoding)
+        self.warnings = header.warnings
+        encode = partial(encode_field, dialect=self.dialect, encoding=layout.encoding)
         self._texts = encode_texts(columns, labels, encode)
         self._names = [encode(column) for column in columns] if layout.has_header else []
         # If the last line has no end, its row gets the one of the first line.
         self._line_end = header.record.line_end or b"\n"
-        self.text_name = header.names[header.text_column].strip()
+        text = header.record.fields[header.text_column]
+        if layout.encoding.codec != "utf-8":
+            text = layout.encoding.decode(text).encode()
+        self._header_texts = (text, UTF8_BOM + text)
+        self.text_name = header.text_name
         self.text_in_output = _find_in_output(header, layout)
 
     def go_to(self, offset: int, line: int) -> None:
@@ -97,20 +111,31 @@ class CsvTable(TextTable):
         decode = self._layout.encoding.decode
         return [decode(record.fields[column]) for record in records]
 
+    def repeated_headers(self, records: Sequence[Record]) -> list[Record]:
+        """See :meth:`Table.repeated_headers`; a byte order mark may stand before a header."""
+        if not self._layout.has_header:
+            return []
+        texts = self._header_texts  # few records have one of them, so few are split
+        return [record for record in records if record.text in texts and self._is_header(record)]
+
+    def _is_header(self, record: Record) -> bool:
+        first, *rest = record.fields
+        return [first.removeprefix(UTF8_BOM), *rest] == self._header.record.fields
+
     def header(self) -> bytes:
         """See :meth:`Table.header`."""
         if not self._layout.has_header:
-            return self._pack(self._bom)
+            return self._pack(self._start)
         raw = self.own_bytes(self._header.record)
         kept = [raw] if len(self._header.dropped) < len(self._header.names) else []
         return self._pack(
-            self._bom + self._dialect.delimiter.join([*kept, *self._names]) + self._line_end
+            self._start + self.dialect.delimiter.join([*kept, *self._names]) + self._line_end
         )
 
     def rows(self, records: Sequence[Record], predictions: Predictions) -> bytes:
         """See :meth:`Table.rows`."""
         ends = [record.line_end or self._line_end for record in records]
-        mark = self._dialect.delimiter
+        mark = self.dialect.delimiter
         cells = format_columns(self._columns, predictions, self._texts, mark)
         rows = zip(self._drop(records), *cells, ends, strict=True)
         return self._pack(b"".join(chain.from_iterable(rows)))
@@ -124,13 +149,13 @@ class CsvTable(TextTable):
         dropped = self._header.dropped
         if not dropped:
             return [record.raw for record in records]
-        return [drop_fields(record.raw, self._dialect, dropped) for record in records]
+        return [drop_fields(record.raw, self.dialect, dropped) for record in records]
 
 
 def _find_in_output(header: Header, layout: Layout) -> str:
-    """The text column's name or, if that is not unique, its number in the output, from 1."""
+    """The text column's name or, if that is not unique or not shown, its number in the output."""
     name = header.names[header.text_column]
-    if layout.has_header and header.names.count(name) == 1:
+    if layout.has_header and header.names.count(name) == 1 and name.strip() == header.text_name:
         return name
     return str(header.text_column + 1 - sum(at < header.text_column for at in header.dropped))
 
@@ -141,6 +166,7 @@ def read_header(
     wanted: str | None,
     columns: tuple[str, ...],
     layout: Layout = DEFAULT_LAYOUT,
+    sample: Sequence[Record] = (),
 ) -> Header:
     """Find the text column by the first record; the reader then expects records of its width.
 
@@ -151,6 +177,8 @@ def read_header(
         reader: at the start of the input.
         wanted: the text column as the user named it, or None.
         columns: names of our columns.
+        sample: the first records, as :func:`~batch.formats.text_table.sample_records` has them;
+            without --text-column their values decide which column is the text.
 
     Raises:
         InputError: the first record is missing or bad, there is not exactly one text column, or
@@ -165,17 +193,29 @@ def read_header(
     if record.problem:
         what = "header" if layout.has_header else "first record"
         raise InputError(f"{name}: line {record.line}: the {what}: {record.problem}")
-    names = [layout.encoding.decode(field) for field in record.fields]
+    decode = layout.encoding.decode
+    names = [decode(field) for field in record.fields]
+    width = len(names)
+    dropped: tuple[int, ...] = ()
+    rows = [record.fields for record in sample[1 if layout.has_header else 0 :]]
+
+    def values(column: int) -> list[str]:
+        return [decode(row[column]) for row in rows if len(row) == width]
+
     if layout.has_header:
         reader.read_records(1)
-        column = find_text_column(name, names, wanted, reader.dialect)
-        check_column_names(name, names, names[column], columns, layout.overwrite)
+        choice = find_text_column(name, names, wanted, values, reader.dialect)
+        check_column_names(name, names, names[choice.column], columns, layout.overwrite)
         dropped = tuple(index for index, field in enumerate(names) if field in columns)
     else:
-        column, dropped = find_numbered_column(name, len(names), wanted), ()
-        names = [f"column {number}" for number in range(1, len(names) + 1)]
-    reader.expect(len(names), column)
-    return Header(record, names, column, dropped)
+        choice = TextChoice(find_numbered_column(name, width, wanted))
+        names = [f"column {number}" for number in range(1, width + 1)]
+        if wanted is None:
+            choice = choose_text_column(name, [look_at(0, "1", values(0))])
+    reader.expect(width, choice.column)
+    at = choice.column
+    shown = names[at].strip() if choice.may_show else f"column {at + 1} of {width}"
+    return Header(record, names, at, shown, dropped, choice.warnings)
 
 
 def find_numbered_column(name: str, width: int, wanted: str | None) -> int:

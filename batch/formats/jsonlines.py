@@ -11,9 +11,10 @@ from collections.abc import Callable, Collection, Sequence
 from itertools import accumulate
 
 from batch.errors import InputError, UsageError
-from batch.formats.columns import check_column_names, encode_texts, find_text_column, format_columns
+from batch.formats.columns import check_column_names, encode_texts, format_columns
 from batch.formats.input import Input
 from batch.formats.layout import JSONL
+from batch.formats.text_choice import find_text_column
 from batch.formats.text_table import TextTable
 from batch.messages import show
 from batch.model.decision import Predictions
@@ -117,26 +118,35 @@ def _find_depth(text: str) -> int:
     return max(accumulate(1 if bracket in "[{" else -1 for bracket in brackets))
 
 
-def find_text_key(name: str, first: Record | None, wanted: str | None) -> str:
-    """The key of the messages: ``wanted``, else the first line's first usual name.
+def find_text_key(
+    name: str, first: Record | None, wanted: str | None, sample: Sequence[Record] = ()
+) -> tuple[str, tuple[str, ...]]:
+    """The key of the messages, and warnings: ``wanted``, else a key of the first line.
 
     Args:
         name: of the input, for messages.
         first: the first line; None if the input is empty.
+        sample: the first lines, whose values decide where several keys could be the text.
 
     Raises:
         InputError: ``wanted`` is None, and the first line has no such key or is bad.
     """
-    if wanted is None and first is not None:
-        found, problem = ({}, first.problem) if first.problem else parse_object(first.raw)
-        if problem:
-            raise InputError(
-                f"{name}: line {first.line}, byte offset {first.offset}: {problem}; the first "
-                "line must show the keys, unless --text-column names the text's"
-            )
-        keys = list(found)
-        return keys[find_text_column(name, keys, None)]
-    return wanted or "text"
+    if wanted is not None or first is None:
+        return wanted or "text", ()
+    found, problem = ({}, first.problem) if first.problem else parse_object(first.raw)
+    if problem:
+        raise InputError(
+            f"{name}: line {first.line}, byte offset {first.offset}: {problem}; the first "
+            "line must show the keys, unless --text-column names the text's"
+        )
+    keys = list(found)
+    objects = [parse_object(record.raw)[0] for record in sample]
+
+    def values(at: int) -> list[str]:
+        return [value for one in objects if isinstance(value := one.get(keys[at]), str)]
+
+    choice = find_text_column(name, keys, None, values)
+    return keys[choice.column], choice.warnings
 
 
 def drop_members(raw: bytes, names: Collection[str]) -> bytes:
@@ -255,9 +265,13 @@ class JsonTable(TextTable):
         super().__init__(source, layout, LINES, compress)
         self._columns, self._taken = columns, frozenset(() if layout.overwrite else columns)
         with reading(source.name):
+            sample = [] if input_.text_column else self._sample()
             self._bom = self._reader.bom
             first = self._reader.peek()
-        self.text_name = self.text_in_output = find_text_key(source.name, first, input_.text_column)
+        self.text_name, self.warnings = find_text_key(
+            source.name, first, input_.text_column, sample
+        )
+        self.text_in_output = self.text_name
         self._names = list(parse_object(first.raw)[0]) if first and not first.problem else []
         check_column_names(source.name, [], self.text_name, columns)
         line_end = (first and first.line_end) or b"\n"

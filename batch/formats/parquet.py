@@ -18,12 +18,12 @@ from batch.errors import BrokenInputError, InputError
 from batch.formats.columns import (
     check_column_names,
     encode_texts,
-    find_text_column,
     format_columns,
     kind_of,
 )
 from batch.formats.input import Input
 from batch.formats.layout import PARQUET
+from batch.formats.text_choice import SAMPLE, find_text_column
 from batch.messages import show
 from batch.model.decision import Predictions
 from batch.reading.dialect import Dialect
@@ -74,11 +74,18 @@ class ParquetTable:
         with self._reading():
             self._file = parquet.ParquetFile(file, page_checksum_verification=True)
         names = self._file.schema_arrow.names
-        self.text_name = names[find_text_column(name, names, text_column)]
-        self.text_in_output = self.text_name
-        if names.count(self.text_name) > 1:
-            raise InputError(f"{name}: more than one column is called {show(self.text_name)}")
-        check_column_names(name, names, self.text_name, columns, overwrite)
+        choice = find_text_column(name, names, text_column, self._sample)
+        self.warnings = choice.warnings
+        at, self.text_key = choice.column, names[choice.column]
+        self.text_name = self.text_in_output = self.text_key
+        self._shown = show(self.text_key)
+        if not choice.may_show:
+            self.text_name = self._shown = f"column {at + 1} of {len(names)}"
+            self.text_in_output = str(at + 1 - sum(other in columns for other in names[:at]))
+        if names.count(self.text_key) > 1:
+            called = self._shown if choice.may_show else f"as {self._shown}"
+            raise InputError(f"{name}: more than one column is called {called}")
+        check_column_names(name, names, self.text_key, columns, overwrite)
         self._check_type()
         self.size = self._file.metadata.num_rows
         self.go_to(0, 1)
@@ -87,12 +94,33 @@ class ParquetTable:
     def line(self) -> int:
         return self.offset + 1
 
-    def _check_type(self) -> None:
-        found = self._file.schema_arrow.field(self.text_name).type
+    def _holds_strings(self, at: int) -> bool:
+        found = self._file.schema_arrow.field(at).type
         inner = str(getattr(found, "value_type", found))  # of a dictionary
-        if inner not in ("string", "large_string", "string_view") or "list" in str(found):
+        return inner in ("string", "large_string", "string_view") and "list" not in str(found)
+
+    def _sample(self, at: int) -> list[str]:
+        """The first values of a column; none if they are no strings."""
+        import pyarrow
+
+        name = self._file.schema_arrow.names[at]
+        if not self._holds_strings(at) or not self._file.metadata.num_rows:
+            return []
+        with self._reading():
+            batch = next(self._file.iter_batches(SAMPLE, columns=[name], use_threads=False))
+            same = [i for i, other in enumerate(self._file.schema_arrow.names) if other == name]
+            column = batch.column(same.index(at))
+            if pyarrow.types.is_dictionary(column.type):
+                column = column.dictionary_decode()
+            values = column.cast(pyarrow.large_binary()).to_pylist()
+        return [value.decode("utf-8", "replace") for value in values if value is not None]
+
+    def _check_type(self) -> None:
+        found = self._file.schema_arrow.field(self.text_key).type
+        if not self._holds_strings(self._file.schema_arrow.names.index(self.text_key)):
+            column = self._shown.removeprefix("column ")
             raise InputError(
-                f"{self._name}: the text column {show(self.text_name)} holds {found}, not strings; "
+                f"{self._name}: the text column {column} holds {found}, not strings; "
                 "name another with --text-column"
             )
 
@@ -116,9 +144,9 @@ class ParquetTable:
 
         with self._reading():
             for batch in self._file.iter_batches(
-                self._slice_rows(), row_groups, [self.text_name], use_threads=False
+                self._slice_rows(), row_groups, [self.text_key], use_threads=False
             ):
-                column = batch.column(batch.schema.names.index(self.text_name))
+                column = batch.column(batch.schema.names.index(self.text_key))
                 if pyarrow.types.is_dictionary(column.type):
                     column = column.dictionary_decode()
                 # As binary, since a column of strings may hold bytes that are not valid UTF-8.
@@ -139,7 +167,7 @@ class ParquetTable:
             texts = self._batch[self._next : self._next + n - len(records)]
             self._next += len(texts)
             for row, text in enumerate(texts, self.offset):
-                problem = f"has null as its {show(self.text_name)}" if text is None else None
+                problem = f"has null as its {self._shown}" if text is None else None
                 record = Record(text or b"", b"", row + 1, row, text, problem, _NO_DIALECT)
                 records.append(record)
             self.offset += len(texts)
@@ -156,6 +184,10 @@ class ParquetTable:
                 found = self._file.read([self.column_names[column]]).column(0).to_pylist()
             self._values[column] = [None if value is None else str(value) for value in found]
         return [self._values[column][record.offset] for record in records]
+
+    def repeated_headers(self, records: Sequence[Record]) -> list[Record]:
+        """None: without a header no record repeats it."""
+        return []
 
     def header(self) -> bytes:
         """Nothing: the part file holds rows only."""

@@ -1,19 +1,21 @@
 """Which column holds the messages, judged by the values of the first records.
 
-A column's name decides where one name fits and its values could be messages. Where several
-names fit, the values decide. Nothing of a value is ever part of a sentence here.
+``--text-column`` decides if it is given. Else a column's name decides where one name fits and its
+values could be messages. Where several names fit, the values decide. Nothing of a value is ever
+part of a sentence here.
 """
 
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from batch.errors import InputError
-from batch.messages import list_columns, show
+from batch.messages import TEXT_NAMES, list_columns, look_like_names, show
+from batch.reading.dialect import Dialect
 
-# Tried in this order, in any case, when no --text-column is given.
-TEXT_NAMES = ("text", "message", "sms", "body", "content", "msg", "v2")
 SAMPLE = 100  # records looked at
+LONGEST = 200  # characters of a value that are compared with KINDS
 ALMOST_ALL = 0.9  # of the values that are not empty
 LEAST_TO_REFUSE = 10  # values; of fewer, a few messages may be numbers by chance
 CLEARLY = 2.0  # so many times the words of the next column decide
@@ -40,6 +42,9 @@ KINDS = {
     }.items()
 }
 
+# Scripts without spaces between words: Thai to Burmese, Chinese, Japanese.
+_UNSPACED = re.compile("[\u0e00-\u109f\u2e80-\ua4cf\uf900-\ufaff\U00020000-\U0003ffff]")
+
 
 @dataclass(frozen=True)
 class ColumnLook:
@@ -60,7 +65,7 @@ class ColumnLook:
     def figures(self) -> str:
         """For a message, which never shows a value."""
         if not self.values:
-            return f"{show(self.name)} (empty)"
+            return f"{show(self.name)} (no text)"
         what = f", {self.kind}" if self.kind else ""
         figures = f"{self.words:.1f} words a value, {self.distinct:.0%} distinct{what}"
         return f"{show(self.name)} ({figures})"
@@ -68,10 +73,11 @@ class ColumnLook:
 
 @dataclass(frozen=True)
 class TextChoice:
-    """The text column, and a warning if it was a guess."""
+    """The text column, and warnings, such as that it was a guess."""
 
     column: int  # from 0
-    warning: str | None = None
+    warnings: tuple[str, ...] = ()
+    may_show: bool = True  # False: its name could be the text of a message
 
 
 def look_at(number: int, name: str, values: Sequence[str]) -> ColumnLook:
@@ -83,31 +89,45 @@ def look_at(number: int, name: str, values: Sequence[str]) -> ColumnLook:
     filled = [value.strip() for value in values if value.strip()]
     if not filled:
         return ColumnLook(number, name, 0, 0.0, 0.0, None)
-    words = [sum(any(c.isalpha() for c in word) for word in value.split()) for value in filled]
-    found = None
-    for kind, pattern in KINDS.items():
-        if sum(pattern.fullmatch(value) is not None for value in filled) >= ALMOST_ALL * len(
-            filled
-        ):
-            found = kind
-            break
+    words = sum(_count_words(value) for value in filled) / len(filled)
     distinct = len(set(filled)) / len(filled)
-    return ColumnLook(number, name, len(filled), distinct, sum(words) / len(filled), found)
+    starts = [value[:LONGEST] for value in filled]
+    for kind, pattern in KINDS.items():
+        matching = sum(pattern.fullmatch(start) is not None for start in starts)
+        if matching >= ALMOST_ALL * len(filled):
+            return ColumnLook(number, name, len(filled), distinct, words, kind)
+    return ColumnLook(number, name, len(filled), distinct, words, None)
 
 
-def choose_text_column(
-    name: str, names: Sequence[str], values: Callable[[int], Sequence[str]]
+def _count_words(value: str) -> float:
+    """Words with a letter; where a script has no spaces, two characters count as a word."""
+    unspaced = len(_UNSPACED.findall(value))
+    rest = _UNSPACED.sub("", value) if unspaced else value
+    return unspaced / 2 + sum(any(map(str.isalpha, word)) for word in rest.split())
+
+
+def find_text_column(
+    name: str,
+    names: list[str],
+    wanted: str | None,
+    values: Callable[[int], Sequence[str]],
+    dialect: Dialect | None = None,
 ) -> TextChoice:
-    """The text column of the input ``name``, whose columns are ``names``.
+    """The column that holds the messages.
 
     Args:
-        values: number of a column, from 0 -> its values in the first records; none if there
-            are no records.
+        name: of the input, for messages.
+        names: of all columns.
+        wanted: a name or, if no column has it, a number from 1; None: names and values decide.
+        values: number of a column, from 0 -> its values in the first records, if they are text.
+        dialect: of a CSV input, for a hint at another delimiter.
 
     Raises:
-        InputError: no name fits, the one that fits holds no text, or the values do not decide
-            between several; the sentence has figures of each.
+        InputError: the column is not there or there twice, no name fits, the one that fits holds
+            no messages, or the values do not decide between several.
     """
+    if wanted is not None:
+        return _find_named(name, names, wanted, values, dialect)
     lowered = [column.strip().lower() for column in names]
     fitting = [
         number
@@ -117,33 +137,92 @@ def choose_text_column(
     ]
     if not fitting:
         raise InputError(
-            f"{name}: no text column found; columns: {list_columns(list(names))}; "
-            "name it with --text-column"
+            f"{name}: no text column found; columns: {list_columns(names)}; "
+            f"name it with --text-column{_hint_at_delimiter(names, dialect)}"
+            f"{_hint_at_no_header(names, values, dialect)}"
         )
-    looks = [look_at(number, names[number], values(number)) for number in fitting]
-    if not any(look.values for look in looks):  # a header alone: the name is all there is
-        return TextChoice(fitting[0])
-    if len(looks) == 1:
-        return _take_only(name, looks[0])
-    first, second = sorted(looks, key=lambda look: -look.score)[:2]
-    listed = ", ".join(look.figures() for look in looks)
-    if first.score == 0 or first.score < CLEARLY * second.score:
-        number = first.number + 1
+    return choose_text_column(name, [look_at(at, names[at], values(at)) for at in fitting])
+
+
+def _find_named(
+    name: str,
+    names: list[str],
+    wanted: str,
+    values: Callable[[int], Sequence[str]],
+    dialect: Dialect | None,
+) -> TextChoice:
+    found = [index for index, column in enumerate(names) if column == wanted]
+    if len(found) == 1:
+        return TextChoice(found[0])
+    if not found and wanted.isdecimal() and 1 <= int(wanted) <= len(names):
+        at = int(wanted) - 1
+        if look_like_names(names):
+            return TextChoice(at)
+        warning = "the first line was read as the header, but looks like a record; if it is one, "
+        warnings = (f"{warning}type: --no-header --text-column {wanted}",) if dialect else ()
+        return TextChoice(at, warnings, names[at].strip().lower() in TEXT_NAMES)
+    if found:
+        numbers = " and ".join(str(at + 1) for at in found)
         raise InputError(
-            f"{name}: more than one column could be the text: {listed}; name one, for example: "
-            f"--text-column {number}"
+            f"{name}: the text column {show(wanted)} is there {len(found)} times, as column "
+            f"{numbers}; give one of these numbers"
         )
-    return TextChoice(
-        first.number,
-        f"the text column was chosen by its values: {show(first.name)}, of {listed}; to be sure, "
-        "name it with --text-column",
+    hint = _hint_at_no_header(names, values, dialect)
+    raise InputError(
+        f"{name}: the text column {show(wanted)} is not there; columns: {list_columns(names)}{hint}"
     )
 
 
-def _take_only(name: str, look: ColumnLook) -> TextChoice:
-    if look.kind and look.kind != "true or false" and look.values >= LEAST_TO_REFUSE:
+def _hint_at_no_header(
+    names: list[str], values: Callable[[int], Sequence[str]], dialect: Dialect | None
+) -> str:
+    """What to type where the first record of a CSV file is no header."""
+    if dialect is None or look_like_names(names):
+        return ""
+    looks = [look_at(at, name, [name, *values(at)]) for at, name in enumerate(names)]
+    number = max(looks, key=lambda look: look.score).number + 1
+    return f"; if the first line is a record, type: --no-header --text-column {number}"
+
+
+def _hint_at_delimiter(names: list[str], dialect: Dialect | None) -> str:
+    marks = "\t;|,".replace(dialect.delimiter.decode("latin-1"), "") if dialect else ""
+    others = [mark for mark in marks if mark in names[0]] if len(names) == 1 else []
+    if not others:
+        return ""
+    return f"; is the delimiter {show(others[0])}? type: --delimiter {show(others[0])}"
+
+
+def choose_text_column(name: str, looks: Sequence[ColumnLook]) -> TextChoice:
+    """The text column of the input ``name``, out of the columns whose name fits, the best first.
+
+    Raises:
+        InputError: the only one holds no messages, or the values do not decide between several;
+            the sentence has figures of each.
+    """
+    lowered = [look.name.strip().lower() for look in looks[:2]]
+    if not any(look.values for look in looks) and len(set(lowered)) == len(lowered):
+        return TextChoice(looks[0].number)  # a header alone: the name is all there is
+    first, *others = sorted(looks, key=lambda look: -look.score)
+    if not others:
+        if first.kind and first.kind != "true or false" and first.values >= LEAST_TO_REFUSE:
+            raise InputError(
+                f"{name}: the column {show(first.name)} holds {first.kind}, not messages; name "
+                f"the text with --text-column ({_option(first, looks)} takes it as it is)"
+            )
+        return TextChoice(first.number)
+    listed = ", ".join(look.figures() for look in looks)
+    if first.score == 0 or first.score < CLEARLY * others[0].score:
         raise InputError(
-            f"{name}: the column {show(look.name)} holds {look.kind}, not messages; name the text "
-            f"with --text-column (--text-column {look.number + 1} takes it as it is)"
+            f"{name}: more than one column could be the text: {listed}; name one, for example: "
+            f"{_option(first, looks)}"
         )
-    return TextChoice(look.number)
+    warning = (
+        f"the text column was chosen by its values: {show(first.name)}, of {listed}; to be sure, "
+        "name it with --text-column"
+    )
+    return TextChoice(first.number, (warning,))
+
+
+def _option(look: ColumnLook, looks: Sequence[ColumnLook]) -> str:
+    is_unique = [other.name for other in looks].count(look.name) == 1
+    return f"--text-column {shlex.quote(look.name) if is_unique else look.number + 1}"

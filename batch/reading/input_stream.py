@@ -23,15 +23,17 @@ HEAD_SIZE = 4096  # bytes by which a stream is recognised
 
 
 class _Headed:
-    """A stream with bytes put before it, which were read from it already."""
+    """A stream with bytes put before it, which were read from it already, and perhaps an error."""
 
-    def __init__(self, head: bytes, stream: ByteStream):
-        self._head, self._stream = head, stream
+    def __init__(self, head: bytes, stream: ByteStream, error: Exception | None = None):
+        self._head, self._stream, self._error = head, stream, error
 
     def read(self, n: int) -> bytes | None:
         if self._head:
             found, self._head = self._head[:n], self._head[n:]
             return found
+        if self._error:
+            raise self._error
         return self._stream.read(n)
 
 
@@ -72,6 +74,24 @@ class InputStream:
         if self._stream is None:
             self._stream = self._begin()
         return read_some(self._stream, n)
+
+    def peek(self, n: int) -> bytes:
+        """The next ``n`` bytes, which stay the next ones; fewer only before the end or an error.
+
+        An error behind the first byte is raised by the :meth:`read` that comes to it.
+        """
+        if self._stream is None:
+            self._stream = self._begin()
+        head, fault = bytearray(), None
+        try:
+            while len(head) < n and (chunk := read_some(self._stream, n - len(head))):
+                head += chunk
+        except Exception as error:
+            if not head:
+                raise
+            fault = error
+        self._stream = _Headed(bytes(head), self._stream, fault)
+        return bytes(head[:n])
 
     def restore(self, data: bytes) -> bytes:
         """Whole rows, which are in ``encoding.codec``, in the encoding of the file."""

@@ -24,11 +24,12 @@ from batch.model.classifier import Classifier
 from batch.model.decision import Predictions
 from batch.model.lazy_classifier import LazyClassifier
 from batch.reading.opening import open_source
+from batch.reading.records import Record
 from batch.reading.source import Source
 from batch.run.job import Job
 from batch.run.prefetch import prefetch
 from batch.run.run_manifest import describe_run, utc_now
-from batch.run.summary import Summary
+from batch.run.summary import Summary, describe_headers
 from batch.run.windows import Window, classify_window, encode_windows, read_windows
 from batch.writing.atomic import write_all
 from batch.writing.checkpoint import ResumeKey, check_checkpoint_path
@@ -83,6 +84,7 @@ def _label_to_stream(job: Job, lazy: LazyClassifier) -> Summary:
         table = job.open_table(source, bundle.manifest)
         name = "standard output" if job.out == STANDARD_OUTPUT else job.out
         summary = Summary(bundle, table.text_name, name, "", rules=job.rules)
+        summary.warnings += table.warnings
         classifier = _load(lazy, summary)
         with open_stream(job.out) as file:
             write_all(file, table.header())
@@ -109,6 +111,7 @@ def _label_to_file(job: Job, source: Source, target: Path, lazy: LazyClassifier)
     }
     resume_key = ResumeKey(source.identity, settings, bundle.digest) if source.identity else None
     summary = Summary(bundle, table.text_name, job.out, str(rejects_path(target)), rules=job.rules)
+    summary.warnings += table.warnings
     started = utc_now()
     journal = Journal(target, job.out, resume_key)
     with contextlib.closing(journal):
@@ -182,7 +185,7 @@ def _label_windows(
             predictions = classify_window(job.input.name, classifier, window)
             bar.update(window.offset - done.offset)
             done = replace(
-                _advance(done, window, predictions),
+                _advance(done, window, predictions, table.repeated_headers(window.good)),
                 blank_lines=before.blank_lines + window.blank_lines,
                 statistics=replace(
                     statistics, seconds=statistics.seconds + time.monotonic() - start
@@ -212,7 +215,9 @@ def _label_windows(
     )
 
 
-def _advance(done: Progress, window: Window, predictions: Predictions) -> Progress:
+def _advance(
+    done: Progress, window: Window, predictions: Predictions, headers: list[Record]
+) -> Progress:
     """The counts after a window, except blank lines."""
     texts = [record.text or b"" for record in window.good]
     return replace(
@@ -221,6 +226,8 @@ def _advance(done: Progress, window: Window, predictions: Predictions) -> Progre
         line=window.line,
         records=done.records + len(window.records),
         rejects=done.rejects + len(window.records) - len(window.good),
+        headers=done.headers + len(headers),
+        first_header=done.first_header or (headers[0].line if headers else 0),
         truncated=done.truncated + int(predictions.truncated.sum()),
         labels=dict(Counter(done.labels) + Counter(predictions.labels)),
         histograms=done.histograms.add(predictions.scores, predictions.tokens, texts),
@@ -244,6 +251,8 @@ def _log_resumed(job: Job, done: Progress) -> None:
 
 def _check_end(job: Job, source: Source, summary: Summary) -> None:
     if warning := source.check_unchanged():
+        summary.warnings.append(warning)
+    if warning := describe_headers(summary.progress):
         summary.warnings.append(warning)
     _check_allowed(job, summary.progress)
 

@@ -97,6 +97,18 @@ class Summary:
         return lines
 
 
+def describe_headers(done: Progress) -> str | None:
+    """A warning of records that repeat the header, with the line of the first."""
+    if not done.headers:
+        return None
+    if done.headers == 1:
+        found, they = f"line {done.first_header} repeats the header", "it was labelled as a record"
+    else:
+        found = f"{done.headers:,} records repeat the header, the first in line {done.first_header}"
+        they = "they were labelled as records"
+    return f"{found}; {they}; files that are joined keep one header each"
+
+
 def level_of(line: str) -> int:
     """The log level of one of :meth:`Summary.lines`. ``--quiet`` shows warnings and rejects.
 

@@ -4,12 +4,12 @@ import io
 from dataclasses import replace
 
 from batch.errors import InputError
-from batch.formats.columns import TEXT_NAMES
 from batch.formats.input import Input
 from batch.formats.layout import CSV
 from batch.formats.open_table import find_format, inner_ending
+from batch.formats.preamble import read_preamble
 from batch.formats.table import Table
-from batch.messages import list_columns, show
+from batch.messages import TEXT_NAMES, list_columns, show
 from batch.reading.input_stream import InputStream
 from batch.reading.opening import open_source
 from batch.reading.records import RecordReader
@@ -29,8 +29,8 @@ def complete_input(
     columns = label_column, given.text_column
     if find_format(given.name, given.layout) != CSV:
         return given, columns[0]
-    head = _read_head(given)
-    if finds_delimiter:
+    given, head, has_preamble = _read_head(given)
+    if finds_delimiter and not has_preamble:
         tab = replace(given, dialect=replace(given.dialect, delimiter=b"\t"))
         has_tab = b"\t" in head.split(b"\n")[0]
         # A tab within a column's name does not make it the delimiter.
@@ -56,13 +56,15 @@ def _has_label(head: bytes, given: Input, columns: tuple[str | None, str | None]
     return len(fields) > 1 and any(field.lower() in LABEL_NAMES for field in fields)
 
 
-def _read_head(given: Input) -> bytes:
+def _read_head(given: Input) -> tuple[Input, bytes, bool]:
+    """The first records as UTF-8; a line ``sep=`` above them has named the delimiter."""
     with open_source(given.name) as source:
         stream = InputStream(given.name, source.stream, given.layout.encoding)
+        preamble = read_preamble(given.name, stream, given.dialect, given.layout)
         head = b""
         while len(head) < HEAD_BYTES and (more := stream.read(HEAD_BYTES - len(head))):
             head += more
-    return head
+    return replace(given, dialect=preamble.dialect), head, bool(preamble.raw)
 
 
 def _first_fields(head: bytes, given: Input) -> list[str]:
@@ -89,7 +91,7 @@ def _check_no_header(head: bytes, given: Input) -> None:
 
 
 def find_label_column(name: str, table: Table, wanted: str | None, given: Input) -> tuple[int, str]:
-    """The number of the label column, from 0, and the name of the text column.
+    """The number of the label column, from 0.
 
     Raises:
         InputError: it is not there, there twice, or is the text column.
@@ -101,7 +103,7 @@ def find_label_column(name: str, table: Table, wanted: str | None, given: Input)
             f"{name}: the column {show(names[column])} cannot be both label and text; "
             "name two with --label-column and --text-column"
         )
-    return column, text
+    return column
 
 
 def _find_named(name: str, names: list[str], wanted: str) -> int:

@@ -72,21 +72,18 @@ def parse_labels(value: str) -> tuple[str, ...]:
 def clean_labels(
     rows: pd.DataFrame,
     files: Sequence[str],
-    headers: Sequence[tuple[str, str] | None],
     rules: LabelRules = DEFAULT_RULES,
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """Rows with labels that are classes, and how many rows were dropped, by reason.
 
     Args:
         rows: ``label`` (None: missing), ``text``, ``file`` (its number in ``files``), ``line``.
-        headers: of each file, the names of its label and text columns; None without a header.
 
     Raises:
-        InputError: a label is missing, is a repeated header, or differs from another in case
+        InputError: a label is missing, or differs from another in case
             only; the sentence has the value, its count and its first line.
         UsageError: ``rules.only`` has a class that no record has.
     """
-    _check_headers(rows, files, headers)
     stripped = rows["label"].map(lambda label: "" if label is None else label.strip())
     changed = int((stripped != rows["label"].map(lambda label: label or "")).sum())
     if changed:
@@ -100,20 +97,6 @@ def clean_labels(
     _check_many(rows, files)
     _check_case(rows, files)
     return rows, dropped
-
-
-def _check_headers(rows: pd.DataFrame, files, headers) -> None:
-    for number, header in enumerate(headers):
-        if header is None:
-            continue
-        own = rows[rows["file"] == number]
-        same = own[(own["label"] == header[0]) & (own["text"] == header[1])]
-        if len(same):
-            raise InputError(
-                f"{files[number]}: line {same['line'].iloc[0]} repeats the header "
-                f"({count(len(same), 'such line')}), as when files are joined with cat; "
-                "give the files one by one, each with its own --data, or remove the line"
-            )
 
 
 def _merge_numbers(labels: pd.Series) -> pd.Series:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from batch.errors import InputError, MissingInputError
 from batch.formats.input import Input
-from batch.formats.layout import CSV, Layout
+from batch.formats.layout import Layout
 from batch.formats.open_table import open_table
 from batch.messages import count
 from batch.reading.dialect import Dialect
@@ -132,12 +132,12 @@ class FileRecords:
     """The good records of one file, in order."""
 
     name: str
-    header: tuple[str, str] | None  # names of the label and text columns; None: no header
     labels: list[str | None] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     rejects: list[Record] = field(default_factory=list)
     records: int = 0
+    headers: list[int] = field(default_factory=list)  # lines that repeat the header
     undecoded: list[int] = field(default_factory=list)  # lines of texts that are not UTF-8
 
     def add_texts(self, records: list[Record]) -> None:
@@ -147,6 +147,14 @@ class FileRecords:
             except UnicodeDecodeError:
                 self.texts.append(record.text.decode("utf-8", "replace"))
                 self.undecoded.append(record.line)
+
+    def refuse_headers(self) -> None:
+        if self.headers:
+            raise InputError(
+                f"{self.name}: line {self.headers[0]} repeats the header "
+                f"({count(len(self.headers), 'such line')}), as when files are joined with cat; "
+                "give the files one by one, each with its own --data, or remove the line"
+            )
 
     def log_undecoded(self) -> None:
         """Damaged texts would teach the model the damage, so ``--quiet`` does not hide this."""
@@ -190,6 +198,8 @@ def read_labelled(paths: Sequence[Path], options: ReadOptions = DEFAULT_OPTIONS)
     files = []
     for path in paths:
         files.append(read_file(str(path), options, sum(len(file.rejects) for file in files)))
+    for file in files:
+        file.refuse_headers()
     rejects = [(file.name, record) for file in files for record in file.rejects]
     records = sum(file.records for file in files)
     options.allowance.check_total(", ".join(map(str, paths)), len(rejects), records)
@@ -203,8 +213,8 @@ def read_labelled(paths: Sequence[Path], options: ReadOptions = DEFAULT_OPTIONS)
     )
     if rows.empty:
         raise InputError(f"{', '.join(map(str, paths))}: there is no labelled record")
-    names, headers = [file.name for file in files], [file.header for file in files]
-    rows, dropped = clean_labels(rows, names, headers, options.labels)
+    names = [file.name for file in files]
+    rows, dropped = clean_labels(rows, names, options.labels)
     rows, replaced = resolve_conflicts(rows, names)
     if replaced:
         dropped["labelled anew by a later file"] = replaced
@@ -225,16 +235,15 @@ def read_file(name: str, options: ReadOptions, rejects_before: int = 0) -> FileR
             replace(options.input, name=name), options.label_column, options.finds_delimiter
         )
         table = open_table(source, given, STANDARD_OUTPUT, (), [])
-        label, text = find_label_column(name, table, label_column, given)
-        has_names = table.format == CSV and given.layout.has_header
-        header = (table.column_names[label], text) if has_names else None
-        found = FileRecords(name, header)
+        label = find_label_column(name, table, label_column)
+        found = FileRecords(name)
         while records := table.read(WINDOW):
             good = [record for record in records if not record.problem]
             bad = [record for record in records if record.problem]
             before = rejects_before + len(found.rejects)
             options.allowance.check_window(name, before, bad)
             found.rejects += bad
+            found.headers += [record.line for record in table.repeated_headers(good)]
             found.records += len(records)
             found.labels += table.values(good, label)
             found.add_texts(good)

@@ -9,17 +9,16 @@ from hypothesis import strategies as st
 from batch.errors import InputError, UsageError
 from batch.formats.columns import (
     COLUMNS,
-    TEXT_NAMES,
     encode_texts,
     expand_columns,
-    find_text_column,
     kind_of,
     parse_columns,
 )
 from batch.formats.csv_table import CsvTable, encode_field, read_header
 from batch.formats.input import Input
 from batch.formats.layout import Layout
-from batch.messages import show
+from batch.formats.text_choice import find_text_column
+from batch.messages import TEXT_NAMES, show
 from batch.model.decision import REASONS
 from batch.reading.dialect import Dialect
 from batch.reading.opening import open_source
@@ -90,7 +89,7 @@ def test_obvious_names_in_any_case(name):
     assert header_of(f"id, {name.upper()} ,x\n".encode()).text_column == 1
 
 
-def test_the_most_obvious_name_wins():
+def test_of_a_header_alone_the_most_obvious_name_wins():
     assert header_of(b"v2,message,text,body\n").text_column == 2
     assert header_of(b"v2,message,body\n").text_column == 1
 
@@ -119,14 +118,14 @@ def test_the_name_asked_for_wins():
         (
             b"a,b,a\n",
             "a",
-            "in.csv: the text column 'a' is there 2 times; columns: 'a', 'b', 'a'; "
-            "give its number, from 1",
+            "in.csv: the text column 'a' is there 2 times, as column 1 and 3; "
+            "give one of these numbers",
         ),
         (
             b"id,text,Text\n",
             None,
-            "in.csv: more than one column is called 'text'; columns: 'id', 'text', 'Text'; "
-            "name one with --text-column",
+            "in.csv: more than one column could be the text: 'text' (no text), 'Text' (no text); "
+            "name one, for example: --text-column text",
         ),
         (
             b"id,note\n",
@@ -167,9 +166,13 @@ def test_a_wrong_delimiter_gets_a_hint(delimiter, name, mark):
     )
 
 
+def no_values(column):
+    return []
+
+
 @pytest.mark.parametrize("names", [["id"], ["a,b"], ["a;b", "c"]])
 def test_no_hint_where_the_delimiter_is_not_the_problem(names):
-    message = refusal(InputError, find_text_column, "in.csv", names, None, Dialect())
+    message = refusal(InputError, find_text_column, "in.csv", names, None, no_values, Dialect())
     listed = ", ".join(map(repr, names))
     assert message == (
         f"in.csv: no text column found; columns: {listed}; name it with --text-column"

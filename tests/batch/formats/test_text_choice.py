@@ -3,14 +3,14 @@
 import pytest
 
 from batch.errors import InputError
-from batch.formats.text_choice import KINDS, choose_text_column, look_at
+from batch.formats.text_choice import KINDS, find_text_column, look_at
 
 MESSAGES = ["see you at seven then", "You WON a prize! Call 0900 555 now", "ok", "明天七点见"]
 
 
 def choose(columns: dict[str, list[str]]):
     names = list(columns)
-    return choose_text_column("in.csv", names, lambda number: columns[names[number]])
+    return find_text_column("in.csv", names, None, lambda number: columns[names[number]])
 
 
 @pytest.mark.parametrize(
@@ -58,17 +58,17 @@ def test_a_column_of_no_messages_is_refused_unless_it_is_named(kind) -> None:
         choose({"id": ["1"] * 10, "message": [value] * 10})
     assert str(caught.value) == (
         f"in.csv: the column 'message' holds {kind}, not messages; name the text with "
-        "--text-column (--text-column 2 takes it as it is)"
+        "--text-column (--text-column message takes it as it is)"
     )
 
 
 def test_the_values_decide_between_several_with_a_warning() -> None:
     found = choose({"message": ["9001", "9002"], "sms": ["0", "1"], "body": MESSAGES})
     assert found.column == 2
-    assert found.warning == (
+    assert found.warnings == (
         "the text column was chosen by its values: 'body', of 'message' (0.0 words a value, "
         "100% distinct, numbers), 'sms' (0.0 words a value, 100% distinct, numbers), 'body' "
-        "(3.2 words a value, 100% distinct); to be sure, name it with --text-column"
+        "(3.6 words a value, 100% distinct); to be sure, name it with --text-column",
     )
     assert choose({"content": ["text/plain"] * 4, "msg": MESSAGES}).column == 1
     assert choose({"text": [""] * 4, "body": MESSAGES}).column == 1
@@ -79,13 +79,17 @@ def test_where_they_do_not_decide_the_run_stops() -> None:
     with pytest.raises(InputError) as caught:
         choose({"text": MESSAGES, "body": MESSAGES[::-1]})
     assert str(caught.value) == (
-        "in.csv: more than one column could be the text: 'text' (3.2 words a value, 100% "
-        "distinct), 'body' (3.2 words a value, 100% distinct); name one, for example: "
-        "--text-column 1"
+        "in.csv: more than one column could be the text: 'text' (3.6 words a value, 100% "
+        "distinct), 'body' (3.6 words a value, 100% distinct); name one, for example: "
+        "--text-column text"
     )
     with pytest.raises(InputError) as caught:
         choose({"text": ["1"], "text ": ["2"]})
     assert "'text ' (0.0 words a value, 100% distinct, numbers)" in str(caught.value)
+    assert str(caught.value).endswith("; name one, for example: --text-column text")
+    with pytest.raises(InputError) as caught:  # a name that is there twice has a number only
+        find_text_column("in.csv", ["id", "text", "text"], None, lambda _: ["see you"])
+    assert str(caught.value).endswith("; name one, for example: --text-column 2")
     assert choose({"text": [], "body": []}).column == 0  # a header alone
 
 

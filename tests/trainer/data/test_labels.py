@@ -18,7 +18,7 @@ from trainer.data.labels import (
 )
 
 
-def clean(labels, rules=DEFAULT_RULES, header=("label", "text"), texts=None):
+def clean(labels, rules=DEFAULT_RULES, texts=None):
     rows = pd.DataFrame(
         {
             "label": pd.Series(labels, dtype=object),
@@ -27,7 +27,7 @@ def clean(labels, rules=DEFAULT_RULES, header=("label", "text"), texts=None):
             "line": range(2, 2 + len(labels)),
         }
     )
-    found, dropped = clean_labels(rows, ["in.csv"], [header], rules)
+    found, dropped = clean_labels(rows, ["in.csv"], rules)
     return found["label"].tolist(), dropped
 
 
@@ -79,16 +79,6 @@ def test_a_value_that_stands_for_no_label(value, what) -> None:
 
 def test_a_class_may_be_called_none_if_it_is_named() -> None:
     assert clean(["none", "spam"], LabelRules(("none", "spam"))) == (["none", "spam"], {})
-
-
-def test_a_repeated_header() -> None:
-    with pytest.raises(InputError) as caught:
-        clean(["ham", "label", "spam"], texts=["a", "text", "b"])
-    assert str(caught.value) == (
-        "in.csv: line 3 repeats the header (1 such line), as when files are joined with cat; "
-        "give the files one by one, each with its own --data, or remove the line"
-    )
-    assert clean(["ham", "label"], texts=["a", "another text"])[0] == ["ham", "label"]
 
 
 @pytest.mark.parametrize(

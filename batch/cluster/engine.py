@@ -176,7 +176,7 @@ def _label(
         precision = options.precision
         if precision == "auto":
             precision = choose_precision(bundle, device)
-        shards = [replace(job, precision=f"{precision} on {device}") for job in shards]
+        runs_in = (precision, device)
         folder = os.path.abspath(bundle.folder)
         rules = asdict(shards[todo[0]].rules)  # all shards have the same
         load = partial(
@@ -189,7 +189,7 @@ def _label(
         dataset = ray.data.from_items(list(todo), override_num_blocks=len(todo)).map_batches(
             Worker,
             batch_size=1,
-            fn_constructor_args=(Setup(folder, bundle.digest, load), shards),
+            fn_constructor_args=(Setup(folder, bundle.digest, load, runs_in), shards),
             compute=ray.data.ActorPoolStrategy(
                 size=min(room, len(todo)), max_tasks_in_flight_per_actor=1
             ),

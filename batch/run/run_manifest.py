@@ -71,13 +71,12 @@ def describe_run(job: Job, summary: Summary, table: Table, files: Files) -> RunM
     done, manifest = summary.progress, summary.manifest
     statistics, histograms = done.statistics, done.histograms
     seconds = statistics.seconds
-    precision, _, _ = job.precision.partition(" on ")
     bundle = {
         "name": summary.bundle.folder.resolve().name,
         "digest": summary.bundle.digest,
         "model": manifest.model,
         "weights": manifest.weights,
-        "precision": precision,
+        "precision": summary.precision,
     }
     counts = {
         **summary.counts(),

@@ -265,6 +265,36 @@ def test_an_interrupted_run_on_another_input_is_no_obstacle(run, monkeypatch):
     assert sorted(os.listdir("out")) == ["a.csv", "a.csv.run.json"]
 
 
+@pytest.mark.parametrize("version", [2, 4])
+def test_an_interrupted_run_of_another_version_is_no_obstacle(run, monkeypatch, version):
+    """A single run refuses it; a folder's run, and what the refusal advises, start over."""
+    monkeypatch.setattr("batch.run.windows.WINDOW", 1)
+    checkpoint = Path("out/.a.csv.checkpoint.json").resolve()
+    write("in/a.csv")
+    assert run("in", "--out-dir", "out")[0] == 0
+    for restart in (["in", "--out-dir", "out", "--quiet"], ["in/a.csv", "--out", "out/a.csv"]):
+        write("in/a.csv", data=TABLE + b"2\n")
+        assert run("in", "--out-dir", "out")[0] == 65
+        values = json.loads(checkpoint.read_bytes())
+        text = json.dumps(values | {"format_version": version}, indent=1)
+        checkpoint.write_text(text, encoding="utf-8")
+        write("in/a.csv", data=TABLE + b"2,Do you have time\n")
+        assert run("in/a.csv", "--out", "out/a.csv") == (65, [
+            f"spam-batch: error: {checkpoint}: format version {version}, this spam-batch reads 3; "
+            "start over with --restart"
+        ])  # fmt: skip
+        assert read("out/a.csv") == LABELLED  # of the complete run before
+        if "in" in restart:
+            warning = "out/a.csv: an interrupted run of another version of spam-batch is not "
+            assert run(*restart) == (0, [f"{warning}resumed; starting over"])
+        else:
+            assert run(*restart, "--restart")[0] == 0
+        assert sorted(os.listdir("out")) == ["a.csv", "a.csv.run.json"]
+        assert read("out/a.csv") == LABELLED + b"2,Do you have time,ham,0.017986\n"
+        write("in/a.csv")
+        assert run("in", "--out-dir", "out")[0] == 0
+
+
 def test_one_run_at_a_time_for_a_folder(run, loads):
     write("in/a.csv")
     os.symlink("out", "link")

@@ -37,7 +37,7 @@ def main() -> None:
             protocols, count, new_splits, weights="random", data=args.data, bpe=args.bpe,
             progress=False,
         )  # fmt: skip
-        print(format_protocols(score_protocols(options)), flush=True)
+        print(*format_protocols(score_protocols(options)), sep="\n", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         label_rows(Path(folder), args)
 

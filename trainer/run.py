@@ -280,9 +280,8 @@ def summary_lines(metrics: dict) -> list[str]:
         for name, value in metrics["accuracy"].items()
     ]
     baseline = metrics["baseline"]
-    lines.append(
-        format_scores({"test set": metrics["scores"]["test"], baseline["name"]: baseline["test"]})
-    )
+    scores = {"test set": metrics["scores"]["test"], baseline["name"]: baseline["test"]}
+    lines += format_scores(scores)
     calibration, threshold = metrics["calibration"], metrics["threshold"]
     lines.append(
         f"temperature {calibration['temperature']:.3f}: calibration error on test "

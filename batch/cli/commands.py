@@ -20,8 +20,9 @@ from batch.cli.options import (
     ray_options,
     rule_options,
 )
-from batch.command import Cli, show_log
+from batch.command import Cli, print_line, show_log
 from batch.errors import REJECTED
+from batch.messages import escape_controls
 from batch.version import __version__
 
 if TYPE_CHECKING:  # imported late, or --help would be slow
@@ -257,7 +258,7 @@ def estimate(
     found = [make_input(name, **layout) for name in find_inputs(inputs)]
     name = found[0].name if len(found) == 1 else f"{len(found):,} files"
     for line in estimate_files(found, lazy).lines(name):
-        click.echo(line)
+        print_line(line)
 
 
 @main.command()
@@ -288,8 +289,8 @@ def text(
     )
     result = classifier.classify([message])
     if classifier.session.note:
-        click.echo(f"WARNING: {classifier.session.note}", err=True)
-    click.echo(f"{result.labels[0]}\t{result.scores[0]:.6f}")
+        print_line(f"WARNING: {classifier.session.note}", to_stderr=True)
+    click.echo(f"{escape_controls(result.labels[0])}\t{result.scores[0]:.6f}")
 
 
 for command in (audit, doctor, info, report):

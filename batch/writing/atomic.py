@@ -1,6 +1,7 @@
 """Write a file whole or not at all, and make it survive a power cut."""
 
 import contextlib
+import logging
 import os
 import re
 import secrets
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from batch.errors import StorageError
+
+log = logging.getLogger("batch")
 
 
 def write_all(file: BinaryIO, data: bytes) -> None:
@@ -75,6 +78,18 @@ LEFTOVER = re.compile(r"\.(.+?)\.[0-9a-f]{16}(\.[a-z]+)?\.part", re.DOTALL)
 def temporary_name(target: Path, kind: str = "") -> str:
     """A name for a file beside ``target`` that nobody can guess."""
     return f".{target.name}.{secrets.token_hex(8)}{kind}.part"
+
+
+def remove_leftovers(target: Path, keep: tuple[Path, ...]) -> None:
+    """Remove the part files of ``target`` that killed runs have left, but for ``keep``."""
+    with contextlib.suppress(OSError), os.scandir(target.parent) as entries:
+        for entry in entries:
+            left = LEFTOVER.fullmatch(entry.name)
+            if not left or left[1] != target.name or Path(entry.path) in keep:
+                continue
+            if entry.stat(follow_symlinks=False).st_uid == os.geteuid() and not entry.is_dir():
+                os.unlink(entry.path)
+                log.info("removed %s, which a killed run had left", entry.path)
 
 
 def replace_file(path: Path, data: bytes, target: Path, kind: str, mode: int = 0o600) -> None:

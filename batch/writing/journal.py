@@ -21,7 +21,7 @@ from batch.messages import count
 from batch.reading.fingerprint import Fingerprint
 from batch.reading.opening import take_fingerprint
 from batch.writing.atomic import (
-    LEFTOVER,
+    remove_leftovers,
     storage_errors,
     sync_folder,
     temporary_name,
@@ -76,7 +76,7 @@ class Journal:
         Raises:
             OutputError: it cannot be created.
         """
-        self._remove_leftovers(keep=())
+        remove_leftovers(self.target, keep=())
         path = self.target.with_name(temporary_name(self.target))
         try:
             self._part = PartFile.create(path, 0o666)
@@ -153,7 +153,7 @@ class Journal:
 
     def _reopen(self, part: Path, done: Progress) -> None:
         rejects = self._rejects_part(part)
-        self._remove_leftovers(keep=(part, rejects) if done.reject_bytes else (part,))
+        remove_leftovers(self.target, keep=(part, rejects) if done.reject_bytes else (part,))
         sums = (done.reject_bytes, done.reject_sha256)
         # A run that was killed between the two renames has given the rejects their name.
         has_name = done.is_complete and is_written(rejects_path(self.target), *sums)
@@ -249,7 +249,7 @@ class Journal:
                 finally:
                     manifest.unlink(missing_ok=True)
         else:
-            self._remove_leftovers(keep=())
+            remove_leftovers(self.target, keep=())
             path = manifest_path(self.target)
             if not path.exists():  # the run was killed after the output got its name
                 with self._writing():
@@ -341,14 +341,3 @@ class Journal:
         except StorageError as error:
             self._is_sound = False
             raise StorageError(f"{error}{more}") from None
-
-    def _remove_leftovers(self, keep: tuple[Path, ...]) -> None:
-        """Remove part files of this target that killed runs have left, but for ``keep``."""
-        with contextlib.suppress(OSError), os.scandir(self.target.parent) as entries:
-            for entry in entries:
-                left = LEFTOVER.fullmatch(entry.name)
-                if not left or left[1] != self.target.name or Path(entry.path) in keep:
-                    continue
-                if entry.stat(follow_symlinks=False).st_uid == os.geteuid() and not entry.is_dir():
-                    os.unlink(entry.path)
-                    log.info("removed %s, which a killed run had left", entry.path)

@@ -277,7 +277,7 @@ def test_summary_names_every_set() -> None:
     assert run.summary_lines(metrics) == [
         "train accuracy: 97.21% of 1045 messages",
         "test accuracy: 100.00% of 300 messages",
-        format_scores({"test set": figures, "SVM": figures}),
+        *format_scores({"test set": figures, "SVM": figures}),
         "temperature 1.500: calibration error on test 0.0200 before, 0.0100 after; "
         "threshold 0.7500",
         "weights: gpt2-small.",

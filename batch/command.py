@@ -87,7 +87,8 @@ class Cli(click.Group):
             fail(prog_name, "interrupted", 130)
         except click.ClickException as error:
             if not isinstance(error, _HELP):
-                error.message = escape_controls(error.message)  # it may have the name of a file
+                # It may have the name of a file. For mypy the attribute is final.
+                object.__setattr__(error, "message", escape_controls(error.message))
             error.show()
             sys.exit(error.exit_code)
         except UnavailableError as error:

@@ -48,7 +48,7 @@ def verify_bundle(
     variants = tuple(bundle.manifest.variants.values())
     for name in bundle.manifest.files:
         if name != VERIFY and not name.startswith(variants):
-            bundle.read(name)  # checks its hash, which the new manifest repeats
+            bundle.check(name)  # the new manifest repeats its hash
     trained = TrainedRun.read(run)
     if bundle.manifest.made_by.get("model_sha256") != hash_file(run / WEIGHTS):
         raise InputError(
@@ -70,7 +70,7 @@ def _verify_variant(
     found = _manifest_problems(bundle, trained)
     structure = gate = check = None
     try:
-        bundle.read(name)
+        bundle.check(name)
         if tensors := bundle.watch(name + EXTERNAL_SUFFIX):
             tensors.check_hash()
     except BundleError as error:

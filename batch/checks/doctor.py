@@ -209,7 +209,7 @@ def _check_files(bundle: "Bundle", precision: str) -> Iterator[Diagnosis]:
     is_whole = True
     for name in bundle.manifest.files:
         try:
-            bundle.read(name)
+            bundle.check(name)
         except BundleError as error:
             if not name.startswith(others):
                 raise

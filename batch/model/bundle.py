@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,19 @@ class Bundle:
             _check_model(path, data, self.manifest.files)
         return data
 
+    def check(self, name: str) -> None:
+        """Check the size and SHA-256 of one file. It is read in blocks, however large it is.
+
+        Raises:
+            BundleError: as :meth:`read`.
+        """
+        file = self.watch(name)
+        if file is None:
+            raise BundleError(f"{self.folder}: {MANIFEST} does not list {name}")
+        file.check_hash()
+        if name in self.manifest.variants.values():
+            _check_model(file.path, file.map(), self.manifest.files)
+
     def watch(self, name: str) -> WatchedFile | None:
         """A file that will be mapped into memory, after a check of its size; None if not listed.
 
@@ -171,7 +185,7 @@ def open_bundle(folder: Path | str, expect_digest: str | None = None) -> Bundle:
     return Bundle(folder, manifest, digest)
 
 
-def _check_model(path: Path, data: bytes, listed: Mapping[str, FileEntry]) -> None:
+def _check_model(path: Path, data: bytes | mmap, listed: Mapping[str, FileEntry]) -> None:
     """Check that a model's tensors are in it, or in the listed file with its name and suffix."""
     try:
         others = external_files(data)

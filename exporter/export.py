@@ -12,6 +12,7 @@ import numpy as np
 from batch.errors import BundleError, OutputError
 from batch.model.bundle_files import TOKENIZER, VERIFY
 from batch.model.inference import wanted_device
+from batch.writing.atomic import make_folders, remove_empty
 from exporter.accuracy_gate import Gate, search_layers
 from exporter.bundle import check_target, replace_folder, write_golden, write_manifest
 from exporter.convert.graph import trace
@@ -56,10 +57,12 @@ def export(
     out = Path(os.path.realpath(out))  # a link's target is what gets replaced, not the link
     wanted_device(device)
     trained = TrainedRun.read(run)
+    made: list[Path] = []
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        made = make_folders(out.parent)
         scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
     except OSError as error:
+        remove_empty(made)
         raise OutputError(f"cannot create {out}: {error.strerror}; give another --out") from None
     try:
         shutil.copyfile(run / TOKENIZER, scratch / TOKENIZER)
@@ -73,6 +76,7 @@ def export(
         replace_folder(scratch, out)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        remove_empty(made)  # if no bundle was written
     return results
 
 

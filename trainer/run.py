@@ -10,9 +10,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from batch.errors import InputError, OutputError, UsageError
+from batch.errors import InputError, UsageError
 from batch.model.decision import Band
 from batch.model.tokenizer import Tokenizer
+from batch.writing.atomic import making_folder
 from trainer.data.labelled_file import Columns, default_positive_label, write_split
 from trainer.data.splits import make_split, read_messages
 from trainer.evaluation.held_out import check_band, evaluate_held_out
@@ -224,10 +225,11 @@ def _check_expected(expected: dict | None, data_sha256: str, weights: InitialWei
 
 
 def _train_with_checkpoint(options: RunOptions, inputs: RunInputs, checkpoint: Path) -> Trained:
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)  # fails now, not after an hour of training
-    except OSError as error:
-        raise OutputError(f"cannot create {options.out}: {error.strerror}") from None
+    with making_folder(options.out):  # fails now, not after an hour of training
+        return _train_in_folder(options, inputs, checkpoint)
+
+
+def _train_in_folder(options: RunOptions, inputs: RunInputs, checkpoint: Path) -> Trained:
     remove_leftovers(options.out)
     if options.restart:
         checkpoint.unlink(missing_ok=True)  # it is ours, or check_folder had refused

@@ -35,6 +35,7 @@ from batch.run.folder import WORST_FIRST, list_outcomes, log_skipped
 from batch.run.inputs import check_no_clash
 from batch.run.job import Job
 from batch.run.run_manifest import RunManifest, find_done
+from batch.writing.atomic import making_folder
 from batch.writing.lock import hold_lock
 from batch.writing.names import manifest_path
 from batch.writing.target import check_manifest_path, resolve_path
@@ -69,7 +70,7 @@ def label_on_ray(jobs: Sequence[Job], bundle: Bundle, options: RayOptions) -> in
     _import_ray()  # first, so that a missing Ray is reported before anything is read
     manifest = Path(os.path.abspath(options.folder), NAME)
     check_manifest(options.folder)
-    with hold_lock(manifest.parent):
+    with making_folder(manifest.parent), hold_lock(manifest.parent):
         shards, statuses = _plan(jobs, bundle, options)
         done = {} if options.force else _find_labelled(shards, bundle)
         todo = [number for number in range(len(shards)) if number not in done]

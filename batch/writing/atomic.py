@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from batch.errors import StorageError
+from batch.errors import OutputError, StorageError
 
 log = logging.getLogger("batch")
 
@@ -55,6 +55,42 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_folders(folder: Path) -> list[Path]:
+    """Create ``folder`` and its parents where they are missing; returns those created, inner first.
+
+    Raises:
+        OSError: one cannot be created.
+    """
+    missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def remove_empty(folders: list[Path]) -> None:
+    """Remove the folders of :func:`make_folders`, up to the first that has something in it."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
+
+
+@contextlib.contextmanager
+def making_folder(folder: Path) -> Iterator[None]:
+    """Create ``folder`` for a block. If the block raises, a folder that stayed empty is removed.
+
+    Raises:
+        OutputError: it cannot be created.
+    """
+    try:
+        made = make_folders(folder)
+    except OSError as error:
+        raise OutputError(f"cannot create {folder}: {error.strerror}") from None
+    try:
+        yield
+    except BaseException:
+        remove_empty(made)
+        raise
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from batch.model.bundle import open_bundle
 from batch.model.classifier import Classifier
 from exporter import parity
 from exporter.cli import main, parse_precisions
+from exporter.parity import VerificationError
 from exporter.verification_set import NASTY_TEXTS
 from trainer.model.gpt2 import GPT2Classifier, init_weights, model_config
 from trainer.run_folder import read_config, read_model, read_tokenizer
@@ -207,6 +208,17 @@ def test_no_run_folder(invoke, exported, tmp_path: Path, command: str) -> None:
         f"spam-export: error: {tmp_path} is not a run folder (it has no config.json); "
         "make one with: spam-train fit\n"
     )
+
+
+def test_an_export_that_fails_leaves_no_folder(invoke, exported, tmp_path: Path, monkeypatch):
+    def fail(*_):
+        raise VerificationError("fp32: no")
+
+    monkeypatch.setattr("exporter.export._write_variants", fail)
+    out = tmp_path / "models" / "spam"
+    result = invoke(main, "bundle", "--run", exported[0], "--out", out, "--quiet")
+    assert (result.exit_code, result.stderr) == (78, "spam-export: error: fp32: no\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("command", ["bundle", "verify"])

@@ -233,6 +233,7 @@ class TestFit:
         )  # fmt: skip
         assert (result.exit_code, result.stdout) == (exit_code, "")
         assert result.stderr == f"spam-train: error: {message}\n"
+        assert not (tmp_path / "run").exists()
 
     def test_a_budget_needs_two_classes(self, invoke, bpe_file: Path, tmp_path: Path) -> None:
         data = tmp_path / "tickets.csv"

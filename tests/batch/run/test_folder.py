@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from batch.cli.commands import main
+from batch.errors import BundleError
 from batch.run import folder
 from batch.run.summary import PARTIAL, level_of
 from batch.writing.lock import hold_lock
@@ -263,6 +264,38 @@ def test_an_interrupted_run_on_another_input_is_no_obstacle(run, monkeypatch):
     assert second.startswith("removed ") and second.endswith(".part, which a killed run had left")
     assert rest[0] == "in/a.csv: 2 records in, 2 rows out: 2 ham, 0 spam"
     assert sorted(os.listdir("out")) == ["a.csv", "a.csv.run.json"]
+
+
+@pytest.mark.parametrize("engine", [("--out-dir",), ("--engine", "ray", "--out")])
+@pytest.mark.parametrize(
+    ("args", "exit_code"),
+    [
+        (("--columns", "lable"), 2),
+        (("--bundle", "none"), 78),
+        (("--threshold", "2"), 2),
+        (("--encoding", "utf-9"), 2),
+        (("--precision", "int4"), 78),
+    ],
+)
+def test_a_run_that_cannot_begin_leaves_no_folder(run, bundle, engine, args, exit_code):
+    if "ray" in engine and "--precision" in args:
+        pytest.skip("a worker finds out")
+    write("in/a.csv")
+    result = CliRunner().invoke(
+        main, ["classify", "in", *engine, "new", "--bundle", str(bundle), *args]
+    )
+    assert result.exit_code == exit_code
+    assert sorted(os.listdir()) == ["in", "out"]
+
+
+def test_a_bundle_that_cannot_be_loaded_leaves_no_folder(run, make_bundle, monkeypatch):
+    def fail(*_, **__):
+        raise BundleError("not verified")
+
+    monkeypatch.setattr("batch.model.classifier.Classifier.load", fail)
+    write("in/a.csv")
+    assert run("in", "--out-dir", "new") == (78, ["spam-batch: error: not verified"])
+    assert sorted(os.listdir()) == ["in", "out"]
 
 
 @pytest.mark.parametrize("version", [2, 4])

@@ -128,20 +128,24 @@ def remove_leftovers(target: Path, keep: tuple[Path, ...]) -> None:
                 log.info("removed %s, which a killed run had left", entry.path)
 
 
-def replace_file(path: Path, data: bytes, target: Path, kind: str, mode: int = 0o600) -> None:
+def replace_file(
+    path: Path, data: bytes, target: Path, kind: str, mode: int = 0o600, ignores_umask: bool = False
+) -> None:
     """Replace ``path``, a small file in the folder of ``target``, or ``target`` itself.
 
     At any time the old file or the new one is there, and whole.
 
     Args:
         kind: for the name of the temporary file, see :func:`temporary_name`.
-        mode: permissions of the new file.
+        mode: permissions of the new file, from which the umask takes away unless it is ignored.
 
     Raises:
         OSError: it cannot be written; the old file is still there.
     """
     temporary = write_beside(target, data, kind, mode)
     try:
+        if ignores_umask:
+            os.chmod(temporary, mode)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

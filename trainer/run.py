@@ -85,10 +85,18 @@ def options_of_config(path: Path, options: RunOptions) -> RunOptions:
         InputError: the file is not a ``config.json``, or does not have the run's options.
     """
     config = read_config(path)
-    asked = config.arguments
-    if not asked:
+    if not config.arguments:
         raise InputError(f"{path}: does not have the options of the run, so it cannot be repeated")
-    random = config.weights["kind"] == "random"
+    try:
+        return _repeat(config, options)
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: the options of the run are damaged ({error}), so it cannot be repeated"
+        ) from None
+
+
+def _repeat(config: RunConfig, options: RunOptions) -> RunOptions:
+    asked, random = config.arguments, config.weights["kind"] == "random"
     return replace(
         options,
         recipe=asked["recipe"],

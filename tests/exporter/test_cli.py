@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shutil
 from pathlib import Path
 
 import click
@@ -208,6 +209,27 @@ def test_no_run_folder(invoke, exported, tmp_path: Path, command: str) -> None:
         f"spam-export: error: {tmp_path} is not a run folder (it has no config.json); "
         "make one with: spam-train fit\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "Expecting value: line 1 column 1 (char 0)"),
+        ('{"accuracy": {"train"', "Expecting ':' delimiter: line 1 column 22 (char 21)"),
+        ("[]", "it holds a list, expected an object"),
+        ("{}", "accuracy is not valid"),
+        ('{"accuracy": 1}', "accuracy is not valid"),
+    ],
+)
+@pytest.mark.parametrize("command", ["bundle", "verify"])
+def test_torn_metrics(invoke, exported, tmp_path: Path, command, text, reason) -> None:
+    run = shutil.copytree(exported[0], tmp_path / "run")
+    (run / "metrics.json").write_text(text, encoding="utf-8")
+    args = ["--out", tmp_path / "bundle"] if command == "bundle" else [exported[1]]
+    result = invoke(main, command, *args, "--run", run, "--quiet")
+    message = f"{run}/metrics.json: not the metrics.json of a run: {reason}"
+    assert result.stderr == f"spam-export: error: {message}\n"
+    assert (result.exit_code, result.stdout) == (65, "")
 
 
 def test_an_export_that_fails_leaves_no_folder(invoke, exported, tmp_path: Path, monkeypatch):

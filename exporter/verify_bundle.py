@@ -8,6 +8,7 @@ from batch.errors import BundleError, InputError, SpamBatchError
 from batch.model.bundle import Bundle, open_bundle
 from batch.model.bundle_files import EXTERNAL_SUFFIX, MANIFEST, TOKENIZER, VERIFY, file_entries
 from batch.model.inference import wanted_device
+from batch.model.selftest import read_verified
 from batch.reading.fingerprint import hash_file
 from batch.writing.atomic import replace_file
 from exporter.convert.structure import Structure, read_structure
@@ -107,6 +108,7 @@ def _manifest_problems(bundle: Bundle, trained: TrainedRun) -> list[str]:
 
 def _report_before(bundle: Bundle) -> dict:
     try:
+        read_verified(bundle)
         return bundle.read_json(VERIFY)
     except BundleError:
         return {}  # it is missing, or a killed run left another one; it is rewritten

@@ -130,11 +130,14 @@ class Bundle:
             return WatchedFile(path, os.dup(file.fileno()), status, entry)
 
     def read_json(self, name: str) -> dict:
-        """One file with the checks of :meth:`read`, parsed as JSON."""
+        """One file with the checks of :meth:`read`, parsed as a JSON object."""
         try:
-            return json.loads(self.read(name))
+            values = json.loads(self.read(name))
         except (ValueError, RecursionError):
             raise BundleError(f"{self.folder / name}: not JSON") from None
+        if not isinstance(values, dict):
+            raise BundleError(f"{self.folder / name}: not a JSON object")
+        return values
 
 
 def open_bundle(folder: Path | str, expect_digest: str | None = None) -> Bundle:
@@ -237,6 +240,7 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
         "temperature": manifest.temperature > 0,
         "unsure_band": _is_band(manifest),
         "max_length": manifest.max_length >= 1,
+        "training": isinstance(manifest.training.get("data", {}), dict),
         "reference": check_reference(manifest.reference),
         "variants": all(name in manifest.files for name in manifest.variants.values()),
         "files": TOKENIZER in manifest.files

@@ -208,6 +208,29 @@ def test_a_verification_of_other_tensors(make_bundle):
     assert str(error.value) == f"{folder}: verify.json belongs to another {tensors}; {HINT}"
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "problem"),
+    [
+        (VERIFY, b"[]", "{folder}/verify.json: not a JSON object"),
+        (VERIFY, b'{"variants": {"fp32"', "{folder}/verify.json: not JSON"),
+        (VERIFY, b'{"variants": []}', "{folder}: verify.json {form}"),
+        (VERIFY, b'{"variants": {"fp32": 1}}', "{folder}: verify.json {form}"),
+        (GOLDEN, b"1", "{folder}/golden.json: not a JSON object"),
+        (GOLDEN, b"", "{folder}/golden.json: not JSON"),
+        (GOLDEN, b'{"labels": ["ham", "spam"], "messages": 1}', "{folder}: golden.json {form}"),
+        (GOLDEN, b'{"labels": ["ham", "spam"], "messages": [1]}', "{folder}: golden.json {form}"),
+        (GOLDEN, b'{"labels": ["ham", "spam"], "messages": [{"text": "a"}]}',
+         "{folder}: golden.json {form}"),
+    ],
+)  # fmt: skip
+def test_json_that_is_not_what_we_write(make_bundle, name, data, problem):
+    """The hashes are right, so somebody made it so; it is an error of the bundle."""
+    folder = make_bundle(files={name: data})
+    form = "does not have the form that spam-export writes; export it again with: "
+    form += "spam-export bundle"
+    assert refusal(folder) == problem.format(folder=folder, form=form)
+
+
 class TestADeviceThatIsKnownAfterTheLoad:
     """Device ``auto`` with onnxruntime-gpu: the GPU, or the CPU if the GPU does not work."""
 

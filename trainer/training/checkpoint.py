@@ -91,4 +91,4 @@ def has_checkpoint(path: Path, identity: str) -> bool:
         saved = open_checkpoint(path)
     except OutputError:
         return False
-    return saved is not None and saved["identity"] == identity
+    return saved is not None and saved.get("identity") == identity

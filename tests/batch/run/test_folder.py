@@ -270,7 +270,7 @@ def test_an_interrupted_run_on_another_input_is_no_obstacle(run, monkeypatch):
 @pytest.mark.parametrize(
     ("args", "exit_code"),
     [
-        (("--columns", "lable"), 2),
+        (("--columns", "none"), 2),
         (("--bundle", "none"), 78),
         (("--threshold", "2"), 2),
         (("--encoding", "utf-9"), 2),

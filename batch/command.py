@@ -33,6 +33,7 @@ EXTRA_MODULES = {
     "ray": ("ray",),
     "export": ("torch", "onnx", "onnxscript", "safetensors", "pandas"),
 }
+_HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())  # since click 8.2
 EXTRA_OF = {"spam-train": "train", "spam-export": "export"}
 # (program, command) -> what a user can do who has too little memory.
 _SMALLER = {
@@ -119,6 +120,9 @@ class Cli(click.Group):
                 fail(prog_name, f"internal error: EOFError: {stop.__cause__}", 70)
             fail(prog_name, "interrupted", 130)
         except click.ClickException as error:
+            if not isinstance(error, _HELP):
+                # It may have the name of a file. For mypy the attribute is final.
+                object.__setattr__(error, "message", escape_controls(error.message))
             error.show()
             sys.exit(error.exit_code)
         except UnavailableError as error:
@@ -229,6 +233,20 @@ def _open_missing_streams() -> None:
     os.close(descriptor)
     if sys.stderr is None:  # where click and tqdm would write to standard output instead
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+
+
+def print_line(line: str, to_stderr: bool = False) -> None:
+    """Print one line. A name or a label in it may be anybody's, so controls are escaped.
+
+    Otherwise a line break in a file's name begins a line that looks like ours.
+    """
+    click.echo(escape_controls(line), err=to_stderr)
+
+
+def print_json(text: str) -> None:
+    """Print JSON. Controls that JSON allows in a string are escaped in its own way."""
+    shown = (c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    click.echo("".join(shown))
 
 
 def fail(prog_name: str | None, message: str, exit_code: int) -> NoReturn:

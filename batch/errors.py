@@ -36,6 +36,10 @@ class ChangedInputError(InputError):
     """The input was cut or overwritten while it was read, so the rows so far are worthless."""
 
 
+class OtherFormatError(InputError):
+    """A file of ours has the format version of an older or a newer version of this program."""
+
+
 class MissingInputError(SpamBatchError):
     """An input is missing, is a folder, or cannot be read."""
 

@@ -36,7 +36,7 @@ def main() -> None:
             protocols, count, new_splits, weights="random", data=args.data, bpe=args.bpe,
             progress=False,
         )  # fmt: skip
-        print(format_protocols(score_protocols(options)), flush=True)
+        print(*format_protocols(score_protocols(options)), sep="\n", flush=True)
     with scratch_folder() as folder:
         label_rows(folder, args)
 

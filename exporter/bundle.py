@@ -16,7 +16,7 @@ from exporter.convert.variants import FILES, open_variant
 from exporter.parity import run_batches
 from exporter.reference import make_reference
 from exporter.scratch import exchange, remove_files
-from exporter.trained_run import TrainedRun
+from exporter.trained_run import TRAINING_KEYS, TrainedRun
 from exporter.verification_set import NASTY_TEXTS, VerificationSet, torch_logits
 from trainer.run_folder import WEIGHTS, package_versions, write_json
 
@@ -71,7 +71,7 @@ def write_manifest(folder: Path, trained: TrainedRun, precisions: list[str]) -> 
         variants={precision: FILES[precision] for precision in precisions},
         files=files,
         unsure_band=config.unsure_band,
-        training={key: metrics[key] for key in ("accuracy", "messages", "data")},
+        training={key: metrics[key] for key in TRAINING_KEYS},
         made_by={
             "versions": package_versions("torch", "onnx", "onnxscript", "onnxruntime"),
             "recipe": config.recipe["name"],

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from batch.errors import OutputError
 from batch.model.bundle_files import EXTERNAL_SUFFIX, GOLDEN, MANIFEST, TOKENIZER, VERIFY
+from batch.writing.atomic import make_folders, remove_empty
 from batch.writing.target import find_foreign, is_foreign
 from exporter.convert.variants import FILES
 
@@ -35,18 +36,21 @@ def scratch_folder(target: Path, problem: str, advice: str) -> Iterator[Path]:
     Raises:
         OutputError: the folder cannot be made; the text has ``problem`` and ``advice``.
     """
+    made: list[Path] = []
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        made = make_folders(target.parent)
         _remove_leftovers(target)
         folder = tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
         lock = _lock(Path(folder))
     except OSError as error:
+        remove_empty(made)
         raise OutputError(f"{problem}: {error.strerror}; {advice}") from None
     try:
         yield Path(folder)
     finally:
         remove_files(Path(folder), NAMES)
         os.close(lock)
+        remove_empty(made)  # if nothing was written
 
 
 def _lock(folder: Path) -> int:

@@ -11,6 +11,7 @@ from batch.errors import BundleError, InputError, OutputError, SpamBatchError, i
 from batch.model.bundle import Bundle, open_bundle
 from batch.model.bundle_files import EXTERNAL_SUFFIX, MANIFEST, TOKENIZER, VERIFY, file_entries
 from batch.model.inference import wanted_device
+from batch.model.selftest import read_verified
 from batch.reading.fingerprint import hash_file
 from exporter.bundle import swap_folders
 from exporter.convert.structure import Structure, read_structure
@@ -52,7 +53,7 @@ def verify_bundle(
     variants = tuple(bundle.manifest.variants.values())
     for name in bundle.manifest.files:
         if name != VERIFY and not name.startswith(variants):
-            bundle.read(name)  # checks its hash, which the new manifest repeats
+            bundle.check(name)  # the new manifest repeats its hash
     trained = TrainedRun.read(run)
     if bundle.manifest.made_by.get("model_sha256") != hash_file(run / WEIGHTS):
         raise InputError(
@@ -74,7 +75,7 @@ def _verify_variant(
     found = _manifest_problems(bundle, trained)
     structure = gate = check = None
     try:
-        bundle.read(name)
+        bundle.check(name)
         if tensors := bundle.watch(name + EXTERNAL_SUFFIX):
             tensors.check_hash()
     except BundleError as error:
@@ -113,6 +114,7 @@ def _manifest_problems(bundle: Bundle, trained: TrainedRun) -> list[str]:
 
 def _report_before(bundle: Bundle) -> dict:
     try:
+        read_verified(bundle)
         return bundle.read_json(VERIFY)
     except BundleError:
         return {}  # it is missing, or a killed run left another one; it is rewritten

@@ -100,6 +100,10 @@ def test_65_an_interrupted_run(classify) -> None:
     checkpoint.write_text(kept.replace('"records": 1', '"records": 2'), encoding="utf-8")
     status, line = classify()
     assert status == 65 and "checkpoint.json: is damaged" in line
+    other = kept.replace('"format_version": 3', '"format_version": 2')
+    checkpoint.write_text(other, encoding="utf-8")
+    status, line = classify()
+    assert status == 65 and "checkpoint.json: format version" in line
     checkpoint.write_text(kept, encoding="utf-8")
     (part,) = Path().glob(".out.csv.*.part")
     part.rename("gone")

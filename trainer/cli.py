@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from batch.command import Cli, show_log
+from batch.command import Cli, print_line, show_log
+from batch.messages import escape_controls
 from batch.version import __version__
 from trainer.data_options import data_options
 from trainer.options import checked_changes, recipe_options
@@ -76,13 +77,13 @@ def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None
         raise click.UsageError("--from needs one kind of file; say which: data, bpe or weights")
     if what in ("data", "all"):
         found = fetch_data(cache, source)
-        click.echo(f"data: {found.path} ({found.lines:,} lines; {found.origin})")
+        print_line(f"data: {found.path} ({found.lines:,} lines; {found.origin})")
     if what in ("bpe", "all"):
         ranks = fetch_bpe(cache, source)
-        click.echo(f"bpe: {ranks.path} ({ranks.origin})")
+        print_line(f"bpe: {ranks.path} ({ranks.origin})")
     if what == "weights":
         files = fetch_weights(cache, size or "gpt2-small", None, source)
-        click.echo(f"weights: {files.path} ({files.kind}; {files.origin})")
+        print_line(f"weights: {files.path} ({files.kind}; {files.origin})")
 
 
 @main.command()
@@ -155,8 +156,8 @@ def fit(
     if pth is not None:
         save_state_dict(read_model(out, read_config(out)), pth)
     for line in summary_lines(metrics):
-        click.echo(line)
-    click.echo(f"run folder: {out}")
+        print_line(line)
+    print_line(f"run folder: {out}")
 
 
 @main.command()
@@ -176,7 +177,7 @@ def evaluate(run: Path, data, reading) -> None:
 
     result = evaluate_file(run, data, reading)
     for line in evaluation_lines(result):
-        click.echo(line)
+        print_line(line)
 
 
 @main.command()
@@ -208,7 +209,8 @@ def table(rows, shape, seeds, data, reading, bpe, cache, device, json_out, quiet
     result = run_table(parse_rows(rows), shape, seeds, data, reading, bpe, cache, device, not quiet)
     if target is not None:
         write_json(target, result)
-    click.echo(format_table(result))
+    for line in format_table(result):
+        print_line(line)
 
 
 @main.command()
@@ -255,7 +257,8 @@ def scores(
     result = scoring.score_protocols(options)
     if target is not None:
         write_json(target, result)
-    click.echo(scoring.format_protocols(result))
+    for line in scoring.format_protocols(result):
+        print_line(line)
 
 
 @main.command()
@@ -279,7 +282,7 @@ def classify(text: str, run: Path) -> None:
     with torch.no_grad():
         logits = read_model(run, config)(pad_messages(encoded, config.max_length))
     best, scores, _ = decision.decide(logits.numpy())
-    click.echo(f"{config.labels[best[0]]}\t{scores[0]:.6f}")
+    click.echo(f"{escape_controls(config.labels[best[0]])}\t{scores[0]:.6f}")
 
 
 @main.command()

@@ -148,7 +148,7 @@ def compare_accuracies(ours: list[float], theirs: list[float]) -> dict:
     }
 
 
-def format_protocols(result: dict) -> str:
+def format_protocols(result: dict) -> list[str]:
     """For each protocol a table of its runs, then a line with the means over its seeds."""
     lines = []
     for protocol in dict.fromkeys(run["protocol"] for run in result["runs"]):
@@ -166,7 +166,7 @@ def format_protocols(result: dict) -> str:
             sure = f" (95 % interval {low:+.2f} to {high:+.2f})"
         seconds = statistics.mean(run["seconds"] for run in runs)
         lines += [
-            format_scores(table),
+            *format_scores(table),
             "",
             f"{protocol}: mean of {len(runs)} {100 * pair['ours']:.2f} %, SVM "
             f"{100 * pair['theirs']:.2f} %, difference {100 * pair['difference']:+.2f} points"
@@ -177,4 +177,4 @@ def format_protocols(result: dict) -> str:
     lines.append(f"weights: {result['weights']}; device {result['device']}")
     if result["data"]["is_partial"]:
         lines.append("WARNING: the data is an incomplete copy of the SMS Spam Collection.")
-    return "\n".join(lines)
+    return lines

@@ -184,7 +184,7 @@ def _lengths(trained: Trained) -> str:
     return f"1 to {trained.max_length}"
 
 
-def format_table(result: dict) -> str:
+def format_table(result: dict) -> list[str]:
     """The table as Markdown, with seeds, device and warnings below it."""
     lines = [
         "| row | experiment | published % | ours % | 95 % interval | seconds a seed | tokens |",
@@ -207,4 +207,4 @@ def format_table(result: dict) -> str:
         )
     if result["data"]["is_partial"]:
         lines.append("WARNING: the data is an incomplete copy of the SMS Spam Collection.")
-    return "\n".join(lines)
+    return lines

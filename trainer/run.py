@@ -10,9 +10,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from batch.errors import InputError, OutputError, UsageError
+from batch.errors import InputError, UsageError
 from batch.model.decision import Band
 from batch.model.tokenizer import Tokenizer
+from batch.writing.atomic import making_folder
 from trainer.data.labels import check_classes, find_positive_label
 from trainer.data.reading import DEFAULT_OPTIONS, LabelledData, ReadOptions, read_messages
 from trainer.data.sets import write_rejects, write_split
@@ -86,15 +87,23 @@ def options_of_config(path: Path, options: RunOptions) -> RunOptions:
         InputError: the file is not a ``config.json``, or does not have the run's options.
     """
     config = read_config(path)
-    asked = config.arguments
-    if not asked:
+    if not config.arguments:
         raise InputError(f"{path}: does not have the options of the run, so it cannot be repeated")
-    if "reading" not in asked:
+    if "reading" not in config.arguments:
         raise InputError(
             f"{path}: was written by an older spam-train, which kept other options; type the "
             "options of that run instead of --config"
         )
-    random = config.weights["kind"] == "random"
+    try:
+        return _repeat(config, options)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{path}: the options of the run are damaged ({error}), so it cannot be repeated"
+        ) from None
+
+
+def _repeat(config: RunConfig, options: RunOptions) -> RunOptions:
+    asked, random = config.arguments, config.weights["kind"] == "random"
     return replace(
         options,
         recipe=asked["recipe"],
@@ -239,10 +248,11 @@ def _check_expected(expected: dict | None, data_sha256: str, weights: InitialWei
 
 
 def _train_with_checkpoint(options: RunOptions, inputs: RunInputs, checkpoint: Path) -> Trained:
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)  # fails now, not after an hour of training
-    except OSError as error:
-        raise OutputError(f"cannot create {options.out}: {error.strerror}") from None
+    with making_folder(options.out):  # fails now, not after an hour of training
+        return _train_in_folder(options, inputs, checkpoint)
+
+
+def _train_in_folder(options: RunOptions, inputs: RunInputs, checkpoint: Path) -> Trained:
     remove_leftovers(options.out)
     if options.restart:
         checkpoint.unlink(missing_ok=True)  # it is ours, or check_folder had refused
@@ -303,9 +313,8 @@ def summary_lines(metrics: dict) -> list[str]:
         for name, value in metrics["accuracy"].items()
     ]
     baseline = metrics["baseline"]
-    lines.append(
-        format_scores({"test set": metrics["scores"]["test"], baseline["name"]: baseline["test"]})
-    )
+    scores = {"test set": metrics["scores"]["test"], baseline["name"]: baseline["test"]}
+    lines += format_scores(scores)
     calibration, threshold = metrics["calibration"], metrics["threshold"]
     lines.append(
         f"temperature {calibration['temperature']:.3f}: calibration error on test "

@@ -35,6 +35,7 @@ class Setup:
     bundle: str  # its folder, with the same path on every machine
     digest: str
     load: Callable[[], Classifier]
+    runs_in: tuple[str, str]  # precision and device of all workers
     version: str = __version__
 
 
@@ -98,7 +99,7 @@ class Worker:
         # A worker that was killed may have labelled it before.
         if done := find_done(job, bundle):
             return REJECTED if done.counts["rejects"] else 0
-        self._lazy = self._lazy or LazyClassifier(bundle, setup.load)
+        self._lazy = self._lazy or LazyClassifier(bundle, setup.load, setup.runs_in)
         started = time.monotonic()
         while True:
             try:

@@ -54,7 +54,7 @@ def classify_file(job: Job, lazy: LazyClassifier) -> Summary:
     """Label the input of ``job`` into ``job.out``.
 
     The classifier is loaded after input and output were checked. It is not loaded if an
-    interrupted run had labelled everything.
+    interrupted run had labelled everything, unless only the load tells which device runs.
 
     Raises:
         SpamBatchError: nothing is published. The text is one sentence on what is wrong.
@@ -102,16 +102,19 @@ def _label_to_file(job: Job, source: Source, target: Path, lazy: LazyClassifier)
     table = job.open_table(source, bundle.manifest)
     if span:
         table.go_to(span.offset, span.line)
+    precision, device = lazy.runs_in
     settings = {
         **job.settings(bundle.manifest),
         # The resolved values, where the option may be a default or a column number.
         "--format": table.format,
         "--text-column": table.text_in_output,
-        "--precision": job.precision,
+        "--device": device,
+        "--precision": precision,
     }
     resume_key = ResumeKey(source.identity, settings, bundle.digest) if source.identity else None
     summary = Summary(bundle, table.text_name, job.out, str(rejects_path(target)), rules=job.rules)
     summary.warnings += table.warnings
+    summary.precision = precision
     started = utc_now()
     journal = Journal(target, job.out, resume_key)
     with contextlib.closing(journal):

@@ -15,6 +15,7 @@ from batch.run.job import Job
 from batch.run.metrics import RunMetrics
 from batch.run.run_manifest import RunManifest, find_done
 from batch.run.summary import Summary, level_of
+from batch.writing.atomic import making_folder
 from batch.writing.lock import hold_lock
 
 log = logging.getLogger("batch")
@@ -32,9 +33,10 @@ def label_files(
     the next job starts. A bundle that cannot be loaded ends the run.
 
     Raises:
-        SpamBatchError: another run labels into ``folder``, or the bundle is not usable.
+        SpamBatchError: another run labels into ``folder``, it cannot be created, or the bundle is
+            not usable.
     """
-    with hold_lock(Path(folder)):
+    with making_folder(Path(folder)), hold_lock(Path(folder)):
         return _label_all(jobs, lazy, force, metrics)
 
 

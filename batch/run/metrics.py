@@ -181,8 +181,9 @@ def _write(target: Path, metrics: RunMetrics, status: int, seconds: float) -> No
         for line in format_metric(name, text, [] if value is None else [({}, value)])
     ]
     content = "\n".join([*lines, *metrics.lines()]) + "\n"
-    # The node exporter runs as another user.
-    replace_file(target, content.encode("utf-8"), target, ".metrics", 0o644)
+    # The node exporter runs as another user. The file has counts and names of labels, no text.
+    data = content.encode("utf-8")
+    replace_file(target, data, target, ".metrics", 0o644, ignores_umask=True)
 
 
 def _read_last_success(target: Path) -> float | None:

@@ -15,7 +15,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from batch.command import EXTRA_MODULES, Cli, fail, show_log
+from batch.command import EXTRA_MODULES, Cli, fail, print_json, print_line, show_log
 from batch.errors import (
     BundleError,
     InputError,
@@ -372,6 +372,33 @@ def test_control_characters_are_escaped(text, shown, run_raising, logger, capsys
     show_log(logger.name)
     logger.warning(text)
     assert capsys.readouterr().err == f"{shown}\n"
+    result = run_raising(click.UsageError(text))
+    assert result.stderr.endswith(f"\nError: {shown}\n")
+    print_line(text)
+    assert capsys.readouterr().out == f"{shown}\n"
+    print_json(json.dumps([text], indent=1, ensure_ascii=False))
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == [text]
+    assert printed.replace("\n", "").isprintable()
+
+
+def test_every_command_prints_with_controls_escaped(root):
+    """What is left prints a label that is escaped, beside a tab, or the text of a model."""
+    found = [
+        f"{path.relative_to(root)}: {line.strip()}"
+        for package in ("batch", "exporter", "trainer")
+        for path in sorted((root / package).rglob("*.py"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.search(r"\b(click\.echo|print)\(", line) and path.name != "command.py"
+    ]
+    assert found == [
+        'batch/cli/commands.py: click.echo(f"{escape_controls(result.labels[0])}'
+        '\\t{result.scores[0]:.6f}")',
+        'trainer/cli.py: click.echo(f"{escape_controls(config.labels[best[0]])}'
+        '\\t{scores[0]:.6f}")',
+        "trainer/cli.py: click.echo(tokenizer.decode(generate_greedy(trunk, ids, new_tokens)[0]"
+        ".tolist()))",
+    ]
 
 
 def test_the_log_as_json(run_raising, capsys):

@@ -270,6 +270,7 @@ class TestFit:
         assert (result.exit_code, result.stdout) == (exit_code, "")
         told = message.replace("{data}", str(given[1]))
         assert result.stderr == f"spam-train: error: {told}\n"
+        assert not (tmp_path / "run").exists()
 
     def test_a_budget_needs_two_classes(self, invoke, bpe_file: Path, tmp_path: Path) -> None:
         data = tmp_path / "tickets.csv"
@@ -315,7 +316,7 @@ def test_summary_names_every_set() -> None:
     assert run.summary_lines(metrics) == [
         "train accuracy: 97.21% of 1045 messages",
         "test accuracy: 100.00% of 300 messages",
-        format_scores({"test set": figures, "SVM": figures}),
+        *format_scores({"test set": figures, "SVM": figures}),
         "temperature 1.500: calibration error on test 0.0200 before, 0.0100 after; "
         "threshold 0.7500",
         "weights: gpt2-small.",

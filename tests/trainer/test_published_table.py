@@ -55,7 +55,7 @@ def test_every_row_runs(tiny, messages_csv: Path, bpe_file: Path, tmp_path: Path
     tied = {row for row, valid in lengths.items() if "to" not in valid}
     assert tied == set(range(1, 20)) - {2, 14, 15, 16}
     assert lengths[16] == f"1 to {longest}"
-    text = format_table(result)
+    text = "\n".join(format_table(result))
     assert len(re.findall(r"^\| \d+ \|", text, re.M)) == 19
     assert "say nothing about pretrained GPT-2" in text
 

@@ -117,8 +117,28 @@ class TestRefusals:
             ),
             (
                 lambda values: "[]",
-                "not the config.json of a run: trainer.run_folder.RunConfig() argument after ** "
-                "must be a mapping, not list",
+                "not the config.json of a run: it holds a list, expected an object",
+            ),
+            *(
+                (
+                    lambda values, change=change: json.dumps({**values, **change}),
+                    f"not the config.json of a run: {next(iter(change))} is not valid",
+                )
+                for change in (
+                    {"weights": {}},
+                    {"recipe": "default"},
+                    {"data": None},
+                    {"labels": "ab"},
+                    {"labels": ["a"]},
+                    {"positive_label": "eggs"},
+                    {"max_length": "9"},
+                    {"unsure_band": 1},
+                )
+            ),
+            (
+                lambda values: "[" * 100_000,
+                "not the config.json of a run: maximum recursion depth exceeded while decoding a "
+                "JSON array from a unicode string",
             ),
         ],
     )
@@ -128,6 +148,15 @@ class TestRefusals:
         with pytest.raises(InputError) as caught:
             read_config(folder)
         assert str(caught.value) == f"{path}: {reason}"
+
+    def test_bad_model(self, folder: Path, model: GPT2Classifier) -> None:
+        path, config = folder / "config.json", replace(config_of(model), model={"size": "a"})
+        with pytest.raises(InputError) as caught:
+            read_model(folder, config)
+        assert str(caught.value) == (
+            f"{path}: model is not valid: ModelConfig.__init__() missing 3 required positional "
+            "arguments: 'emb_dim', 'layers', and 'heads'"
+        )
 
     def test_weights_of_another_model(self, folder: Path, tiny_model) -> None:
         config = config_of(tiny_model(vocab_size=8, remapped=True, classes=3))

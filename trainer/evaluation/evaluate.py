@@ -147,7 +147,7 @@ def evaluation_lines(result: dict) -> list[str]:
     if result["truncated"]:
         lines.append(f"truncated, because longer than the model reads: {result['truncated']:,}")
     table = format_scores({"this run": figures, NAME: result["baseline"]})
-    lines += ["", *table.splitlines(), ""]
+    lines += ["", *table, ""]
     for label, recall, interval in zip(
         result["labels"],
         figures["recall_per_class"],

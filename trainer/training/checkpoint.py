@@ -103,4 +103,4 @@ def has_checkpoint(path: Path, resume_key: dict[str, str]) -> bool:
         saved = open_checkpoint(path)
     except OutputError:
         return False
-    return saved is not None and saved["identity"] == resume_key
+    return saved is not None and saved.get("identity") == resume_key

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import sys
-from dataclasses import replace
 from unittest.mock import MagicMock
 
 import pytest
@@ -28,8 +27,7 @@ def workers(monkeypatch, bundle, classifier) -> list[int]:
     given: list[int] = []
 
     def label(parts, todo, opened, request):
-        setup = Setup(str(bundle), opened.digest, lambda: classifier)
-        parts = [replace(part, precision="fp32 on cpu") for part in parts]
+        setup = Setup(str(bundle), opened.digest, lambda: classifier, ("fp32", "cpu"))
         for number in todo:
             given.append(number)
             yield Worker(setup, parts).label(number)

@@ -30,7 +30,9 @@ def part(tmp_path) -> Job:
 def make_worker(bundle, classifier, part):
     def make(**changes) -> Worker:
         values = {"bundle": str(bundle), "digest": open_bundle(bundle).digest, **changes}
-        return Worker(Setup(**{"load": lambda: classifier, **values}), [part])
+        return Worker(
+            Setup(**{"load": lambda: classifier, "runs_in": ("fp32", "cpu"), **values}), [part]
+        )
 
     return make
 

@@ -49,26 +49,6 @@ def test_cuda_asked_for_where_it_is_not(make_graph):
     )
 
 
-class FakeCuda:
-    """Stands in for onnxruntime-gpu: ``problem`` is raised if CUDA is asked for."""
-
-    def __init__(self, monkeypatch, problem: Exception | None, is_dropped: bool = False):
-        self.options = []
-        real = ort.InferenceSession
-
-        def create(model, options, providers, provider_options, **extra):
-            self.options.append(dict(zip(providers, provider_options, strict=True)) | extra)
-            if CUDA in providers and problem:
-                raise problem
-            session = real(model, options, providers=[CPU])
-            if CUDA in providers and not is_dropped:
-                session._providers = [CUDA, CPU]
-            return session
-
-        monkeypatch.setattr(ort, "InferenceSession", create)
-        monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA, CPU])
-
-
 LIBRARY_MISSING = "the provider could not be loaded (driver, CUDA or cuDNN missing)"
 
 
@@ -77,8 +57,8 @@ LIBRARY_MISSING = "the provider could not be loaded (driver, CUDA or cuDNN missi
     [(RuntimeError("CUDA failure 35: old driver\nmore"), "CUDA failure 35: old driver"),
      (None, LIBRARY_MISSING)],
 )  # fmt: skip
-def test_a_gpu_that_does_not_work(monkeypatch, make_graph, capfd, problem, reason):
-    fake = FakeCuda(monkeypatch, problem, is_dropped=True)
+def test_a_gpu_that_does_not_work(fake_cuda, make_graph, capfd, problem, reason):
+    fake = fake_cuda(problem, is_dropped=True)
     wanted = f"onnxruntime cannot load the model on cuda: {reason}"
     with pytest.raises(BundleError) as error:
         InferenceSession(make_graph(), "cuda", 1)
@@ -93,16 +73,16 @@ def test_a_gpu_that_does_not_work(monkeypatch, make_graph, capfd, problem, reaso
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_gpu_that_works_computes_fp32_as_fp32(monkeypatch, make_graph):
-    fake = FakeCuda(monkeypatch, None)
+def test_a_gpu_that_works_computes_fp32_as_fp32(fake_cuda, make_graph):
+    fake = fake_cuda()
     session = InferenceSession(make_graph(), "auto", 1)
     assert (session.device, session.note) == ("cuda", None)
     assert fake.options == [{CUDA: {"use_tf32": "0"}, CPU: {}, "enable_fallback": 0}]
 
 
-def test_a_gpu_gets_full_shapes_and_gives_the_rows_asked_for(monkeypatch, make_graph, stub_logits):
+def test_a_gpu_gets_full_shapes_and_gives_the_rows_asked_for(fake_cuda, make_graph, stub_logits):
     """On the CPU, where the code of the GPU runs but for its provider."""
-    FakeCuda(monkeypatch, None)
+    fake_cuda()
     session = InferenceSession(make_graph(), "auto", 1, shapes=Shapes(64, 16, PAD_ID))
     ran = []
     run = session._session.run
@@ -115,12 +95,12 @@ def test_a_gpu_gets_full_shapes_and_gives_the_rows_asked_for(monkeypatch, make_g
     assert [ids.shape for ids in ran] == [(4, 16)]
 
 
-def test_more_threads_than_cpus(monkeypatch, make_graph):
+def test_more_threads_than_cpus(monkeypatch, fake_cuda, make_graph):
     monkeypatch.setattr("batch.model.inference.usable_cpus", lambda: 1)
     note = InferenceSession(make_graph(), "cpu", 2).note
     assert note == "more threads (2) than usable CPUs (1), which is slower"
     assert InferenceSession(make_graph(), "cpu", 1).note is None
-    FakeCuda(monkeypatch, None)
+    fake_cuda()
     assert InferenceSession(make_graph(), "cuda", 2).note is None
 
 

@@ -13,7 +13,7 @@ from batch.cli.commands import main
 from batch.command import Stopped
 from batch.errors import InputError, MissingInputError, OutputError
 from batch.run import folder
-from batch.run.run_manifest import read_manifest
+from batch.run.run_manifest import read_manifest, read_manifest_if_good
 from batch.writing.names import manifest_path
 from batch.writing.target import resolve_target
 
@@ -231,6 +231,30 @@ def test_what_cannot_be_read(tmp_path, data, kind, message):
     with pytest.raises(kind) as error:
         read_manifest(target)
     assert str(error.value) == f"{tmp_path}/{message}"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"counts": {"records": 1}}, {"counts": 1}, {"bundle": {"digest": "a"}}, {"options": []},
+        {"table": {}}, {"scores": {"edges": []}}, {"run": {}}, {"input": 1}, {"output": {}},
+    ],
+)  # fmt: skip
+def test_one_that_was_edited(run, tmp_path, bundle, change):
+    """``audit`` says so; a folder's run labels again."""
+    (tmp_path / "in.csv").write_bytes(b"text\na\n")
+    assert run()[0] == 0
+    path = tmp_path / "out.csv.run.json"
+    whole = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**whole, **change}, indent=1), encoding="utf-8")
+    result = CliRunner().invoke(main, ["audit", "out.csv", "--bundle", str(bundle)])
+    message = f"{path}: is damaged, or is not a run manifest"
+    assert (result.exit_code, result.stderr) == (65, f"spam-batch: error: {message}\n")
+    assert read_manifest_if_good("out.csv") is None
+    for text in (whole | change, [whole], None):
+        path.write_text(json.dumps(text)[:-1], encoding="utf-8")
+        result = CliRunner().invoke(main, ["audit", "out.csv", "--bundle", str(bundle)])
+        assert (result.exit_code, result.stderr) == (65, f"spam-batch: error: {message}\n")
 
 
 def test_hashing_an_input_in_pieces(tmp_path):

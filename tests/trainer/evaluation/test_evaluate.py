@@ -45,7 +45,8 @@ def make_run(tmp_path: Path, tiny_model, bpe_file: Path):
         config = RunConfig(
             model=model.config.to_dict(), recipe=RECIPES["default"].to_dict(),
             labels=["ham", "spam"], positive_label="spam", max_length=16,
-            weights={"statement": "Random weights."}, data={}, tokenizer_sha256="",
+            weights={"kind": "random", "sha256": {}, "statement": "Random weights."},
+            data={"sha256": "d"}, tokenizer_sha256="",
             device="cpu", versions={},
         )  # fmt: skip
         run = tmp_path / "run"

@@ -90,7 +90,7 @@ def _check_no_header(head: bytes, given: Input) -> None:
         )
 
 
-def find_label_column(name: str, table: Table, wanted: str | None, given: Input) -> tuple[int, str]:
+def find_label_column(name: str, table: Table, wanted: str | None) -> int:
     """The number of the label column, from 0.
 
     Raises:

@@ -4,7 +4,7 @@
 ## PYTHON=        Python that creates .venv, 3.11 or later (python3)
 ## VENV=          folder of the environment (.venv)
 ## PIP_ARGS=      options for pip, such as an index
-## DATA=          labelled CSV or TSV; for the benchmarks, the SMS file (the SMS data, downloaded)
+## DATA=          labelled CSV or TSV (the SMS data, downloaded)
 ## TEXT_COLUMN=   name of its text column
 ## LABEL_COLUMN=  name of its label column
 ## BPE=           folder with gpt2.tiktoken, or vocab.bpe and encoder.json (downloaded)
@@ -99,27 +99,33 @@ check: $(VENV)/.has-dev ## Check style, import contracts, types and spelling
 coverage: $(VENV)/.has-dev ## Run the tests and print how much of the code they run
 	$(BIN)/python -m pytest -q --cov --cov-report=term --cov-report=html:build/coverage
 
+# What the benchmarks read: DATA=, or the SMS data, which is downloaded once.
+SMS := data/SMSSpamCollection.tsv
+SMS_FILE := $(if $(DATA),,$(SMS))
+$(SMS): | $(VENV)/.has-run
+	$(BIN)/spam-train fetch data
+
 # The peers live in an environment of their own: their versions are not ours.
 PEERS := .venv-peers/bin/python
 $(PEERS):
 	$(PYTHON) -m venv .venv-peers
 	$(PEERS) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) torch==2.13.0 transformers==4.57.6 optimum==2.1.0 optimum-onnx==0.1.0 onnxruntime==1.31.1
 
-bench: $(VENV)/.has-dev $(PEERS) ## Measure labelling beside other programs, and draw docs/bench.png (DATA=)
-	$(BIN)/python benchmarks/throughput.py --peers $(PEERS) $(if $(DATA),--data '$(DATA)') $(if $(BPE),--bpe '$(BPE)')
+bench: $(VENV)/.has-dev $(PEERS) $(SMS_FILE) ## Measure labelling beside other programs, and draw docs/bench.png (DATA=)
+	$(BIN)/python benchmarks/throughput.py --peers $(PEERS) --data '$(or $(DATA),$(SMS))' $(if $(BPE),--bpe '$(BPE)')
 	$(BIN)/python benchmarks/plot.py
 
-bench-train: $(VENV)/.has-run ## Measure training beside the notebook's loop (DATA=)
-	$(BIN)/python benchmarks/training.py $(if $(DATA),--data '$(DATA)') $(if $(BPE),--bpe '$(BPE)')
+bench-train: $(VENV)/.has-run $(SMS_FILE) ## Measure training beside the notebook's loop (DATA=)
+	$(BIN)/python benchmarks/training.py --data '$(or $(DATA),$(SMS))' $(if $(BPE),--bpe '$(BPE)')
 
 bench-memory: $(VENV)/.has-run ## Measure peak memory at 250,000 and 1,000,000 rows, with a stub model
 	$(BIN)/python benchmarks/memory.py
 
-bench-export: $(VENV)/.has-dev $(PEERS) ## Measure our export beside optimum-onnx's: logits, size, speed (DATA=)
-	$(BIN)/python benchmarks/export.py --peers $(PEERS) $(if $(DATA),--data '$(DATA)') $(if $(BPE),--bpe '$(BPE)')
+bench-export: $(VENV)/.has-dev $(PEERS) $(SMS_FILE) ## Measure our export beside optimum-onnx's: logits, size, speed (DATA=)
+	$(BIN)/python benchmarks/export.py --peers $(PEERS) --data '$(or $(DATA),$(SMS))' $(if $(BPE),--bpe '$(BPE)')
 
-bench-starter: $(VENV)/.has-run ## Measure the starter: several seeds and splits, rows a second (DATA=)
-	$(BIN)/python benchmarks/starter.py $(if $(DATA),--data '$(DATA)') $(if $(BPE),--bpe '$(BPE)')
+bench-starter: $(VENV)/.has-run $(SMS_FILE) ## Measure the starter: several seeds and splits, rows a second (DATA=)
+	$(BIN)/python benchmarks/starter.py --data '$(or $(DATA),$(SMS))' $(if $(BPE),--bpe '$(BPE)')
 
 build: $(VENV)/.has-dev ## Build a wheel and a source archive into dist/
 	$(BIN)/python -m build --no-isolation --outdir dist .

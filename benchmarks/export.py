@@ -4,7 +4,7 @@ Random weights of gpt2-small's shape (or --size), the real lengths of --data. Co
 file sizes, export time, speed at equal batches, and how far a message's logits move with its
 batch. Prints also what int8 reaches of a bare integer matrix product of the same shapes.
 
-    python benchmarks/export.py --data SMSSpamCollection --peers .venv-peers/bin/python
+    python benchmarks/export.py --data data/SMSSpamCollection.tsv --peers .venv-peers/bin/python
 """
 
 import argparse

@@ -5,7 +5,7 @@ thread, and ``spam-batch classify`` with all of them, for files of 10,000 rows t
 --bundle's own model over as many rows as --model-rows, beside what ``spam-batch estimate``
 said of it before.
 
-    python benchmarks/host.py --data SMSSpamCollection --bundle models/spam
+    python benchmarks/host.py --data data/SMSSpamCollection.tsv --bundle models/spam
 """
 
 import argparse

@@ -3,7 +3,7 @@
 The messages of --data are labelled in each mode, and besides them each long ham with a spam
 of the data behind it. Prints figures only, never a text.
 
-    python benchmarks/long_messages.py --data SMSSpamCollection --bundle models/spam
+    python benchmarks/long_messages.py --data data/SMSSpamCollection.tsv --bundle models/spam
 """
 
 import argparse

@@ -5,7 +5,7 @@ and with near copies on one side, the linear SVM beside each; then trains, expor
 verifies once more and labels --rows messages of the data, drawn with seed 0, through
 `spam-batch classify`.
 
-    python benchmarks/starter.py --data SMSSpamCollection
+    python benchmarks/starter.py --data data/SMSSpamCollection.tsv
 """
 
 import argparse

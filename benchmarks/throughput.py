@@ -9,7 +9,7 @@ Random weights of gpt2-small's shape (or --size), the same for all sides, and th
 (e) ours: ``Classifier.classify`` in fp32 and int8; (f) the ceiling: the same matrix products
     alone. Then the host path by itself, with a model that costs nothing.
 
-    python benchmarks/throughput.py --data SMSSpamCollection --peers .venv-peers/bin/python
+    python benchmarks/throughput.py --data data/SMSSpamCollection.tsv --peers .venv-peers/bin/python
 """
 
 import argparse

@@ -10,7 +10,7 @@ A whole plain run takes half an hour and more on two cores. So theirs is timed
 on --steps training steps and --batches evaluation batches, and their time for
 the run is counted up from that; ours is timed whole.
 
-    python benchmarks/training.py --data SMSSpamCollection --bpe data/gpt2.tiktoken
+    python benchmarks/training.py --data data/SMSSpamCollection.tsv --bpe data/gpt2.tiktoken
 """
 
 import argparse

@@ -7,6 +7,7 @@ the page fails, and so does a new row without a case.
 import gzip
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,11 @@ BAD = b'id,text\n1,hello\n2,"not" closed\n'
 # Words of the page -> input, its own options, options that the page says to type, exit status
 # then. None: another input is needed.
 INPUTS = {
+    "the header:": (b'id,"te\nx', "", "--max-rejects 10", 65),
     "line N, byte offset M": (BAD, "", "--max-rejects 10", 3),
     "is the delimiter ';'?": (b"id;text\n1;hello\n", "", "--delimiter ';'", 0),
+    "than --max-rejects": (BAD, "--max-rejects 1%", "--max-rejects 10", 3),
+    "as many as --max-rejects": (BAD + b'3,"x" y\n', "--max-rejects 1", "--max-rejects 2", 3),
     "no text column found": (b"id,note\n1,hello\n", "", "--text-column note", 0),
     "more than one column could be the text": (
         b"text,body\nsee you,see me\n", "", "--text-column body", 0,
@@ -41,6 +45,9 @@ INPUTS = {
     "the file is empty": (b"", "", None, None),
     "looks like JSON Lines": (b'{"text": "hello"}\n', "", "--format jsonl --out out.jsonl", 0),
     "is a Parquet file": (b"PAR1" + bytes(20), "", None, None),
+    "is not Parquet, or is damaged": (
+        b"PAR1" + bytes(20), "--format parquet --out o.parquet", None, None,
+    ),
     "is a workbook": (b"PK\x03\x04" + bytes(26) + b"xl/workbook.xml", "", None, None),
     "is a zip archive": (b"PK\x03\x04" + bytes(26) + b"inbox.csv", "", None, None),
     "ends too early": (gzip.compress(GOOD * 99)[:-9], "", None, None),
@@ -52,10 +59,14 @@ INPUTS = {
 ELSEWHERE = {
     "grows while it is read", "was cut", "was overwritten", "was not verified",
     "was never verified", "logits that differ", "is not installed", "is missing",
-    "but by spam-batch", "device cuda",
+    "but by spam-batch", "device cuda", "is not a regular file of this user", "hard link",
+    "format version", "is not known", "cannot be read", "other token ids", "belongs to another",
 }  # fmt: skip
 # The operating system's words, and a name that the code puts in.
-NOT_IN_THE_CODE = {"Permission denied", "Read-only file system", "bundle.json says"}
+NOT_IN_THE_CODE = {
+    "Permission denied", "Read-only file system", "No space left on device", "bundle.json says",
+    "load the model on cuda", "checkpoint.json: is not a regular file of this user",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -133,15 +144,38 @@ def test_73(classify) -> None:
     ):
         status, line = classify(out=out)
         assert status == 73 and words in line
+    Path(".out.csv.lock").write_text("mine", encoding="utf-8")
+    status, line = classify()
+    assert status == 73 and "is not a" in line
+    Path(".out.csv.lock").unlink()
+    assert classify()[0] == 0
+
+
+def test_73_a_deleted_run_manifest(stub, stub_bundle, invoke, classify) -> None:
+    """The output is not labelled again until it is moved, or --force is given."""
+    Path("dumps").mkdir()
+    Path("out").mkdir()
+    Path("dumps", "a.csv").write_bytes(GOOD)
+    words = ("classify", "dumps", "--out-dir", "out", "--bundle", stub_bundle)
+    assert invoke(main, *words).exit_code == 0
+    Path("out", "a.csv.run.json").unlink()
+    result = invoke(main, *words)
+    assert result.exit_code == 73 and "is there, and has no" in result.stderr
+    assert invoke(main, *words, "--force").exit_code == 0
 
 
 def test_78(classify, stub, tmp_path) -> None:
-    for name in ("empty", "more", "other"):
+    for name in ("empty", "more", "other", "run", "linked"):
         (tmp_path / name).mkdir()
     stub.write_bundle(tmp_path / "more")
     stub.write_bundle(tmp_path / "other", threshold=0.6)
     (tmp_path / "more" / "note.txt").write_text("x", encoding="utf-8")
+    (tmp_path / "run" / "config.json").write_text("{}", encoding="utf-8")
+    for file in (tmp_path / "other").iterdir():
+        (tmp_path / "linked" / file.name).symlink_to(file)
     for bundle, options, words in (
+        ("run", "", "is a run folder"),
+        ("linked", "", "is a link"),
         ("nothing", "", "no such bundle"),
         ("empty", "", "has no bundle.json"),
         ("more", "", "does not list"),
@@ -153,7 +187,8 @@ def test_78(classify, stub, tmp_path) -> None:
     assert classify()[0] == 65
     status, line = classify(bundle="other")
     assert status == 78 and "but its bundle was" in line
-    assert classify("--restart --max-rejects 1", bundle="other")[0] == 3
+    shutil.copytree("linked", "copied")  # as cp -rL does
+    assert classify("--restart --max-rejects 1", bundle="copied")[0] == 3
 
 
 def test_every_cause_has_a_case() -> None:

@@ -6,6 +6,7 @@ from functools import partial
 from itertools import chain
 
 from batch.errors import InputError, UsageError
+from batch.formats.advice import HEAD_BYTES, CsvAdvice
 from batch.formats.columns import check_column_names, encode_texts, find_text_column, format_columns
 from batch.formats.input import Input
 from batch.formats.layout import CSV, DEFAULT_LAYOUT, Layout
@@ -14,6 +15,7 @@ from batch.messages import show
 from batch.model.decision import Predictions
 from batch.reading.dialect import Dialect
 from batch.reading.encoding import UTF_8, Encoding
+from batch.reading.foreign import describe_json
 from batch.reading.records import Record, RecordReader
 from batch.reading.source import Source, reading
 
@@ -59,10 +61,13 @@ class CsvTable(TextTable):
         dialect, layout = input_.dialect, input_.layout
         super().__init__(source, layout, dialect, compress)
         self._columns = columns
-        with reading(source.name):
+        name, wanted = source.name, input_.text_column
+        with reading(name):
+            head = self._stream.peek(HEAD_BYTES)
+            self._advice = CsvAdvice(name, head, dialect, layout, wanted)
             self._bom = self._reader.bom
             self._header = header = read_header(
-                source.name, self._reader, input_.text_column, columns, layout
+                name, self._reader, wanted, columns, layout, self._advice
             )
         encode = partial(encode_field, dialect=dialect, encoding=layout.encoding)
         self._texts = encode_texts(columns, labels, encode)
@@ -81,12 +86,18 @@ class CsvTable(TextTable):
         """See :meth:`Table.read`."""
         records = super().read(n)
         encoding = self._layout.encoding
+        if self._utf8:
+            self._utf8.look_at(records)
         if encoding.codec == "utf-8":
             return records
         return [
             record._replace(text=encoding.decode(record.text).encode()) if record.text else record
             for record in records
         ]
+
+    def advise(self, record: Record) -> str | None:
+        """See :meth:`Table.advise`."""
+        return self._advice.for_record(record, len(self._header.names))
 
     def header(self) -> bytes:
         """See :meth:`Table.header`."""
@@ -132,6 +143,7 @@ def read_header(
     wanted: str | None,
     columns: tuple[str, ...],
     layout: Layout = DEFAULT_LAYOUT,
+    advice: CsvAdvice | None = None,
 ) -> Header:
     """Find the text column by the first record; the reader then expects records of its width.
 
@@ -142,28 +154,43 @@ def read_header(
         reader: at the start of the input.
         wanted: the text column as the user named it, or None.
         columns: names of our columns.
+        advice: on the input; None: a header that does not fit the records is not looked for.
 
     Raises:
-        InputError: the first record is missing or bad, there is not exactly one text column, or
-            one of our columns is there already.
+        InputError: the first record is missing or bad, there is not exactly one text column, one
+            of our columns is there already, or the records have another width.
     """
     record = reader.peek()
     if record is None:
         hint = "; its first line must name the columns" if layout.has_header else ""
         raise InputError(f"{name}: the file is empty{hint}")
+    if what := describe_json(name, record.raw):
+        raise InputError(f"{name}: {what}")
     if record.raw.startswith((b'{"', b"{ ")):
         raise InputError(f"{name}: looks like JSON Lines; type: --format jsonl")
     if record.problem:
         what = "header" if layout.has_header else "first record"
-        raise InputError(f"{name}: line {record.line}: the {what}: {record.problem}")
+        found = advice and advice.for_record(record)
+        rest = f"; {found}" if found else ""
+        raise InputError(f"{name}: line {record.line}: the {what}: {record.problem}{rest}")
     names = [layout.encoding.decode(field) for field in record.fields]
+    try:
+        if layout.has_header:
+            reader.read_records(1)
+            column = find_text_column(name, names, wanted, reader.dialect)
+        else:
+            column = find_numbered_column(name, len(names), wanted)
+    except InputError as error:
+        if advice and (why := advice.for_header(names)):
+            raise InputError(f"{name}: no text column found; {why}") from None
+        raise error
+    if advice:
+        advice.check_width(len(names))
+    dropped: tuple[int, ...] = ()
     if layout.has_header:
-        reader.read_records(1)
-        column = find_text_column(name, names, wanted, reader.dialect)
         check_column_names(name, names, names[column], columns, layout.overwrite)
         dropped = tuple(index for index, field in enumerate(names) if field in columns)
     else:
-        column, dropped = find_numbered_column(name, len(names), wanted), ()
         names = [f"column {number}" for number in range(1, len(names) + 1)]
     reader.expect(len(names), column)
     return Header(record, names, column, dropped)

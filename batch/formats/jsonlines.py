@@ -7,17 +7,25 @@ key twice anywhere in it, is a bad record, too; its neighbours are not affected.
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Collection, Sequence
 from itertools import accumulate
 
 from batch.errors import InputError, UsageError
-from batch.formats.columns import check_column_names, encode_texts, find_text_column, format_columns
+from batch.formats.columns import (
+    TEXT_NAMES,
+    check_column_names,
+    encode_texts,
+    find_text_column,
+    format_columns,
+)
 from batch.formats.input import Input
 from batch.formats.layout import JSONL
 from batch.formats.text_table import TextTable
-from batch.messages import show
+from batch.messages import list_columns, show
 from batch.model.decision import Predictions
 from batch.reading.dialect import Dialect
+from batch.reading.foreign import describe_json, make_command
 from batch.reading.records import Record
 from batch.reading.source import Source, reading
 
@@ -139,6 +147,20 @@ def find_text_key(name: str, first: Record | None, wanted: str | None) -> str:
     return wanted or "text"
 
 
+def describe_columns(name: str, first: Record, wanted: str | None) -> str | None:
+    """What an input is whose first line is one object of columns, as pandas writes it; or None."""
+    found, problem = parse_object(first.raw)
+    if problem or not found or not all(isinstance(v, dict | list) for v in found.values()):
+        return None
+    keys = [key for key in found if key == wanted or (not wanted and key.lower() in TEXT_NAMES)]
+    lengths = {len(value) for value in found.values() if isinstance(value, dict | list)}
+    if not keys or len(lengths) > 1 or len(found) < 2:
+        return None
+    rows = f"range(.[{json.dumps(keys[0])}]|length) as $i | map_values(.[$i])"
+    command = make_command(f"jq -c {shlex.quote(f'map_values([.[]]) | {rows}')}", name, ".jsonl")
+    return f"is one JSON object of columns, not of one message a line; type: {command}"
+
+
 def drop_members(raw: bytes, names: Collection[str]) -> bytes:
     """A valid object without its members of these names; all else byte for byte.
 
@@ -246,6 +268,10 @@ class JsonTable(TextTable):
         with reading(source.name):
             self._bom = self._reader.bom
             first = self._reader.peek()
+        if first and (what := describe_json(source.name, first.raw)):
+            raise InputError(f"{source.name}: {what}")
+        if first and (what := describe_columns(source.name, first, input_.text_column)):
+            raise InputError(f"{source.name}: {what}")
         self.text_name = self.text_in_output = find_text_key(source.name, first, input_.text_column)
         check_column_names(source.name, [], self.text_name, columns)
         line_end = (first and first.line_end) or b"\n"
@@ -253,10 +279,33 @@ class JsonTable(TextTable):
 
     def read(self, n: int) -> list[Record]:
         """See :meth:`Table.read`."""
-        return [
+        records = [
             record if record.problem else parse_record(record, self.text_name, self._taken)
             for record in super().read(n)
         ]
+        if self._utf8:
+            self._utf8.look_at(records)
+        return records
+
+    def advise(self, record: Record) -> str | None:
+        """A command for an object in which the text is nested; see :meth:`Table.advise`."""
+        value = parse_object(record.raw)[0].get(self.text_name)
+        if not isinstance(value, dict):
+            return None
+        strings = [key for key, inner in value.items() if isinstance(inner, str)]
+        usual = [key for key in strings if key.lower() in TEXT_NAMES]
+        if not strings:
+            return None
+        path = f".[{json.dumps(self.text_name)}][{json.dumps((usual or strings)[0])}]"
+        new = "text" if self.text_name != "text" else "text_inside"
+        command = f"jq -c {shlex.quote(f'. + {{{new}: {path}}}')}"
+        return (
+            f"it is an object with {list_columns(list(value))}; type: "
+            f"{make_command(command, self._source.name)}, and then --text-column {new}"
+        )
+
+    def _advise_cp1252(self) -> str:
+        return make_command("iconv -f cp1252 -t utf-8", self._source.name)
 
     def header(self) -> bytes:
         """See :meth:`Table.header`."""

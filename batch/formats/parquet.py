@@ -144,6 +144,13 @@ class ParquetTable:
             self.offset += len(texts)
         return records
 
+    def advise(self, record: Record) -> str | None:
+        """Nothing: a row is bad only because its text is null."""
+
+    def warnings(self) -> list[str]:
+        """See :meth:`Table.warnings`."""
+        return []
+
     def header(self) -> bytes:
         """Nothing: the part file holds rows only."""
         return b""

@@ -55,6 +55,12 @@ class Table(Protocol):
             StorageError: an I/O error.
         """
 
+    def advise(self, record: Record) -> str | None:
+        """What to type so that a bad record is good; None if the input does not show it."""
+
+    def warnings(self) -> list[str]:
+        """What looked wrong in the records that were read so far."""
+
     def header(self) -> bytes:
         """The bytes of the part file before the first row."""
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from batch.formats.layout import Layout
+from batch.reading.codepage import Utf8Check
 from batch.reading.dialect import Dialect
 from batch.reading.input_stream import InputStream
 from batch.reading.records import Record, RecordReader
@@ -37,8 +38,10 @@ class TextTable:
     def _open(self, offset: int, line: int) -> None:
         encoding, longest = self._layout.encoding, self._layout.max_record_bytes
         self._stream = InputStream(self._source.name, self._source.stream, encoding, offset)
+        self._utf8 = Utf8Check(self._stream) if encoding.name == "utf-8" else None
+        stream = self._utf8 or self._stream
         self._reader = RecordReader(
-            self._stream, self._dialect, max_record_bytes=longest, offset=offset, line=line
+            stream, self._dialect, max_record_bytes=longest, offset=offset, line=line
         )
 
     @property
@@ -66,6 +69,17 @@ class TextTable:
         """See :meth:`Table.read`."""
         with reading(self._source.name):
             return self._reader.read_records(n)
+
+    def advise(self, record: Record) -> str | None:
+        """Nothing, unless the format knows better; see :meth:`Table.advise`."""
+
+    def warnings(self) -> list[str]:
+        """See :meth:`Table.warnings`."""
+        found = self._utf8 and self._utf8.warning(self._advise_cp1252())
+        return [found] if found else []
+
+    def _advise_cp1252(self) -> str:
+        return "--encoding cp1252"
 
     def _pack(self, data: bytes) -> bytes:
         """Whole rows as they stand in the output: encoded and compressed."""

@@ -89,7 +89,7 @@ def _label_to_stream(job: Job, lazy: LazyClassifier) -> Summary:
             for rows, _, progress in _label_windows(job, table, classifier, summary):
                 write_all(file, rows)
                 summary.progress = progress
-            _check_end(job, source, summary)
+            _check_end(job, source, table, summary)
     return summary
 
 
@@ -130,7 +130,7 @@ def _label_to_file(job: Job, source: Source, target: Path, lazy: LazyClassifier)
                     journal.start(table.header(), begun)
                     summary.progress = journal.progress
                 _label_rest(job, table, classifier, summary, journal)
-            _check_end(job, source, summary)
+            _check_end(job, source, table, summary)
             read = source.fingerprint()
             journal.publish(
                 table.finish,
@@ -178,7 +178,9 @@ def _label_windows(
     ) as bar, contextlib.closing(prefetch(windows)) as windows:  # fmt: skip
         for window in windows:
             bad = [record for record in window.records if record.problem]
-            job.allowance.check_window(job.input.name, done.rejects, bad)
+            job.allowance.check_window(job.input.name, done.rejects, bad, table.advise)
+            if bad and summary.advice is None and (advice := table.advise(bad[0])):
+                summary.advice = f"line {bad[0].line}: {advice}"
             predictions = classify_window(job.input.name, classifier, window)
             bar.update(window.offset - done.offset)
             done = replace(
@@ -242,11 +244,14 @@ def _log_resumed(job: Job, done: Progress) -> None:
         log.info("resuming at line %d of %s, after %s", done.line, name, records)
 
 
-def _check_end(job: Job, source: Source, summary: Summary) -> None:
+def _check_end(job: Job, source: Source, table: Table, summary: Summary) -> None:
     if warning := source.check_unchanged():
         summary.warnings.append(warning)
-    _check_allowed(job, summary.progress)
+    summary.warnings += table.warnings()
+    _check_allowed(job, summary.progress, summary.advice)
+    if summary.advice:
+        summary.warnings.append(summary.advice)
 
 
-def _check_allowed(job: Job, done: Progress) -> None:
-    job.allowance.check_total(job.input.name, done.rejects, done.records)
+def _check_allowed(job: Job, done: Progress, advice: str | None = None) -> None:
+    job.allowance.check_total(job.input.name, done.rejects, done.records, advice)

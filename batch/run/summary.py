@@ -29,6 +29,7 @@ class Summary:
     precision: str = ""
     repeated: int = 0  # records of this run with the text of an earlier one
     warnings: list[str] = field(default_factory=list)
+    advice: str | None = None  # what to type so that fewer records are bad
     rules: Rules = BUNDLES_RULES
 
     @property

@@ -8,16 +8,20 @@ run, and the file that it writes is labelled.
 import gzip
 import io
 import lzma
+import os
 import shlex
 import shutil
 import subprocess
+import sys
 import tarfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
+from pyarrow import parquet as pq
 
 from batch.cli.commands import main
 from batch.model.classifier import Classifier
@@ -426,7 +430,7 @@ CASES = {
 }
 
 
-FORMATS = (".csv", ".tsv", ".jsonl", ".json", ".jsonl.gz")
+FORMATS = (".csv", ".parquet", ".tsv", ".jsonl", ".json", ".jsonl.gz")
 
 
 @pytest.fixture
@@ -635,3 +639,152 @@ def test_json_lines_may_be_called_json(classify):
     result, out = classify("in.json", "")
     assert (result.exit_code, result.stderr, out) == (0, "", "out.json")
     assert count_rows(Path(out)) == 2
+
+
+def to_parquet(kind: pa.DataType, values: list) -> bytes:
+    file = io.BytesIO()
+    table = pa.table({"id": pa.array(range(len(values))), "text": pa.array(values, kind)})
+    pq.write_table(table, file)
+    return file.getvalue()
+
+
+STRUCT = pa.struct([("from", pa.string()), ("body", pa.string())])
+IMPORTS = "import sys, pyarrow.compute as c, pyarrow.parquet as q"
+CHANGE = "n, i, o = sys.argv[1:]; t = q.read_table(i); q.write_table(t.set_column"
+PARQUET = {
+    "a struct": (
+        STRUCT,
+        [{"from": "amy", "body": "a"}, {"from": "bob", "body": "b"}],
+        f"is a struct of 'from', 'body'; type: python3 -c \"{IMPORTS}; i, o = sys.argv[1:]; t = "
+        'q.read_table(i).flatten(); q.write_table(t, o)" in.parquet in.fixed.parquet, and then '
+        "--text-column text.body",
+    ),
+    "a list": (
+        pa.list_(pa.string()),
+        [["a", "b"], []],
+        f'is a list of strings; type: python3 -c "{IMPORTS}; {CHANGE}(t.column_names.index(n), n, '
+        'c.binary_join(t[n], chr(10))), o)" text in.parquet in.fixed.parquet',
+    ),
+    "a list of structs": (
+        pa.list_(STRUCT),
+        [[{"from": "amy", "body": "a"}]],
+        "is a list of structs; make one text of each list first",
+    ),
+    "null": (pa.null(), [None, None], "has no value at all; name another with --text-column"),
+    "numbers": (pa.int64(), [1, 2], "holds int64, not strings; name another with --text-column"),
+}
+
+
+@pytest.fixture
+def type_it(monkeypatch):
+    """Runs a shell command in which python3 is this one; returns the last word, a file."""
+    folder = str(Path(sys.executable).parent)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    def run(shell: str) -> str:
+        subprocess.run(["bash", "-euo", "pipefail", "-c", shell], check=True, timeout=60)
+        return shlex.split(shell)[-1]
+
+    return run
+
+
+@pytest.mark.parametrize(("kind", "values", "message"), PARQUET.values(), ids=PARQUET)
+def test_parquet_columns_that_are_no_text(classify, type_it, kind, values, message):
+    Path("in.parquet").write_bytes(to_parquet(kind, values))
+    result, _ = classify("in.parquet", "")
+    what = f"in.parquet: the text column 'text' {message}"
+    assert (result.exit_code, result.stderr) == (65, f"spam-batch: error: {what}\n")
+    if "type: " in message:
+        shell, _, options = message.partition("type: ")[2].partition(", and then ")
+        result, out = classify(type_it(shell), options)
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert pq.read_table(out).num_rows == len(values)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pa.binary(), pa.large_binary(), pa.large_string(), pa.dictionary(pa.int8(), pa.binary())],
+)
+def test_parquet_bytes_are_text(classify, kind):
+    texts = ["see you at seven", "a £ 7 prize", None, ""]
+    given = [t if t is None or kind == pa.large_string() else t.encode() for t in texts]
+    Path("in.parquet").write_bytes(to_parquet(kind, given))
+    Path("as-text.parquet").write_bytes(to_parquet(pa.string(), texts))
+    result, out = classify("as-text.parquet", "--max-rejects 1")
+    assert result.exit_code == 3
+    wanted = pq.read_table(out)
+    result, out = classify("in.parquet", "--max-rejects 1 --restart")
+    assert result.exit_code == 3
+    found = pq.read_table(out)
+    assert found.schema.field("text").type == kind
+    assert found.select(["id", "label", "score"]) == wanted.select(["id", "label", "score"])
+    assert found["text"].to_pylist() == [given[0], given[1], given[3]]
+
+
+def test_parquet_bytes_that_are_no_utf_8(classify, type_it):
+    texts = ["see you", "a £ 7 prize", None, "déjà vu"]
+    Path("in.parquet").write_bytes(
+        to_parquet(pa.binary(), [t if t is None else t.encode("cp1252") for t in texts])
+    )
+    result, out = classify("in.parquet", "--max-rejects 1")
+    shell = (
+        f'python3 -c "{IMPORTS}; {CHANGE}(t.column_names.index(n), n, [[v if v is None else '
+        "v.decode('cp1252') for v in t[n].to_pylist()]]), o)\" text in.parquet in.fixed.parquet"
+    )
+    assert result.exit_code == 3
+    assert result.stderr.splitlines()[0] == (
+        "WARNING: 2 texts have bytes that are not UTF-8 and are read as U+FFFD, first in row 2; "
+        f"each byte is a letter in cp1252; type: {shell}"
+    )
+    Path(out).unlink()
+    assert pq.read_table(type_it(shell))["text"].to_pylist() == texts
+    result, out = classify("in.fixed.parquet", "--max-rejects 1")
+    assert result.stderr.startswith("rejected: ")
+    assert pq.read_table(out)["text"].to_pylist() == [texts[0], texts[1], texts[3]]
+
+
+def test_sub_folders_are_told_and_the_pattern_takes_them(classify, stub_bundle, tmp_path):
+    for name in ("in/a.csv", "in/2025/b.csv", "in/2026/01/c.CSV", "in/2026/01/d.tsv.gz"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        data = b"text\na\n"
+        (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    (tmp_path / "in" / ".hidden").mkdir()
+    (tmp_path / "in" / ".hidden" / "e.csv").write_bytes(b"text\na\n")
+    (tmp_path / "in" / "2024").mkdir()
+
+    def run(*inputs: str):
+        command = ["classify", *inputs, "--out-dir", "in/out", "--bundle", str(stub_bundle)]
+        return CliRunner().invoke(main, [*command, "--quiet"])
+
+    advice = "'in/**/*.CSV' 'in/**/*.csv' 'in/**/*.tsv.gz'"
+    said = f"in: 2 sub-folders left out; to label the files in them, too, type: {advice}\n"
+    for _ in range(2):  # what is labelled is no reason to warn
+        result = run("in")
+        assert (result.exit_code, result.stderr) == (0, said)
+    shutil.rmtree("in/out")
+    result = run("in", *shlex.split(advice))
+    assert (result.exit_code, result.stderr) == (0, "")
+    labelled = sorted(path.name for path in (tmp_path / "in/out").iterdir())
+    assert [name for name in labelled if not name.endswith((".json", ".lock"))] == [
+        "a.csv", "b.csv", "c.CSV", "d.tsv.gz"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("message", "what"),
+    [("-50% today", "No such option '-5'. "), ("--free entry", ""), ("-", None)],
+)
+def test_a_message_that_looks_like_an_option(classify, stub_bundle, message, what):
+    options = ["--bundle", str(stub_bundle)]
+    result = CliRunner().invoke(main, ["text", message, *options])
+    if what is not None:
+        assert result.exit_code == 2
+        assert result.stderr == (
+            "Usage: spam-batch text [OPTIONS] MESSAGE\n"
+            "Try 'spam-batch text --help' for help.\n\n"
+            f"Error: {what}A message that begins with - is typed behind --, for example: "
+            "spam-batch text -- '-50% today'\n"
+        )
+        result = CliRunner().invoke(main, ["text", *options, "--", message])
+    assert result.exit_code == 0
+    assert result.stdout.split("\t")[0] in ("ham", "spam")

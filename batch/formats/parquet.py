@@ -9,13 +9,15 @@ file cannot be continued.
 import contextlib
 import io
 import os
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from batch.errors import BrokenInputError, InputError
 from batch.formats.columns import (
+    TEXT_NAMES,
     check_column_names,
     encode_texts,
     find_text_column,
@@ -24,16 +26,26 @@ from batch.formats.columns import (
 )
 from batch.formats.input import Input
 from batch.formats.layout import PARQUET
-from batch.messages import show
+from batch.messages import list_columns, show
 from batch.model.decision import Predictions
+from batch.reading.codepage import Utf8Check
 from batch.reading.dialect import Dialect
 from batch.reading.records import Record
+from batch.reading.remote import is_uri
 from batch.reading.source import BinaryFile
 from batch.writing.atomic import create_file
 
 SLICE_ROWS = 1 << 16  # rows of a row group that we write, at most
 SLICE_BYTES = 32 << 20  # bytes of it, at most, by the sizes in the input's metadata
 _NO_DIALECT = Dialect()  # a record must have one; only CSV uses it
+# Programs that write a Parquet file anew; their arguments are a column, the file, and the new one.
+_FLATTEN = "i, o = sys.argv[1:]; t = q.read_table(i).flatten(); q.write_table(t, o)"
+_CHANGE = (
+    "n, i, o = sys.argv[1:]; t = q.read_table(i); "
+    "q.write_table(t.set_column(t.column_names.index(n), n, {}), o)"
+)
+_JOIN = _CHANGE.format(r"c.binary_join(t[n], chr(10))")
+_DECODE = _CHANGE.format("[[v if v is None else v.decode('cp1252') for v in t[n].to_pylist()]]")
 CODECS = ("NONE", "SNAPPY", "GZIP", "BROTLI", "LZ4", "ZSTD")
 
 
@@ -87,13 +99,34 @@ class ParquetTable:
         return self.offset + 1
 
     def _check_type(self) -> None:
+        """Refuse a text column that holds neither strings nor bytes."""
+        from pyarrow import types
+
         found = self._file.schema_arrow.field(self.text_name).type
-        inner = str(getattr(found, "value_type", found))  # of a dictionary
-        if inner not in ("string", "large_string", "string_view") or "list" in str(found):
+        inner = found.value_type if types.is_dictionary(found) else found
+        is_bytes = str(inner) in ("binary", "large_binary", "binary_view")
+        self._utf8 = Utf8Check() if is_bytes else None
+        if is_bytes or str(inner) in ("string", "large_string", "string_view"):
+            return
+        column = f"{self._name}: the text column {show(self.text_name)}"
+        if types.is_null(inner):
+            raise InputError(f"{column} has no value at all; name another with --text-column")
+        if types.is_struct(inner):
+            fields = [inner.field(at).name for at in range(inner.num_fields)]
+            field = next((name for name in fields if name.lower() in TEXT_NAMES), fields[0])
             raise InputError(
-                f"{self._name}: the text column {show(self.text_name)} holds {found}, not strings; "
-                "name another with --text-column"
+                f"{column} is a struct of {list_columns(fields)}; type: "
+                f"{_make_command(_FLATTEN, self._name)}, and then --text-column "
+                f"{shlex.quote(f'{self.text_name}.{field}')}"
             )
+        if types.is_list(inner) or types.is_large_list(inner):
+            value = inner.value_type
+            if types.is_string(value) or types.is_large_string(value):
+                command = _make_command(_JOIN, self._name, self.text_name)
+                raise InputError(f"{column} is a list of strings; type: {command}")
+            of = "structs" if types.is_struct(value) else str(value)
+            raise InputError(f"{column} is a list of {of}; make one text of each list first")
+        raise InputError(f"{column} holds {found}, not strings; name another with --text-column")
 
     def go_to(self, offset: int, line: int) -> None:
         """See :meth:`Table.go_to`; whole row groups before that row are not read."""
@@ -142,6 +175,8 @@ class ParquetTable:
                 record = Record(text or b"", b"", row + 1, row, text, problem, _NO_DIALECT)
                 records.append(record)
             self.offset += len(texts)
+        if self._utf8:
+            self._utf8.look_at(records)
         return records
 
     def advise(self, record: Record) -> str | None:
@@ -149,7 +184,9 @@ class ParquetTable:
 
     def warnings(self) -> list[str]:
         """See :meth:`Table.warnings`."""
-        return []
+        advice = _make_command(_DECODE, self._name, self.text_name)
+        found = self._utf8 and self._utf8.warning(advice, "row")
+        return [found] if found else []
 
     def header(self) -> bytes:
         """Nothing: the part file holds rows only."""
@@ -289,3 +326,10 @@ class ParquetTable:
                 raise  # of the disk
             problem = "is not Parquet, or is damaged or cut off"
             raise BrokenInputError(f"{self._name}: {problem}") from None
+
+
+def _make_command(program: str, name: str, *column: str) -> str:
+    new = "FILE.parquet" if is_uri(name) else str(PurePath(name).with_suffix(".fixed.parquet"))
+    words = [*column, "FILE" if is_uri(name) else name, new]
+    imports = "import sys, pyarrow.compute as c, pyarrow.parquet as q"
+    return f'python3 -c "{imports}; {program}" {shlex.join(words)}'

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from batch.formats.layout import Layout
-from batch.reading.codepage import Utf8Check
+from batch.reading.codepage import CheckedStream
 from batch.reading.dialect import Dialect
 from batch.reading.input_stream import InputStream
 from batch.reading.records import Record, RecordReader
@@ -38,7 +38,7 @@ class TextTable:
     def _open(self, offset: int, line: int) -> None:
         encoding, longest = self._layout.encoding, self._layout.max_record_bytes
         self._stream = InputStream(self._source.name, self._source.stream, encoding, offset)
-        self._utf8 = Utf8Check(self._stream) if encoding.name == "utf-8" else None
+        self._utf8 = CheckedStream(self._stream) if encoding.name == "utf-8" else None
         stream = self._utf8 or self._stream
         self._reader = RecordReader(
             stream, self._dialect, max_record_bytes=longest, offset=offset, line=line

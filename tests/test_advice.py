@@ -237,6 +237,31 @@ CASES = {
         r"""sed 's/^"//; s/"\(\r*\)$/\1/; s/""/"/g' in.csv > in.fixed.csv""",
         2,
     ),
+    "a file that was not written whole": Case(
+        "in.csv",
+        b"id,text\n1,a\n2,b\n" + bytes(100),
+        "",
+        "in.csv: line 4, byte offset 16: has 1 field, expected 2; it has NUL bytes, as a file has "
+        "after a crash or on a full disk; to leave them out, type: tr -d '\\000' < in.csv > "
+        "in.fixed.csv",
+        2,
+    ),
+    "the end mark of DOS": Case(
+        "in.csv",
+        b"id,text\r\n1,a\r\n2,b\r\n\x1a",
+        "",
+        "in.csv: line 4, byte offset 19: has 1 field, expected 2; it has the byte 1A (Ctrl-Z), by "
+        "which DOS ends a file; to leave it out, type: tr -d '\\032' < in.csv > in.fixed.csv",
+        2,
+    ),
+    "each line in quotes, its column by number": Case(
+        "in.csv",
+        b'"id,text"\n"1,""now, or never"""\n"2,b"\n',
+        "--text-column 1",
+        "in.csv: each line stands in quotes as a whole; type: "
+        r"""sed 's/^"//; s/"\(\r*\)$/\1/; s/""/"/g' in.csv > in.fixed.csv""",
+        2,
+    ),
     # the header
     "no header": Case(
         "in.csv",
@@ -632,6 +657,36 @@ def test_markup_and_brackets_in_messages_are_text(classify, data):
     Path("in.csv").write_bytes(data)
     result, out = classify("in.csv", "")
     assert (result.exit_code, result.stderr, count_rows(Path(out))) == (0, "", 3)
+
+
+def test_no_advice_where_none_works(classify):
+    Path("in.csv").write_bytes(TABLE + b"3\n")
+    result, _ = classify("in.csv", "")
+    assert (result.exit_code, result.stderr) == (
+        65,
+        f"spam-batch: error: in.csv: line 4, byte offset {len(TABLE)}: has 1 field, expected 2; "
+        "to set bad records aside, type --max-rejects 10, or 1%\n",
+    )
+
+
+def test_one_column_of_quoted_messages_is_read(classify):
+    Path("in.csv").write_bytes(b'"text"\n"a, b"\n"c, d"\n"e, f"\n')
+    result, out = classify("in.csv", "")
+    assert (result.exit_code, result.stderr, count_rows(Path(out))) == (0, "", 4)
+
+
+def test_real_quotes_are_not_taken_for_text(classify):
+    Path("in.csv").write_bytes(b'id,text\n"1","a"\n"2","b "c" d"\n"3","e"\n')
+    result, _ = classify("in.csv", "")
+    assert result.exit_code == 65
+    assert result.stderr.endswith("to set bad records aside, type --max-rejects 10, or 1%\n")
+
+
+@pytest.mark.parametrize("name", ["in.csv", "in.jsonl"])
+def test_a_first_line_nested_too_deep(classify, name):
+    Path(name).write_bytes(b'{"text": ' + b"[" * 200_000 + b"\n")
+    result, _ = classify(name, "")
+    assert result.exit_code == 65
 
 
 def test_json_lines_may_be_called_json(classify):

@@ -23,8 +23,10 @@ HEAD_BYTES = 64 << 10  # of the input, in which advice is tried
 SAMPLE = 100  # records after the header that show its width
 LEAST_SAMPLE = 2  # of them
 _SHELL = {b",": ",", b";": "';'", b"\t": "'\\t'", b"|": "'|'"}  # delimiters, as a shell takes them
+_NUL = "it has NUL bytes, as a file has after a crash or on a full disk; to leave them out"
+_CTRL_Z = "it has the byte 1A (Ctrl-Z), by which DOS ends a file; to leave it out"
 # Nobody calls a column like this: a number or a date, a sentence, or more than four words.
-_VALUE = re.compile(r"\s*[+(]?\d[\d\s.,:/()+-]*|.*[?!]\s*|.{41,}|\s*\S+(\s+\S+){4,}.*", re.DOTALL)
+_VALUE = re.compile(r".{41,}|\s*[+(]?\d[\d\s.,:/()+-]*|.*[?!]\s*|\s*\S+(\s+\S+){4,}.*", re.DOTALL)
 
 
 def looks_like_value(name: str) -> bool:
@@ -64,6 +66,8 @@ class CsvAdvice:
         Args:
             columns: how many fields a good record has; None if the bad one is the first.
         """
+        if len(record.raw) > HEAD_BYTES:
+            return None
         data, line = self._head, record.line
         if line > count_lines(data):
             data = data if data.endswith((b"\n", b"\r")) else data + b"\n"
@@ -86,9 +90,7 @@ class CsvAdvice:
         """Why the first record has no text column, and what to type; None if it is not clear."""
         dialect, layout, lines = self._dialect, self._layout, self._head.splitlines() or [b""]
         if layout.has_header and len(names) == 1 and self._is_quoted_whole(lines[0]):
-            command = r"""sed 's/^"//; s/"\(\r*\)$/\1/; s/""/"/g'"""
-            command = make_command(command, self._name)
-            return f"each line stands in quotes as a whole; type: {command}"
+            return self._unquote_lines()
         tries = chain(self._try_delimiters(self._head), self._try_repairs(self._head))
         for advice, data, other in tries:
             records = read_again(data, other)
@@ -114,7 +116,12 @@ class CsvAdvice:
         Raises:
             InputError: all of the next :data:`SAMPLE` records have another width.
         """
-        dialect = self._dialect
+        dialect, lines = self._dialect, self._head.splitlines()
+        if columns == 1 and lines[LEAST_SAMPLE:] and all(map(self._is_quoted_whole, lines)):
+            inner = [line[1:-1].replace(b'""', b'"') for line in lines]
+            records = read_again(b"\n".join(inner), dialect)
+            if len({0 if r.problem else len(r.fields) for r in records}) == 1:
+                raise InputError(f"{self._name}: {self._unquote_lines()}")
         if any(not r.problem for r in read_again(self._head, dialect, columns)[1 : SAMPLE + 1]):
             return
         records = [r for r in read_again(self._head, dialect)[1 : SAMPLE + 1] if not r.problem]
@@ -156,6 +163,10 @@ class CsvAdvice:
         else:
             return None
         return f"{why}; type: {make_command(command, self._name)}"
+
+    def _unquote_lines(self) -> str:
+        command = r"""sed 's/^"//; s/"\(\r*\)$/\1/; s/""/"/g'"""
+        return "each line stands in quotes as a whole; type: " + make_command(command, self._name)
 
     def _is_quoted_whole(self, line: bytes) -> bool:
         quote = self._dialect.quote
@@ -216,6 +227,10 @@ class CsvAdvice:
         dialect, codec = self._dialect, self._layout.encoding
         if dialect.quote != b'"' or codec.is_transcoded:
             return
+        for byte, escaped, what in ((b"\0", "000", _NUL), (b"\x1a", "032", _CTRL_Z)):
+            if byte in data:
+                command = make_command(rf"tr -d '\{escaped}' <", self._name)
+                yield f"{what}, type: {command}", data.replace(byte, b""), dialect
         if codec.name == "utf-8" and "“".encode() in data:
             command = make_command("""sed 's/“/"/g; s/”/"/g'""", self._name)
             why = f"the fields stand in curly quotes, which CSV does not know; type: {command}"

@@ -122,6 +122,6 @@ def _goes_on(line: bytes) -> bool:
     text = line.decode("utf-8", "replace").strip()
     try:
         _, end = json.JSONDecoder().raw_decode(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return text[end:].lstrip().startswith("{")

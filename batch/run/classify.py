@@ -179,8 +179,9 @@ def _label_windows(
         for window in windows:
             bad = [record for record in window.records if record.problem]
             job.allowance.check_window(job.input.name, done.rejects, bad, table.advise)
-            if bad and summary.advice is None and (advice := table.advise(bad[0])):
-                summary.advice = f"line {bad[0].line}: {advice}"
+            if bad and summary.advice is None:
+                advice = table.advise(bad[0])
+                summary.advice = f"line {bad[0].line}: {advice}" if advice else ""
             predictions = classify_window(job.input.name, classifier, window)
             bar.update(window.offset - done.offset)
             done = replace(

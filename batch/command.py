@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
-from batch.errors import SpamBatchError, UnavailableError
+from batch.errors import OutOfMemoryError, SpamBatchError, UnavailableError, is_out_of_memory
 from batch.messages import escape_controls
 
 # The extras of pyproject.toml -> the modules that they install.
@@ -33,7 +33,36 @@ EXTRA_MODULES = {
     "ray": ("ray",),
     "export": ("torch", "onnx", "onnxscript", "safetensors", "pandas"),
 }
+_HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())  # since click 8.2
 EXTRA_OF = {"spam-train": "train", "spam-export": "export"}
+# (program, command) -> what a user can do who has too little memory.
+_SMALLER = {
+    ("spam-train", "fit"): (
+        "type half the --batch-size with twice the --accumulate, or a smaller --max-length or "
+        "--model, and training starts over; or free memory and type the same command, which "
+        "resumes from the last whole epoch"
+    ),
+    ("spam-train", "scores"): (
+        "type half the --batch-size with twice the --accumulate, or a smaller --max-length or "
+        "--model"
+    ),
+    ("spam-train", "table"): "type --shape starter, or free memory and type the same command",
+    ("spam-train", "sample"): "type a smaller --model, or free memory and type the same command",
+    ("spam-export", "bundle"): (
+        "type --precision fp32, which makes no second copy of the model, or --device cpu if the "
+        "GPU's memory is short; or free memory and type the same command; --out is as it was"
+    ),
+    ("spam-export", "verify"): (
+        "type --device cpu if the GPU's memory is short, or free memory and type the same "
+        "command; the bundle is as it was"
+    ),
+    ("spam-batch", "classify"): (
+        "free memory and type the same command, which resumes the run; or type --restart with "
+        "--max-record-bytes 1000000 if records are long, --device cpu if the GPU's memory is "
+        "short, or --precision int8 if the bundle has it; with --engine ray, type fewer --workers"
+    ),
+}
+_FREE_MEMORY = "free memory and type the same command"
 
 
 class Stopped(BaseException):
@@ -49,8 +78,8 @@ class Cli(click.Group):
     """A click group that never shows a traceback.
 
     Exit status: that of the error (batch/errors.py); 2 for wrong usage; 70 for an internal
-    error; 74 for an I/O error; 78 for a package that is not installed; for a signal 128 plus its
-    number: 129, 130, 141, 143.
+    error; 71 for a lack of memory; 74 for an I/O error; 78 for a package that is not installed;
+    for a signal 128 plus its number: 129, 130, 141, 143.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -59,7 +88,13 @@ class Cli(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         with _stopping_at_broken_pipes():
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                command = ctx.invoked_subcommand or ""
+                raise explain_out_of_memory(error, self.name or "", command) from None
 
     def main(
         self,
@@ -85,6 +120,9 @@ class Cli(click.Group):
                 fail(prog_name, f"internal error: EOFError: {stop.__cause__}", 70)
             fail(prog_name, "interrupted", 130)
         except click.ClickException as error:
+            if not isinstance(error, _HELP):
+                # It may have the name of a file. For mypy the attribute is final.
+                object.__setattr__(error, "message", escape_controls(error.message))
             error.show()
             sys.exit(error.exit_code)
         except UnavailableError as error:
@@ -93,8 +131,6 @@ class Cli(click.Group):
             fail(prog_name, str(error), error.exit_code)
         except KeyboardInterrupt:
             fail(prog_name, "interrupted", 130)
-        except MemoryError:
-            fail(prog_name, "out of memory", 70)
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             fail(prog_name, f"{where}{error.strerror or error}", 74)
@@ -108,6 +144,14 @@ class Cli(click.Group):
             fail(prog_name, f"internal error: {type(error).__name__}: {error}", 70)
 
 
+def explain_out_of_memory(error: BaseException, program: str, command: str) -> OutOfMemoryError:
+    """``error``, for which :func:`is_out_of_memory` is true, with what the user can do."""
+    what = str(error) if isinstance(error, OutOfMemoryError) else "out of memory"
+    if "can't start new thread" in str(error):  # the system does not say which
+        what = "out of memory, or of processes (ulimit -u), so no thread can be started"
+    return OutOfMemoryError(f"{what}; {_SMALLER.get((program, command), _FREE_MEMORY)}")
+
+
 def status_of(error: BaseException, prog_name: str = "spam-batch") -> int:
     """The exit status of :class:`Cli` for ``error``."""
     if isinstance(error, BrokenPipeError):
@@ -116,6 +160,8 @@ def status_of(error: BaseException, prog_name: str = "spam-batch") -> int:
         return 130
     if isinstance(error, click.Abort):
         return 70 if isinstance(error.__cause__, EOFError) else 130
+    if is_out_of_memory(error):
+        return OutOfMemoryError.exit_code
     if isinstance(error, ModuleNotFoundError):
         return 70 if _find_extra(prog_name, error.name) is None else 78
     return 74 if isinstance(error, OSError) else getattr(error, "exit_code", 70)
@@ -187,6 +233,20 @@ def _open_missing_streams() -> None:
     os.close(descriptor)
     if sys.stderr is None:  # where click and tqdm would write to standard output instead
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+
+
+def print_line(line: str, to_stderr: bool = False) -> None:
+    """Print one line. A name or a label in it may be anybody's, so controls are escaped.
+
+    Otherwise a line break in a file's name begins a line that looks like ours.
+    """
+    click.echo(escape_controls(line), err=to_stderr)
+
+
+def print_json(text: str) -> None:
+    """Print JSON. Controls that JSON allows in a string are escaped in its own way."""
+    shown = (c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    click.echo("".join(shown))
 
 
 def fail(prog_name: str | None, message: str, exit_code: int) -> NoReturn:

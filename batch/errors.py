@@ -4,6 +4,9 @@ The numbers are those of ``sysexits.h``, where it has one. Only the command line
 into a message and an exit status.
 """
 
+import errno
+import re
+
 REJECTED = 3  # exit status of a complete run that has rejected records
 
 
@@ -33,6 +36,10 @@ class ChangedInputError(InputError):
     """The input was cut or overwritten while it was read, so the rows so far are worthless."""
 
 
+class OtherFormatError(InputError):
+    """A file of ours has the format version of an older or a newer version of this program."""
+
+
 class MissingInputError(SpamBatchError):
     """An input is missing, is a folder, or cannot be read."""
 
@@ -59,6 +66,12 @@ class InternalError(SpamBatchError):
     exit_code = 70
 
 
+class OutOfMemoryError(SpamBatchError):
+    """The memory of the machine or of the GPU is not enough for this run."""
+
+    exit_code = 71
+
+
 class OutputError(SpamBatchError):
     """The output cannot be created."""
 
@@ -81,3 +94,34 @@ class BundleError(SpamBatchError):
     """The bundle or the device cannot be used."""
 
     exit_code = 78
+
+
+# What Python's threads, torch, onnxruntime, CUDA, the dynamic linker and Ray write when they get
+# no memory.
+_NO_MEMORY = re.compile(
+    r"not enough memory|can't allocate memory|cannot allocate memory|failed to allocate memory"
+    r"|bad[_ ]?alloc|out of memory|_alloc_failed|low on memory|killed by the OOM killer"
+    r"|can't start new thread|failed to map segment from shared object$",
+    re.IGNORECASE,
+)
+_OF_LIBRARIES = ("onnxruntime", "ray.")  # their errors have classes of their own
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """True if ``error``, or what it was raised from, is a lack of memory.
+
+    The libraries have no common class for it, and torch is not imported here. So some errors
+    are recognised by the name of their class, or by their text.
+    """
+    if error is None:
+        return False
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    kind = type(error)
+    if isinstance(error, MemoryError) or kind.__name__ == "OutOfMemoryError":  # torch's, Ray's
+        return True
+    is_of_library = kind.__module__.startswith(_OF_LIBRARIES)
+    may_be = is_of_library or isinstance(error, RuntimeError | ImportError)
+    if may_be and _NO_MEMORY.search(str(error)):
+        return True
+    return is_out_of_memory(error.__cause__)

@@ -9,7 +9,6 @@ batch. Prints also what int8 reaches of a bare integer matrix product of the sam
 
 import argparse
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 from peer_process import PeerProcess, make_model, write_peer_folder
+from scratch import scratch_folder
 
 from batch.model.batching import BATCH_TOKENS, cut_batches, pad_batch
 from batch.model.inference import InferenceSession
@@ -27,7 +27,7 @@ from exporter.convert.graph import trace
 from exporter.convert.quantize import linear_layers, module_of, reduce_precision
 from exporter.convert.variants import save_model
 from exporter.machine import describe_machine
-from trainer.data.splits import read_lines
+from trainer.data.reading import SMS_OPTIONS, read_labelled
 from trainer.model.gpt2 import model_config
 
 MAX_LENGTH = 120  # tokens, the notebook's
@@ -44,7 +44,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     tokenizer = Tokenizer.load(args.bpe)
-    texts = read_lines(args.data)["text"].sample(args.messages, random_state=0)
+    texts = (
+        read_labelled([args.data], SMS_OPTIONS).frame["text"].sample(args.messages, random_state=0)
+    )
     sequences = [tokenizer.encode(text, MAX_LENGTH) or [50256] for text in texts]
     batches = [
         (rows, pad_batch([sequences[row] for row in rows], width, 50256))
@@ -54,8 +56,7 @@ def main() -> None:
     machine = describe_machine()
     print(f"{machine['cpu']}, {' '.join(machine['flags'])}; {args.threads} threads")
     print(f"{args.size}, {len(texts)} messages, {sum(map(len, sequences)):,} tokens")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         write_peer_folder(model, ["ham", "spam"], folder / "peer")
         start = time.perf_counter()
         plain = trace(model, MAX_LENGTH)

@@ -11,13 +11,13 @@ said of it before.
 import argparse
 import csv
 import json
-import tempfile
 import time
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from messages import read_texts
+from scratch import scratch_folder
 
 from batch.checks.estimate import estimate
 from batch.formats.input import Input
@@ -126,8 +126,7 @@ def measure_model(folder: Path, opened: Bundle, rows: int, texts: list[str]) -> 
 def measure_host(bundle: Path, texts: list[str], rows: int, model_rows: int) -> dict:
     """All of it, printed and returned."""
     opened = open_bundle(bundle)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         stages = measure_stages(folder, opened, texts)
         sizes = measure_sizes(folder, opened, rows, texts)
         model = measure_model(folder, opened, model_rows, texts)

@@ -14,7 +14,7 @@ import numpy as np
 
 from batch.model.classifier import Classifier
 from batch.model.truncation import MODES
-from trainer.data.splits import read_lines
+from trainer.data.reading import SMS_OPTIONS, read_labelled
 
 HIDDEN = 20  # spam messages that are put behind each long ham
 
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--bundle", default="models/spam")
     parser.add_argument("--precision", default="fp32")
     asked = parser.parse_args()
-    frame = read_lines(asked.data)
+    frame = read_labelled([asked.data], SMS_OPTIONS).frame
     texts, is_spam = frame["text"].to_numpy(), (frame["label"] == "spam").to_numpy()
     heads = None
     for mode in MODES:

@@ -11,8 +11,9 @@ import os
 import random
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
+
+from scratch import scratch_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 STUB = ROOT / "tests" / "faults" / "stub_cli.py"
@@ -52,8 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     rows = parser.parse_args().rows
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         make = f"import sys; sys.path.insert(0, {str(STUB.parent)!r}); import stub_cli, pathlib; "
         make += "pathlib.Path('bundle').mkdir(); stub_cli.write_bundle(pathlib.Path('bundle'))"
         subprocess.run([sys.executable, "-c", make], cwd=folder, check=True)

@@ -11,14 +11,13 @@ verifies once more and labels --rows messages of the data, drawn with seed 0, th
 import argparse
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-from trainer.data.labelled_file import Columns
-from trainer.data.splits import read_messages
+from scratch import scratch_folder
+
+from trainer.data.notebook import read_as_notebook
 from trainer.protocols import ScoreOptions, format_protocols, score_protocols
-from trainer.recipe import get_recipe
 
 
 def main() -> None:
@@ -37,15 +36,15 @@ def main() -> None:
             protocols, count, new_splits, weights="random", data=args.data, bpe=args.bpe,
             progress=False,
         )  # fmt: skip
-        print(format_protocols(score_protocols(options)), flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        label_rows(Path(folder), args)
+        print(*format_protocols(score_protocols(options)), sep="\n", flush=True)
+    with scratch_folder() as folder:
+        label_rows(folder, args)
 
 
 def label_rows(folder: Path, args: argparse.Namespace) -> None:
     """Train, export, label; prints the seconds of each and the runner's own summary."""
     inbox = folder / "inbox.csv"
-    frame = read_messages(args.data, Columns(), get_recipe("default"))
+    frame = read_as_notebook(args.data)
     frame["text"].sample(args.rows, replace=True, random_state=0).to_csv(inbox, index=False)
     bpe = ["--bpe", args.bpe] if args.bpe else []
     fit = ["fit", "--data", args.data, "--weights", "random", "--out", folder / "run", *bpe]

@@ -18,7 +18,6 @@ import json
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +28,7 @@ import torch
 from export import BareProducts
 from messages import read_texts
 from peer_process import PeerProcess, make_model, write_peer_folder
+from scratch import scratch_folder
 
 from batch.model.batching import BATCH_TOKENS, cut_batches, pad_batch
 from batch.model.classifier import Classifier
@@ -129,8 +129,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     texts = read_texts(args.data, args.messages)
-    with tempfile.TemporaryDirectory() as name:
-        result = run_all(args, texts, Path(name))
+    with scratch_folder() as folder:
+        result = run_all(args, texts, folder)
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / f"throughput-{result['date']}.json"
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from batch.model.tokenizer import Tokenizer
-from trainer.data.labelled_file import balance, read_labelled, split
+from trainer.data.notebook import balance, read_as_notebook, split
 from trainer.data.tensors import encode_frame, trim
 from trainer.model.build import build_model
 from trainer.model.gpt2 import GPT2Classifier, model_config
@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=6)
     args = parser.parse_args()
     tokenizer = Tokenizer.load(args.bpe)
-    frame = read_labelled(args.data)
+    frame = read_as_notebook(args.data)
     labels = sorted(frame["label"].unique())
     print(
         f"{args.size}, random weights, {torch.get_num_threads()} threads, torch {torch.__version__}"

@@ -1,6 +1,5 @@
 """Write a bundle: golden messages, manifest, and the folder with its final name."""
 
-import contextlib
 import json
 import logging
 import os
@@ -12,11 +11,12 @@ from batch.errors import OutputError
 from batch.model.bundle import FORMAT, Manifest
 from batch.model.bundle_files import GOLDEN, MANIFEST, FileEntry, file_entries
 from batch.reading.fingerprint import hash_file
-from batch.writing.target import find_foreign, is_foreign
+from batch.writing.target import find_foreign
 from exporter.convert.variants import FILES, open_variant
 from exporter.parity import run_batches
 from exporter.reference import make_reference
-from exporter.trained_run import TrainedRun
+from exporter.scratch import exchange, remove_files
+from exporter.trained_run import TRAINING_KEYS, TrainedRun
 from exporter.verification_set import NASTY_TEXTS, VerificationSet, torch_logits
 from trainer.run_folder import WEIGHTS, package_versions, write_json
 
@@ -71,7 +71,7 @@ def write_manifest(folder: Path, trained: TrainedRun, precisions: list[str]) -> 
         variants={precision: FILES[precision] for precision in precisions},
         files=files,
         unsure_band=config.unsure_band,
-        training={key: metrics[key] for key in ("accuracy", "messages", "data")},
+        training={key: metrics[key] for key in TRAINING_KEYS},
         made_by={
             "versions": package_versions("torch", "onnx", "onnxscript", "onnxruntime"),
             "recipe": config.recipe["name"],
@@ -121,12 +121,23 @@ def check_target(target: Path) -> None:
 def replace_folder(new: Path, target: Path) -> None:
     """Give ``new`` the name ``target``; an older bundle there goes, anything else stays.
 
+    On Linux a bundle has that name at every moment.
+
     Raises:
         OutputError: ``target`` is or holds something else.
     """
     check_target(target)
     os.chmod(new, 0o777 & ~_umask())
+    swap_folders(new, target)
+
+
+def swap_folders(new: Path, target: Path) -> None:
+    """Give ``new`` the name ``target``, and remove the bundle that had it."""
+    os.sync()  # a power cut leaves the old bundle or the new one, and not an empty file of it
     old = new.with_suffix(".old")
+    if target.exists() and exchange(new, target):
+        _remove_bundle(new, old)
+        return
     try:
         if target.exists():
             os.rename(target, old)
@@ -136,19 +147,15 @@ def replace_folder(new: Path, target: Path) -> None:
             os.rename(old, target)
         raise
     if old.exists():
-        _remove_bundle(old)
+        _remove_bundle(old, old)
 
 
-def _remove_bundle(folder: Path) -> None:
-    """Remove a folder that :func:`check_target` let pass; what came into it since then stays."""
-    names = list_files(folder) or ()
-    with contextlib.suppress(OSError):
-        for path in sorted(folder.iterdir()):
-            if not is_foreign(path, names):
-                path.unlink()
-        folder.rmdir()
+def _remove_bundle(folder: Path, kept: Path) -> None:
+    """Remove a bundle. If there is another file in it, that stays in a folder named ``kept``."""
+    remove_files(folder, list_files(folder) or ())
     if folder.exists():
-        log.warning("WARNING: %s is what was there before; it cannot be removed", folder)
+        os.rename(folder, kept)
+        log.warning("WARNING: %s is what was there before; it cannot be removed", kept)
 
 
 def _umask() -> int:

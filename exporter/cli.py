@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from batch.command import Cli, show_log
+from batch.command import Cli, print_line, show_log
 from batch.version import __version__
 
 PRECISIONS = ("fp32", "int8", "fp16", "bf16")
@@ -62,12 +62,13 @@ def bundle(run: Path, out: Path, precision: str | None, device: str, quiet: bool
     from exporter.variant_check import VariantCheck
 
     def show(verified: VariantCheck) -> None:
-        click.echo("\n".join(variant_lines(verified, verified.problems())))
+        for line in variant_lines(verified, verified.problems()):
+            print_line(line)
 
     results = export(run, out, device, precisions, optional, progress=not quiet, show=show)
     for line in machine_lines(describe_machine(), [result.precision for result in results]):
-        click.echo(line)
-    click.echo(f"bundle: {out}")
+        print_line(line)
+    print_line(f"bundle: {out}")
 
 
 def parse_precisions(text: str) -> tuple[str, ...]:
@@ -112,11 +113,11 @@ def verify(folder: Path, run: Path, device: str, quiet: bool) -> None:
 
     results = verify_bundle(folder, run, device, progress=not quiet)
     for result in results:
-        lines = variant_lines(result.verified, result.problems(), result.structure)
-        click.echo("\n".join(lines))
+        for line in variant_lines(result.verified, result.problems(), result.structure):
+            print_line(line)
     names = [result.verified.precision for result in results]
     for line in machine_lines(describe_machine(), names):
-        click.echo(line)
+        print_line(line)
     failed = [result for result in results if result.problems()]
     if failed:
         first = failed[0]
@@ -124,4 +125,4 @@ def verify(folder: Path, run: Path, device: str, quiet: bool) -> None:
             f"{', '.join(result.verified.precision for result in failed)} removed from {folder}: "
             f"{first.problems()[0]}"
         )
-    click.echo(f"{folder}: verified")
+    print_line(f"{folder}: verified")

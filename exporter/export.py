@@ -3,13 +3,12 @@
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from batch.errors import BundleError, OutputError
+from batch.errors import BundleError
 from batch.model.bundle_files import TOKENIZER, VERIFY
 from batch.model.inference import wanted_device
 from exporter.accuracy_gate import Gate, search_layers
@@ -18,6 +17,7 @@ from exporter.convert.graph import trace
 from exporter.convert.quantize import linear_layers, reduce_precision
 from exporter.convert.variants import FILES, describe_model, remove_variant, save_model
 from exporter.parity import VerificationError
+from exporter.scratch import scratch_folder
 from exporter.trained_run import TrainedRun
 from exporter.variant_check import (
     VariantCheck,
@@ -56,12 +56,7 @@ def export(
     out = Path(os.path.realpath(out))  # a link's target is what gets replaced, not the link
     wanted_device(device)
     trained = TrainedRun.read(run)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
-    except OSError as error:
-        raise OutputError(f"cannot create {out}: {error.strerror}; give another --out") from None
-    try:
+    with scratch_folder(out, f"cannot create {out}", "give another --out") as scratch:
         shutil.copyfile(run / TOKENIZER, scratch / TOKENIZER)
         writer = VariantWriter(trained, scratch, device, progress)
         results = _write_variants(writer, precisions, optional, show)
@@ -71,8 +66,6 @@ def export(
         write_json(scratch / VERIFY, report)
         write_manifest(scratch, trained, passed)
         replace_folder(scratch, out)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return results
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from batch.drift.histograms import SCORE_BINS, TOKEN_EDGES, count_scores, count_tokens
 from exporter.trained_run import TrainedRun
-from trainer.data.labelled_file import read_split
+from trainer.data.sets import read_split
 from trainer.data.splits import HELD_OUT
 
 log = logging.getLogger("exporter")
@@ -29,7 +29,8 @@ def make_reference(trained: TrainedRun) -> dict:
     # The verification set begins with the held-out messages, in this order.
     predicted, scores, _ = trained.decision.decide(trained.rows.logits[: len(truth)])
     tokens = np.array([len(ids) for ids in trained.rows.sequences[: len(truth)]])
-    return weigh(truth, counts, trained.config.labels, predicted, scores, tokens)
+    found = weigh(truth, counts, trained.config.labels, predicted, scores, tokens)
+    return {**found, "threshold": trained.decision.threshold}  # the bundle's may be changed later
 
 
 def weigh(

@@ -4,11 +4,13 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from batch.errors import InputError
 from batch.model.decision import Decision
 from batch.model.tokenizer import Tokenizer
 from exporter.verification_set import ValidationSet, VerificationSet, read_verification_set
 from trainer.model.gpt2 import GPT2Classifier
 from trainer.run_folder import (
+    METRICS,
     RunConfig,
     read_config,
     read_decision,
@@ -16,6 +18,8 @@ from trainer.run_folder import (
     read_model,
     read_tokenizer,
 )
+
+TRAINING_KEYS = ("accuracy", "messages", "data")  # of metrics.json, kept in bundle.json
 
 log = logging.getLogger("exporter")
 
@@ -42,8 +46,12 @@ class TrainedRun:
             InputError: a file of the folder cannot be read as what it is.
         """
         config = read_config(folder)
-        model, tokenizer = read_model(folder, config), read_tokenizer(folder)
         metrics, decision = read_metrics(folder), read_decision(folder, config)
+        for key in TRAINING_KEYS:
+            if not isinstance(metrics.get(key), dict):
+                path = folder / METRICS
+                raise InputError(f"{path}: not the {METRICS} of a run: {key} is not valid")
+        model, tokenizer = read_model(folder, config), read_tokenizer(folder)
         log.info("Weights: %s", config.weights["statement"])
         log.info("PyTorch, fp32, every validation and test message padded to %d tokens",
                  config.max_length)  # fmt: skip

@@ -14,7 +14,7 @@ import torch
 from batch.model.batching import pad_batch
 from batch.model.decision import Decision
 from batch.model.tokenizer import Tokenizer
-from trainer.data.labelled_file import read_split
+from trainer.data.sets import read_split
 from trainer.data.splits import HELD_OUT
 from trainer.model.gpt2 import GPT2Classifier
 from trainer.run_folder import RunConfig

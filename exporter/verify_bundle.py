@@ -1,17 +1,22 @@
 """Check a finished bundle's variants against PyTorch again: ``spam-export verify``."""
 
+import contextlib
 import json
+import os
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from batch.errors import BundleError, InputError, SpamBatchError
+from batch.errors import BundleError, InputError, OutputError, SpamBatchError, is_out_of_memory
 from batch.model.bundle import Bundle, open_bundle
 from batch.model.bundle_files import EXTERNAL_SUFFIX, MANIFEST, TOKENIZER, VERIFY, file_entries
 from batch.model.inference import wanted_device
+from batch.model.selftest import read_verified
 from batch.reading.fingerprint import hash_file
-from batch.writing.atomic import replace_file
+from exporter.bundle import swap_folders
 from exporter.convert.structure import Structure, read_structure
 from exporter.convert.variants import remove_variant
+from exporter.scratch import scratch_folder
 from exporter.trained_run import TrainedRun
 from exporter.variant_check import VariantCheck, gate_of, report_of, verify_file
 from trainer.run_folder import WEIGHTS, write_json
@@ -48,7 +53,7 @@ def verify_bundle(
     variants = tuple(bundle.manifest.variants.values())
     for name in bundle.manifest.files:
         if name != VERIFY and not name.startswith(variants):
-            bundle.read(name)  # checks its hash, which the new manifest repeats
+            bundle.check(name)  # the new manifest repeats its hash
     trained = TrainedRun.read(run)
     if bundle.manifest.made_by.get("model_sha256") != hash_file(run / WEIGHTS):
         raise InputError(
@@ -70,7 +75,7 @@ def _verify_variant(
     found = _manifest_problems(bundle, trained)
     structure = gate = check = None
     try:
-        bundle.read(name)
+        bundle.check(name)
         if tensors := bundle.watch(name + EXTERNAL_SUFFIX):
             tensors.check_hash()
     except BundleError as error:
@@ -80,6 +85,8 @@ def _verify_variant(
         gate = None if precision == "fp32" else gate_of(trained, folder, precision, device)
         check = verify_file(trained, folder, precision, device, progress)
     except SpamBatchError as error:
+        if is_out_of_memory(error):
+            raise  # it says nothing about the variant
         found.append(str(error))
     kept = _kept_before(bundle, precision)
     return FileCheck(structure, VariantCheck(precision, check, gate, kept), found)
@@ -107,6 +114,7 @@ def _manifest_problems(bundle: Bundle, trained: TrainedRun) -> list[str]:
 
 def _report_before(bundle: Bundle) -> dict:
     try:
+        read_verified(bundle)
         return bundle.read_json(VERIFY)
     except BundleError:
         return {}  # it is missing, or a killed run left another one; it is rewritten
@@ -127,23 +135,38 @@ def _without_speeds(report: dict) -> dict:
 
 
 def _rewrite(bundle: Bundle, trained: TrainedRun, results: list[FileCheck]) -> None:
-    """Write verify.json, remove failed variants, and list the remaining files in the manifest."""
+    """Write verify.json, remove failed variants, and list the remaining files in the manifest.
+
+    That is done in a copy, which then takes the bundle's place in one step: a run that starts
+    meanwhile finds the one or the other.
+    """
     pairs = [(result.verified, result.problems()) for result in results]
     report = report_of(trained.rows, bundle.folder, pairs)
     if _without_speeds(report) == _without_speeds(_report_before(bundle)):
         return  # only speeds differ: the bundle keeps its digest
-    write_json(bundle.folder / VERIFY, report)
-    manifest = bundle.manifest
-    variants = dict(manifest.variants)
-    for verified, problems in pairs:
-        if problems:
-            remove_variant(bundle.folder, verified.precision)
-            del variants[verified.precision]
-    files = {
-        name: entry
-        for name, entry in file_entries(bundle.folder).items()
-        if name in manifest.files or name == VERIFY
-    }
-    changed = replace(manifest, variants=variants, files=files)
-    path = bundle.folder / MANIFEST
-    replace_file(path, changed.to_json().encode("utf-8"), path, ".json", 0o666)
+    folder, manifest = Path(os.path.realpath(bundle.folder)), bundle.manifest
+    problem = f"cannot replace {folder}"
+    advice = "copy the bundle to another folder, and verify it there"
+    with scratch_folder(folder, problem, advice) as scratch:
+        shutil.copytree(folder, scratch, symlinks=True, dirs_exist_ok=True)
+        for path in (scratch, *scratch.iterdir()):
+            with contextlib.suppress(PermissionError):  # only root can keep another's ownership
+                owner = (folder / path.relative_to(scratch)).stat()
+                os.chown(path, owner.st_uid, owner.st_gid)
+        write_json(scratch / VERIFY, report)
+        variants = dict(manifest.variants)
+        for verified, problems in pairs:
+            if problems:
+                remove_variant(scratch, verified.precision)
+                del variants[verified.precision]
+        files = {
+            name: entry
+            for name, entry in file_entries(scratch).items()
+            if name in manifest.files or name == VERIFY
+        }
+        changed = replace(manifest, variants=variants, files=files)
+        (scratch / MANIFEST).write_text(changed.to_json(), encoding="utf-8")
+        try:
+            swap_folders(scratch, folder)
+        except OSError as error:  # a mount point cannot be renamed
+            raise OutputError(f"{problem}: {error.strerror}; {advice}") from None

@@ -238,7 +238,8 @@ def test_no_command_hides_in_other_text() -> None:
 
 def test_names_of_commands_and_options() -> None:
     """In running text and in marked blocks, too, each command, option and target exists."""
-    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "batch").rglob("*.py"))
+    code = [path for room in ("batch", "trainer") for path in (ROOT / room).rglob("*.py")]
+    sources = "".join(path.read_text(encoding="utf-8") for path in code)
     formats = re.findall(
         '^(?:MANIFEST_)?FORMAT = "(.*?)"', sources, re.M
     )  # of files, which are named likewise

@@ -25,6 +25,12 @@ INPUTS = {
     "line N, byte offset M": (BAD, "", "--max-rejects 10", 3),
     "is the delimiter ';'?": (b"id;text\n1;hello\n", "", "--delimiter ';'", 0),
     "no text column found": (b"id,note\n1,hello\n", "", "--text-column note", 0),
+    "more than one column could be the text": (
+        b"text,body\nsee you,see me\n", "", "--text-column body", 0,
+    ),
+    "holds numbers, not messages": (
+        b"message,note\n" + b"9001,hello\n" * 10, "", "--text-column note", 0,
+    ),
     "is not there; columns:": (GOOD, "--text-column body", None, None),
     "there is a column 'label' already": (
         b"text,label\nhello,ham\n", "", "--overwrite-columns", 0,
@@ -94,11 +100,15 @@ def test_65_an_interrupted_run(classify) -> None:
     checkpoint.write_text(kept.replace('"records": 1', '"records": 2'), encoding="utf-8")
     status, line = classify()
     assert status == 65 and "checkpoint.json: is damaged" in line
+    other = kept.replace('"format_version": 3', '"format_version": 2')
+    checkpoint.write_text(other, encoding="utf-8")
+    status, line = classify()
+    assert status == 65 and "checkpoint.json: format version" in line
     checkpoint.write_text(kept, encoding="utf-8")
     (part,) = Path().glob(".out.csv.*.part")
     part.rename("gone")
     status, line = classify()
-    assert status == 65 and "so the interrupted run cannot go on" in line
+    assert status == 65 and "so the interrupted run cannot resume" in line
     Path("gone").rename(part)
     Path("in.csv").write_bytes(GOOD + b"3,new\n")
     status, line = classify()
@@ -142,7 +152,7 @@ def test_78(classify, stub, tmp_path) -> None:
     Path("in.csv").write_bytes(BAD)
     assert classify()[0] == 65
     status, line = classify(bundle="other")
-    assert status == 78 and "but with the bundle" in line
+    assert status == 78 and "but its bundle was" in line
     assert classify("--restart --max-rejects 1", bundle="other")[0] == 3
 
 

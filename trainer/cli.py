@@ -5,20 +5,16 @@ from pathlib import Path
 
 import click
 
-from batch.command import Cli, show_log
+from batch.command import Cli, print_line, show_log
+from batch.messages import escape_controls
 from batch.version import __version__
+from trainer.data_options import data_options
 from trainer.options import checked_changes, recipe_options
 
 log = logging.getLogger("trainer")
 
 _PATH = click.Path(path_type=Path)
 _bpe = click.option("--bpe", type=_PATH, help="A gpt2.tiktoken, or a folder with it.")
-_data = click.option("--data", type=_PATH, help="Your own labelled CSV or TSV.")
-_text_column = click.option("--text-column", help="Name of the text column in --data.")
-_label_column = click.option("--label-column", help="Name of the label column in --data.")
-_delimiter = click.option(
-    "--delimiter", help="One character. Default: a tab if the first line has one, else a comma."
-)
 _run = click.option("--run", type=_PATH, default=Path("runs/spam"), show_default=True,
     help="Run folder of spam-train fit.")  # fmt: skip
 _device = click.option("--device", type=click.Choice(["auto", "cuda", "mps", "cpu"]),
@@ -81,13 +77,13 @@ def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None
         raise click.UsageError("--from needs one kind of file; say which: data, bpe or weights")
     if what in ("data", "all"):
         found = fetch_data(cache, source)
-        click.echo(f"data: {found.path} ({found.lines:,} lines; {found.origin})")
+        print_line(f"data: {found.path} ({found.lines:,} lines; {found.origin})")
     if what in ("bpe", "all"):
         ranks = fetch_bpe(cache, source)
-        click.echo(f"bpe: {ranks.path} ({ranks.origin})")
+        print_line(f"bpe: {ranks.path} ({ranks.origin})")
     if what == "weights":
         files = fetch_weights(cache, size or "gpt2-small", None, source)
-        click.echo(f"weights: {files.path} ({files.kind}; {files.origin})")
+        print_line(f"weights: {files.path} ({files.kind}; {files.origin})")
 
 
 @main.command()
@@ -102,11 +98,8 @@ def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None
 )  # fmt: skip
 @_model
 @_weights
-@_data
+@data_options()
 @_bpe
-@_text_column
-@_label_column
-@_delimiter
 @click.option(
     "--positive-label",
     help="Class whose probability is the score. Default: spam if there is one, else the second "
@@ -127,9 +120,8 @@ def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None
 @click.option("--config", type=_PATH, help="Repeat the run of this config.json.")
 @_quiet
 def fit(
-    out, recipe, size, weights, data, bpe, text_column, label_column, delimiter, positive_label,
-    cache, device, pth, trunk_cache, restart, max_ham_blocked, unsure_band, config, quiet,
-    **changes,
+    out, recipe, size, weights, data, reading, bpe, positive_label, cache, device,
+    pth, trunk_cache, restart, max_ham_blocked, unsure_band, config, quiet, **changes,
 ) -> None:  # fmt: skip
     """Train a classifier and write a run folder.
 
@@ -144,14 +136,13 @@ def fit(
     """
     show_log("trainer", quiet)
     from batch.model.rules import parse_band
-    from trainer.data.labelled_file import Columns
     from trainer.evaluation.calibration import parse_share
     from trainer.run import RunOptions, options_of_config, summary_lines, train
     from trainer.run_folder import check_state_dict, read_config, read_model, save_state_dict
 
     options = RunOptions(
         out=out, recipe=recipe, weights=weights, size=size, cache=cache, data=data, bpe=bpe,
-        columns=Columns(label_column, text_column, delimiter), positive_label=positive_label,
+        reading=reading, positive_label=positive_label,
         device=device, changes=checked_changes(changes), progress=not quiet,
         trunk_cache=trunk_cache, restart=restart,
         max_blocked=None if max_ham_blocked is None else parse_share(max_ham_blocked),
@@ -165,18 +156,15 @@ def fit(
     if pth is not None:
         save_state_dict(read_model(out, read_config(out)), pth)
     for line in summary_lines(metrics):
-        click.echo(line)
-    click.echo(f"run folder: {out}")
+        print_line(line)
+    print_line(f"run folder: {out}")
 
 
 @main.command()
 @_run
-@click.option("--data", type=_PATH, required=True, help="Labelled CSV or TSV.")
-@_text_column
-@_label_column
-@_delimiter
-def evaluate(run: Path, data: Path, text_column, label_column, delimiter) -> None:
-    """Score a run on a labelled file from another source.
+@data_options(required=True)
+def evaluate(run: Path, data, reading) -> None:
+    """Score a run on labelled files from another source.
 
     Messages that were in the training set are left out.
 
@@ -184,13 +172,12 @@ def evaluate(run: Path, data: Path, text_column, label_column, delimiter) -> Non
     Example:
       spam-train evaluate --run runs/spam --data other.csv
     """
-    from trainer.data.labelled_file import Columns
     from trainer.evaluation.evaluate import evaluate as evaluate_file
     from trainer.evaluation.evaluate import evaluation_lines
 
-    result = evaluate_file(run, data, Columns(label_column, text_column, delimiter))
+    result = evaluate_file(run, data, reading)
     for line in evaluation_lines(result):
-        click.echo(line)
+        print_line(line)
 
 
 @main.command()
@@ -200,13 +187,13 @@ def evaluate(run: Path, data: Path, text_column, label_column, delimiter) -> Non
 @click.option(
     "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Runs of each row."
 )
-@_data
+@data_options()
 @_bpe
 @_cache
 @_device
 @_json
 @_quiet
-def table(rows, shape, seeds, data, bpe, cache, device, json_out, quiet) -> None:
+def table(rows, shape, seeds, data, reading, bpe, cache, device, json_out, quiet) -> None:
     """Run rows of the published table of experiments, and print our accuracy beside theirs.
 
     \b
@@ -219,10 +206,11 @@ def table(rows, shape, seeds, data, bpe, cache, device, json_out, quiet) -> None
     from trainer.run_folder import check_result, write_json
 
     target = None if json_out is None else check_result(json_out, KEYS, "--json")
-    result = run_table(parse_rows(rows), shape, seeds, data, bpe, cache, device, not quiet)
+    result = run_table(parse_rows(rows), shape, seeds, data, reading, bpe, cache, device, not quiet)
     if target is not None:
         write_json(target, result)
-    click.echo(format_table(result))
+    for line in format_table(result):
+        print_line(line)
 
 
 @main.command()
@@ -236,9 +224,7 @@ def table(rows, shape, seeds, data, bpe, cache, device, json_out, quiet) -> None
 @click.option("--recipe", type=click.Choice(["default", "book"]), default="default")
 @_model
 @_weights
-@_data
-@_text_column
-@_label_column
+@data_options()
 @_bpe
 @_cache
 @_device
@@ -246,8 +232,8 @@ def table(rows, shape, seeds, data, bpe, cache, device, json_out, quiet) -> None
 @_json
 @_quiet
 def scores(
-    protocols, seeds, new_splits, recipe, size, weights, data, text_column, label_column, bpe,
-    cache, device, json_out, quiet, split, balance, **changes,
+    protocols, seeds, new_splits, recipe, size, weights, data, reading, bpe, cache,
+    device, json_out, quiet, split, balance, **changes,
 ) -> None:  # fmt: skip
     """Train once for each protocol and seed, and print each test score beside the linear SVM's.
 
@@ -260,19 +246,19 @@ def scores(
         raise click.UsageError("--protocols sets the split; leave --split and --balance out")
     show_log("trainer", quiet)
     from trainer import protocols as scoring
-    from trainer.data.labelled_file import Columns
     from trainer.run_folder import check_result, write_json
 
     target = None if json_out is None else check_result(json_out, scoring.KEYS, "--json")
     options = scoring.ScoreOptions(
-        protocols=scoring.parse_protocols(protocols), columns=Columns(label_column, text_column),
+        protocols=scoring.parse_protocols(protocols), reading=reading,
         seeds=seeds, new_splits=new_splits, changes=checked_changes(changes), progress=not quiet,
         recipe=recipe, weights=weights, size=size, data=data, bpe=bpe, cache=cache, device=device,
     )  # fmt: skip
     result = scoring.score_protocols(options)
     if target is not None:
         write_json(target, result)
-    click.echo(scoring.format_protocols(result))
+    for line in scoring.format_protocols(result):
+        print_line(line)
 
 
 @main.command()
@@ -296,7 +282,7 @@ def classify(text: str, run: Path) -> None:
     with torch.no_grad():
         logits = read_model(run, config)(pad_messages(encoded, config.max_length))
     best, scores, _ = decision.decide(logits.numpy())
-    click.echo(f"{config.labels[best[0]]}\t{scores[0]:.6f}")
+    click.echo(f"{escape_controls(config.labels[best[0]])}\t{scores[0]:.6f}")
 
 
 @main.command()

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from batch.errors import UsageError
 from batch.model.tokenizer import Tokenizer
-from trainer.data.labelled_file import Columns, default_positive_label
-from trainer.data.splits import make_split, read_messages
+from trainer.data.labels import check_classes, default_positive_label
+from trainer.data.reading import DEFAULT_OPTIONS, ReadOptions, read_messages
+from trainer.data.splits import make_split
 from trainer.evaluation.held_out import evaluate_held_out
 from trainer.evaluation.scores import format_scores
-from trainer.fetch.assets import fetch_bpe, fetch_data
+from trainer.fetch.assets import fetch_bpe, fetch_files
 from trainer.model.build import select_device
 from trainer.model.initial_weights import resolve_weights
 from trainer.recipe import Recipe, get_recipe
@@ -45,8 +46,8 @@ class ScoreOptions:
     recipe: str = "default"
     weights: str = "auto"
     size: str | None = None
-    data: Path | None = None
-    columns: Columns = field(default_factory=Columns)
+    data: tuple[Path, ...] = ()
+    reading: ReadOptions = DEFAULT_OPTIONS
     bpe: Path | None = None
     cache: Path = Path("data")
     device: str = "auto"
@@ -71,7 +72,8 @@ def parse_protocols(text: str) -> tuple[str, ...]:
 
 def score_protocols(options: ScoreOptions) -> dict:
     """Train and score once for each protocol and seed; the result can be written as JSON."""
-    data_file = fetch_data(options.cache, options.data)
+    data_files = fetch_files(options.cache, options.data)
+    name = ", ".join(file.name for file in data_files)
     tokenizer = Tokenizer.load(fetch_bpe(options.cache, options.bpe).path)
     device = select_device(options.device)
     weights = resolve_weights(options.weights, options.size, options.cache)
@@ -80,7 +82,8 @@ def score_protocols(options: ScoreOptions) -> dict:
         for number in range(options.seeds):
             recipe = _recipe(options, protocol, number, weights.tensors is None)
             log.info("%s, seed %d, split seed %d", protocol, recipe.seed, recipe.split_seed)
-            frame = read_messages(data_file.path, options.columns, recipe)
+            frame = read_messages(data_files, options.reading, recipe).frame
+            check_classes(frame["label"], options.reading.labels.floor(recipe), name)
             labels = sorted(frame["label"].unique())
             parts = make_split(frame, recipe)
             start = time.monotonic()
@@ -106,7 +109,7 @@ def score_protocols(options: ScoreOptions) -> dict:
         "recipe": options.recipe,
         "weights": weights.statement,
         "device": str(device),
-        "data": {"name": data_file.name, "is_partial": data_file.is_partial},
+        "data": {"name": name, "is_partial": any(file.is_partial for file in data_files)},
         "runs": results,
     }
 
@@ -145,7 +148,7 @@ def compare_accuracies(ours: list[float], theirs: list[float]) -> dict:
     }
 
 
-def format_protocols(result: dict) -> str:
+def format_protocols(result: dict) -> list[str]:
     """For each protocol a table of its runs, then a line with the means over its seeds."""
     lines = []
     for protocol in dict.fromkeys(run["protocol"] for run in result["runs"]):
@@ -163,7 +166,7 @@ def format_protocols(result: dict) -> str:
             sure = f" (95 % interval {low:+.2f} to {high:+.2f})"
         seconds = statistics.mean(run["seconds"] for run in runs)
         lines += [
-            format_scores(table),
+            *format_scores(table),
             "",
             f"{protocol}: mean of {len(runs)} {100 * pair['ours']:.2f} %, SVM "
             f"{100 * pair['theirs']:.2f} %, difference {100 * pair['difference']:+.2f} points"
@@ -174,4 +177,4 @@ def format_protocols(result: dict) -> str:
     lines.append(f"weights: {result['weights']}; device {result['device']}")
     if result["data"]["is_partial"]:
         lines.append("WARNING: the data is an incomplete copy of the SMS Spam Collection.")
-    return "\n".join(lines)
+    return lines

@@ -17,10 +17,11 @@ import torch
 
 from batch.errors import UsageError
 from batch.model.tokenizer import Tokenizer
-from trainer.data.labelled_file import read_labelled
+from trainer.data.labels import check_classes
+from trainer.data.reading import ReadOptions, read_messages
 from trainer.data.splits import make_split
 from trainer.evaluation.scores import wilson
-from trainer.fetch.assets import fetch_bpe, fetch_data
+from trainer.fetch.assets import fetch_bpe, fetch_files
 from trainer.model.build import select_device
 from trainer.model.gpt2 import model_config
 from trainer.model.initial_weights import InitialWeights, resolve_weights
@@ -106,23 +107,27 @@ def run_table(
     rows: list[Experiment],
     shape: str,
     seeds: int,
-    data: Path | None,
+    data: tuple[Path, ...],
+    reading: ReadOptions,
     bpe: Path | None,
     cache: Path,
     device_name: str,
     progress: bool = True,
 ) -> dict:
     """Train every row ``seeds`` times; the result can be written as JSON."""
-    data_file = fetch_data(cache, data)
+    data_files = fetch_files(cache, data)
+    name = ", ".join(file.name for file in data_files)
     tokenizer = Tokenizer.load(fetch_bpe(cache, bpe).path)
     device = select_device(device_name)
-    frame = read_labelled(data_file.path)
+    recipe = get_recipe("book")
+    frame = read_messages(data_files, reading, recipe).frame
+    check_classes(frame["label"], reading.labels.floor(recipe), name)
     run_row = partial(_run_row, shape, seeds, cache, frame, tokenizer, device, progress)
     return {
         "shape": shape,
         "seeds": list(range(SEED, SEED + seeds)),
         "device": str(device),
-        "data": {"name": data_file.name, "is_partial": data_file.is_partial},
+        "data": {"name": name, "is_partial": any(file.is_partial for file in data_files)},
         "rows": [run_row(row) for row in rows],
     }
 
@@ -179,7 +184,7 @@ def _lengths(trained: Trained) -> str:
     return f"1 to {trained.max_length}"
 
 
-def format_table(result: dict) -> str:
+def format_table(result: dict) -> list[str]:
     """The table as Markdown, with seeds, device and warnings below it."""
     lines = [
         "| row | experiment | published % | ours % | 95 % interval | seconds a seed | tokens |",
@@ -202,4 +207,4 @@ def format_table(result: dict) -> str:
         )
     if result["data"]["is_partial"]:
         lines.append("WARNING: the data is an incomplete copy of the SMS Spam Collection.")
-    return "\n".join(lines)
+    return lines

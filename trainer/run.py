@@ -4,20 +4,23 @@ import hashlib
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from batch.errors import InputError, OutputError, UsageError
+from batch.errors import InputError, UsageError
 from batch.model.decision import Band
 from batch.model.tokenizer import Tokenizer
-from trainer.data.labelled_file import Columns, default_positive_label, write_split
-from trainer.data.splits import make_split, read_messages
+from batch.writing.atomic import making_folder
+from trainer.data.labels import check_classes, find_positive_label
+from trainer.data.reading import DEFAULT_OPTIONS, LabelledData, ReadOptions, read_messages
+from trainer.data.sets import write_rejects, write_split
+from trainer.data.splits import make_split
 from trainer.evaluation.held_out import check_band, evaluate_held_out
 from trainer.evaluation.scores import format_scores
-from trainer.fetch.assets import BpeFile, DataFile, fetch_bpe, fetch_data
+from trainer.fetch.assets import BpeFile, DataFile, fetch_bpe, fetch_files
 from trainer.model.build import select_device
 from trainer.model.initial_weights import InitialWeights, resolve_weights
 from trainer.recipe import Recipe, get_recipe
@@ -49,9 +52,9 @@ class RunOptions:
     weights: str = "auto"
     size: str | None = None
     cache: Path = Path("data")
-    data: Path | None = None
+    data: tuple[Path, ...] = ()  # labelled files; none: the SMS Spam Collection
     bpe: Path | None = None
-    columns: Columns = field(default_factory=Columns)
+    reading: ReadOptions = DEFAULT_OPTIONS  # how they are read
     positive_label: str | None = None
     device: str = "auto"
     changes: dict | None = None  # fields of Recipe
@@ -68,8 +71,8 @@ class RunOptions:
             "recipe": self.recipe,
             "weights": self.weights,
             "size": self.size,
-            "data": str(self.data.resolve()) if self.data else None,
-            "columns": asdict(self.columns),
+            "data": [str(path.resolve()) for path in self.data],
+            "reading": self.reading.to_dict(),
             "positive_label": self.positive_label,
             "max_blocked": self.max_blocked,
             "unsure_band": self.unsure_band,
@@ -84,18 +87,31 @@ def options_of_config(path: Path, options: RunOptions) -> RunOptions:
         InputError: the file is not a ``config.json``, or does not have the run's options.
     """
     config = read_config(path)
-    asked = config.arguments
-    if not asked:
+    if not config.arguments:
         raise InputError(f"{path}: does not have the options of the run, so it cannot be repeated")
-    random = config.weights["kind"] == "random"
+    if "reading" not in config.arguments:
+        raise InputError(
+            f"{path}: was written by an older spam-train, which kept other options; type the "
+            "options of that run instead of --config"
+        )
+    try:
+        return _repeat(config, options)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{path}: the options of the run are damaged ({error}), so it cannot be repeated"
+        ) from None
+
+
+def _repeat(config: RunConfig, options: RunOptions) -> RunOptions:
+    asked, random = config.arguments, config.weights["kind"] == "random"
     return replace(
         options,
         recipe=asked["recipe"],
         # Not auto, but what auto chose then: it may choose something else now.
         weights="random" if random else asked["weights"],
         size=config.model["size"],
-        data=Path(asked["data"]) if asked["data"] else options.data,
-        columns=Columns(**asked["columns"]),
+        data=tuple(map(Path, asked["data"])) or options.data,
+        reading=ReadOptions.from_dict(asked["reading"]),
         positive_label=asked["positive_label"],
         max_blocked=asked["max_blocked"],
         unsure_band=asked.get("unsure_band"),
@@ -108,8 +124,9 @@ def options_of_config(path: Path, options: RunOptions) -> RunOptions:
 class RunInputs:
     """What a run is made from, read and checked before training starts."""
 
-    data_file: DataFile
+    data_files: list[DataFile]
     bpe_file: BpeFile
+    messages: LabelledData
     data: dict  # what config.json and metrics.json say of the data
     labels: list[str]
     positive_label: str | None
@@ -138,12 +155,14 @@ def train(options: RunOptions) -> dict:
         "messages": {name: len(part) for name, part in trained.sets.items()},
         "truncated": {name: part.truncated for name, part in trained.sets.items()},
         "weights": inputs.weights.statement,
+        "positive_label": inputs.positive_label,
         "data": inputs.data,
         "history": trained.history.to_dict(),
     }
     config = _make_config(options, inputs, trained)
     begin_run(options.out)
     write_split(options.out, inputs.parts)
+    write_rejects(options.out, inputs.messages.rejects)
     held_out.predictions.to_csv(options.out / PREDICTIONS, index=False)
     write_plots(options.out, trained.history, trained.history.epochs)
     write_run(options.out, config, trained.model, metrics, inputs.bpe_file.path)
@@ -154,50 +173,55 @@ def train(options: RunOptions) -> dict:
 
 def _prepare(options: RunOptions) -> RunInputs:
     """Fetch, read and split the data, resolve the weights, and check the options against them."""
-    data_file = fetch_data(options.cache, options.data)
+    data_files = fetch_files(options.cache, options.data)
     bpe_file = fetch_bpe(options.cache, options.bpe)
-    if data_file.is_partial:
+    if data_files[0].is_partial:
         log.warning(
             "WARNING: an incomplete copy of the SMS Spam Collection: %s lines of 5,574.",
-            f"{data_file.lines:,}",
+            f"{data_files[0].lines:,}",
         )
     changes = options.changes or {}
     recipe = get_recipe(options.recipe, **changes)  # its data fields do not depend on the weights
     device = select_device(options.device)
-    frame = read_messages(data_file.path, options.columns, recipe)
-    labels = sorted(frame["label"].unique())
-    data = _describe_data(data_file, frame, labels)
-    counts = ", ".join(f"{count} {name}" for name, count in data["labels"].items())
-    log.info("%d messages: %s", len(frame), counts)
+    messages = read_messages(data_files, options.reading, recipe)
+    frame, labels = messages.frame, sorted(messages.frame["label"].unique())
+    data = _describe_data(data_files, messages)
+    log.info("%s", messages.sentence())
+    check_classes(frame["label"], options.reading.labels.floor(recipe), data["name"])
     positive = _choose_positive_label(options, labels)
+    log.info("Positive label, whose probability is the score: %s", positive or "none")
     parts = make_split(frame, recipe)
     given = Path(options.weights) if os.path.exists(options.weights) else None
-    check_folder(options.out, options.data, data_file.path, bpe_file.path, given)
+    paths = [*options.data, *(file.path for file in data_files)]
+    check_folder(options.out, *paths, bpe_file.path, given)
     weights = resolve_weights(options.weights, options.size, options.cache)
-    _check_expected(options.expected, data_file.sha256, weights)
+    _check_expected(options.expected, data["sha256"], weights)
     recipe = get_recipe(options.recipe, from_random=weights.tensors is None, **changes)
     log.info("Recipe: %s. Device: %s. Weights: %s", recipe.name, device, weights.statement)
-    return RunInputs(data_file, bpe_file, data, labels, positive, parts, weights, recipe, device)
+    return RunInputs(
+        data_files, bpe_file, messages, data, labels, positive, parts, weights, recipe, device
+    )
 
 
-def _describe_data(data_file: DataFile, frame: pd.DataFrame, labels: list[str]) -> dict:
-    counts = frame["label"].value_counts()
+def _describe_data(files: list[DataFile], messages: LabelledData) -> dict:
+    """What ``config.json`` says of the data; ``labels`` counts messages before balancing."""
+    sha256 = files[0].sha256
+    if len(files) > 1:
+        sha256 = hashlib.sha256("".join(file.sha256 for file in files).encode()).hexdigest()
     return {
-        "name": data_file.name,
-        "origin": data_file.origin,
-        "sha256": data_file.sha256,
-        "lines": data_file.lines,
-        "is_partial": data_file.is_partial,
-        "rows": len(frame),
-        "labels": {name: int(counts[name]) for name in labels},  # before balancing
+        "name": ", ".join(file.name for file in files),
+        "origin": "; ".join(file.origin for file in files),
+        "sha256": sha256,
+        "lines": sum(file.lines for file in files),
+        "is_partial": any(file.is_partial for file in files),
+        "rows": len(messages.frame),
+        **messages.counts(),
     }
 
 
 def _choose_positive_label(options: RunOptions, labels: list[str]) -> str | None:
     """The positive label, after the options that need one are checked against the labels."""
-    positive = options.positive_label or default_positive_label(labels)
-    if positive not in (None, *labels):
-        raise UsageError(f"--positive-label {positive!r} is not among: {', '.join(labels)}")
+    positive = find_positive_label(options.positive_label, labels)
     if options.max_blocked is not None and (len(labels) > 2 or positive is None):
         raise UsageError("--max-ham-blocked needs two classes, one of them the positive one")
     check_band(options.unsure_band, options.max_blocked, labels, positive)
@@ -224,36 +248,45 @@ def _check_expected(expected: dict | None, data_sha256: str, weights: InitialWei
 
 
 def _train_with_checkpoint(options: RunOptions, inputs: RunInputs, checkpoint: Path) -> Trained:
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)  # fails now, not after an hour of training
-    except OSError as error:
-        raise OutputError(f"cannot create {options.out}: {error.strerror}") from None
+    with making_folder(options.out):  # fails now, not after an hour of training
+        return _train_in_folder(options, inputs, checkpoint)
+
+
+def _train_in_folder(options: RunOptions, inputs: RunInputs, checkpoint: Path) -> Trained:
     remove_leftovers(options.out)
     if options.restart:
         checkpoint.unlink(missing_ok=True)  # it is ours, or check_folder had refused
-    identity = _identity(inputs)
+    resume_key = _make_resume_key(options, inputs)
     try:
         return train_model(
             inputs.parts, inputs.labels, Tokenizer.load(inputs.bpe_file.path), inputs.weights,
             inputs.recipe, inputs.device, trunk_cache=options.trunk_cache,
-            progress=options.progress, checkpoint=checkpoint, identity=identity,
+            progress=options.progress, checkpoint=checkpoint, resume_key=resume_key,
         )  # fmt: skip
     except BaseException:
-        if has_checkpoint(checkpoint, identity):
+        if has_checkpoint(checkpoint, resume_key):
             log.warning(
                 "The checkpoint of the last whole epoch is kept; the same command resumes from it."
             )
         raise
 
 
-def _identity(inputs: RunInputs) -> str:
-    """A hash of all that decides the trained weights: a run resumes only its own checkpoint."""
-    values = [
-        inputs.data_file.sha256, inputs.weights.describe(), inputs.weights.size,
-        inputs.recipe.to_dict(), inputs.labels, str(inputs.device), torch.__version__,
-    ]  # fmt: skip
-    text = json.dumps(values, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+def _make_resume_key(options: RunOptions, inputs: RunInputs) -> dict[str, str]:
+    """All that decides the trained weights: a run resumes only from a checkpoint of the same."""
+    reading, recipe = options.reading, inputs.recipe.to_dict()
+    return {
+        "--label-column": reading.label_column or "",
+        **reading.input.settings(),
+        "--max-rejects": reading.allowance.typed,
+        "--labels": ",".join(inputs.labels),
+        **{f"--{name.replace('_', '-')}": json.dumps(value) for name, value in recipe.items()},
+        "--model": inputs.weights.size,
+        "--device": str(inputs.device),
+        "the data": inputs.data["sha256"],
+        "the tokenizer": inputs.bpe_file.sha256,
+        "the weights": json.dumps(inputs.weights.describe(), sort_keys=True),
+        "the version of torch": str(torch.__version__),
+    }
 
 
 def _make_config(options: RunOptions, inputs: RunInputs, trained: Trained) -> RunConfig:
@@ -280,9 +313,8 @@ def summary_lines(metrics: dict) -> list[str]:
         for name, value in metrics["accuracy"].items()
     ]
     baseline = metrics["baseline"]
-    lines.append(
-        format_scores({"test set": metrics["scores"]["test"], baseline["name"]: baseline["test"]})
-    )
+    scores = {"test set": metrics["scores"]["test"], baseline["name"]: baseline["test"]}
+    lines += format_scores(scores)
     calibration, threshold = metrics["calibration"], metrics["threshold"]
     lines.append(
         f"temperature {calibration['temperature']:.3f}: calibration error on test "
@@ -291,6 +323,7 @@ def summary_lines(metrics: dict) -> list[str]:
     )
     data = metrics["data"]
     lines.append(f"weights: {metrics['weights']}")
+    lines.append(f"positive label: {metrics['positive_label'] or 'none'}")
     lines.append(f"data: {data['name']}, {data['rows']:,} rows ({data['origin']})")
     if data["is_partial"]:
         lines.append(

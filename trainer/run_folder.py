@@ -1,9 +1,11 @@
 """The run folder: what a training run writes, and what an export reads."""
 
 import json
+import math
 import os
 import platform
 import shutil
+import time
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -13,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from batch.errors import InputError, MissingInputError, OutputError
+from batch.errors import InputError, MissingInputError, OutputError, is_out_of_memory
 from batch.model.bundle_files import TOKENIZER
 from batch.model.decision import Decision
 from batch.model.tokenizer import Tokenizer
@@ -31,6 +33,7 @@ PREDICTIONS = "predictions.csv"
 RUN_FORMAT = 1
 RESULTS = (  # in the order in which an old run's are removed: without the first it is no run
     CONFIG, METRICS, WEIGHTS, TOKENIZER, PREDICTIONS, "train.csv", "validation.csv", "test.csv",
+    "rejects.csv",
     "loss-plot.pdf", "loss-plot.png", "accuracy-plot.pdf", "accuracy-plot.png", "report.html",
 )  # fmt: skip
 RUN_FILES = {*RESULTS, CHECKPOINT, CHECKPOINT + ".part"}  # the last one of versions before
@@ -53,6 +56,31 @@ class RunConfig:
     arguments: dict = field(default_factory=dict)  # the options of spam-train fit
     unsure_band: list[float] | None = None  # scores from the first to below the second are unsure
     format: int = RUN_FORMAT
+
+    def check(self) -> None:
+        """Check what an export or an evaluation reads, since anybody may have edited the file.
+
+        Raises:
+            ValueError, TypeError, KeyError: a value is not valid; the text names it.
+        """
+        needed = {"recipe": ("name",), "weights": ("kind", "sha256", "statement"),
+                  "data": ("sha256",), "model": (), "versions": (), "arguments": ()}  # fmt: skip
+        for name, keys in needed.items():
+            value = getattr(self, name)
+            if not isinstance(value, dict) or not all(key in value for key in keys):
+                raise ValueError(f"{name} is not valid")
+        labels, counts = self.labels, self.data.get("labels")
+        is_list = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
+        is_counted = not counts or all(isinstance(counts[label], int) for label in labels)
+        is_valid = {
+            "labels": is_list and len(set(labels)) == len(labels) >= 2 and is_counted,
+            "positive_label": self.positive_label is None or self.positive_label in labels,
+            "max_length": isinstance(self.max_length, int) and self.max_length >= 1,
+            "unsure_band": self.unsure_band is None or isinstance(self.unsure_band, list),
+        }
+        for name, is_good in is_valid.items():
+            if not is_good:
+                raise ValueError(f"{name} is not valid")
 
     @property
     def model_config(self) -> ModelConfig:
@@ -154,32 +182,40 @@ def read_config(folder: Path) -> RunConfig:
     """
     path = folder if folder.is_file() else folder / CONFIG
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        config = RunConfig(**values)
+        config = RunConfig(**_read_object(path))
+        if config.format == RUN_FORMAT:
+            config.check()
     except OSError:
         raise MissingInputError(
             f"{folder} is not a run folder (it has no {CONFIG}); make one with: spam-train fit"
         ) from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise InputError(f"{path}: not the {CONFIG} of a run: {error}") from None
     if config.format != RUN_FORMAT:
         raise InputError(f"{path}: format {config.format}, this version reads {RUN_FORMAT}")
     return config
 
 
+def _read_object(path: Path) -> dict:
+    values = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(values, dict):
+        raise ValueError(f"it holds a {type(values).__name__}, expected an object")
+    return values
+
+
 def read_metrics(folder: Path) -> dict:
     """Read ``metrics.json`` of a run folder.
 
     Raises:
-        MissingInputError: there is none. InputError: it is not JSON.
+        MissingInputError: there is none. InputError: it is not a JSON object.
     """
     path = folder / METRICS
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return _read_object(path)
     except OSError as error:
         raise MissingInputError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not the {METRICS} of a run: {error}") from None
 
 
 def read_decision(folder: Path, config: RunConfig) -> Decision:
@@ -195,7 +231,7 @@ def read_decision(folder: Path, config: RunConfig) -> Decision:
         threshold = float(metrics.get("threshold", {}).get("value", 0.5))
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: {error}") from None
-    if not (temperature > 0 and 0 <= threshold <= 1):
+    if not (0 < temperature < math.inf and 0 <= threshold <= 1):
         raise InputError(
             f"{path}: a temperature of {temperature:g} and a threshold of {threshold:g} "
             "are not valid"
@@ -209,7 +245,10 @@ def read_model(folder: Path, config: RunConfig) -> GPT2Classifier:
     Raises:
         InputError: the weights cannot be read, or do not fit the model of ``config.json``.
     """
-    model = GPT2Classifier(config.model_config)
+    try:
+        model = GPT2Classifier(config.model_config)
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise InputError(f"{folder / CONFIG}: model is not valid: {error}") from None
     try:
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, RuntimeError, SafetensorError) as error:
@@ -257,13 +296,26 @@ def check_state_dict(path: Path, run: Path | None = None) -> Path:
         try:
             state = torch.load(target, map_location="cpu", weights_only=True, mmap=True)
             is_ours = {"transformer.wte.weight", "score.weight"} <= state.keys()
-        except Exception:  # torch raises pickle, zip and runtime errors here
+        except Exception as error:  # torch raises pickle, zip and runtime errors here
+            if is_out_of_memory(error):
+                raise
             is_ours = False
         if not is_ours:
             raise OutputError(
                 f"{path} is not a classifier's state dict; it was left as it is; give another --pth"
             )
     return target
+
+
+def _remove_parts(target: Path) -> None:
+    """Remove what killed runs had not written to the end of ``target``.
+
+    A younger one may be of a run that is saving now: that takes no hour.
+    """
+    for path in list(target.parent.iterdir()):
+        is_ours = LEFTOVER.fullmatch(path.name) and not is_foreign(path, {target.name})
+        if is_ours and time.time() - path.stat().st_mtime > 3600:
+            path.unlink()
 
 
 def save_state_dict(model: GPT2Classifier, path: Path) -> None:
@@ -273,6 +325,7 @@ def save_state_dict(model: GPT2Classifier, path: Path) -> None:
         OutputError: see :func:`check_state_dict`.
     """
     target = check_state_dict(path)
+    _remove_parts(target)
     part = target.with_name(temporary_name(target))
     try:
         torch.save(model.state_dict(), part)

@@ -10,6 +10,7 @@ from batch.formats.input import Input
 from batch.formats.jsonlines import drop_members
 from batch.formats.layout import JSONL, PARQUET
 from batch.formats.open_table import open_table
+from batch.formats.text_table import TextTable
 from batch.reading.records import Record
 from batch.reading.source import Source
 from batch.run.run_manifest import RunManifest
@@ -45,8 +46,10 @@ class AuditedFile:
                 span=None,
             )
             columns = ()
-        self._dialect, self._layout = given.dialect, given.layout
         self.table = open_table(source, given, STANDARD_OUTPUT, columns, [])
+        self._dialect, self._layout = given.dialect, given.layout
+        if isinstance(self.table, TextTable):  # a line above the header may name the delimiter
+            self._dialect = self.table.dialect
         self._limit: int | None = None  # number of records to read; None: all
         if given.span:
             self.table.go_to(given.span.offset, given.span.line)
@@ -65,8 +68,7 @@ class AuditedFile:
         """
         parquet = self.parquet_rows(self.columns) if self.format == PARQUET else None
         for record in self.read():
-            fields = record.fields
-            if fields is None:
+            if record.problem:
                 raise InputError(f"line {record.line} {record.problem}")
             if parquet is not None:
                 values = {name: str(value) for name, value in next(parquet).items()}
@@ -79,7 +81,7 @@ class AuditedFile:
                 decode, added = self._layout.encoding.decode, len(self.columns)
                 raw = self._dialect.split_raw(record.raw)
                 own = self._dialect.delimiter.join(raw[:-added])
-                texts = map(decode, fields[-added:])
+                texts = map(decode, record.fields[-added:])
                 yield record, own, dict(zip(self.columns, texts, strict=True))
 
     def parquet_rows(self, columns: Collection[str], without: bool = False) -> Iterator[dict]:
@@ -95,7 +97,10 @@ class AuditedFile:
 def find_other_parquet(given: AuditedFile, output: AuditedFile) -> int | None:
     """The first row, from 0, that differs from its input record; None if no row does."""
     before, after = (file.parquet_rows(output.columns, without=True) for file in (given, output))
-    text = given.table.text_name
+    from batch.formats.parquet import ParquetTable
+
+    assert isinstance(given.table, ParquetTable)
+    text = given.table.text_key
     labelled = (row for row in before if row[text] is not None)
     for number, (one, other) in enumerate(zip_longest(labelled, after)):
         if repr(one) != repr(other):  # nan == nan is False

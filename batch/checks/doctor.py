@@ -76,7 +76,7 @@ def _try_run(bundle: str, device: str) -> Iterator[Diagnosis]:
     """The checks that need the packages: onnxruntime on each device, and the bundle on one."""
     has_device = True
     for finding in _check_providers(device):
-        has_device = has_device and finding.state != PROBLEM
+        has_device = has_device and finding.state == OK
         yield finding
     yield _check_threads()
     yield from _check_bundle(bundle, device if has_device else "cpu")
@@ -209,7 +209,7 @@ def _check_files(bundle: "Bundle", precision: str) -> Iterator[Diagnosis]:
     is_whole = True
     for name in bundle.manifest.files:
         try:
-            bundle.read(name)
+            bundle.check(name)
         except BundleError as error:
             if not name.startswith(others):
                 raise

@@ -24,7 +24,7 @@ def collect(bundle: Bundle) -> dict:
         BundleError: a file differs from the manifest.
     """
     for name in bundle.manifest.files:
-        bundle.read(name)
+        bundle.check(name)
     verification = bundle.read_json(VERIFY) if VERIFY in bundle.manifest.files else {}
     return {
         "folder": str(bundle.folder),

@@ -3,7 +3,7 @@
 import click
 
 from batch.cli.options import csv_options, make_dialect
-from batch.messages import escape_controls
+from batch.command import print_json, print_line
 
 
 @click.command()
@@ -27,7 +27,7 @@ def doctor(bundle, device) -> None:
 
     problems = 0
     for diagnosis in examine(bundle, device):
-        click.echo(escape_controls(str(diagnosis)))
+        print_line(str(diagnosis))
         problems += diagnosis.state == PROBLEM
     if problems:
         listed = "1 problem" if problems == 1 else f"{problems} problems"
@@ -52,10 +52,10 @@ def info(bundle, as_json) -> None:
 
     values = collect(open_bundle(bundle))
     if as_json:
-        click.echo(to_json(values))
+        print_json(to_json(values))
     else:
         for line in to_lines(values):
-            click.echo(escape_controls(line))
+            print_line(line)
 
 
 @click.command()
@@ -87,10 +87,10 @@ def audit(labeled, bundle, input_, sample, format_) -> None:
 
     results = audit_output(labeled, bundle, sample, input_)
     if format_ == "json":
-        click.echo(json.dumps([result.to_json() for result in results], indent=1))
+        print_json(json.dumps([result.to_json() for result in results], indent=1))
     else:
         for result in results:
-            click.echo(escape_controls(str(result)))
+            print_line(str(result))
     failed = sum(result.state == FAILED for result in results)
     if failed:
         checks = f"{failed} of {len(results)} checks failed"
@@ -132,4 +132,4 @@ def report(labeled, out, date_column, positive_label, show_text, text_column, **
         )
     )
     if out != "-":
-        click.echo(f"written: {escape_controls(out)}", err=True)
+        print_line(f"written: {out}", to_stderr=True)

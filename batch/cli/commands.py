@@ -20,8 +20,9 @@ from batch.cli.options import (
     ray_options,
     rule_options,
 )
-from batch.command import Cli, show_log
+from batch.command import Cli, print_line, show_log
 from batch.errors import REJECTED
+from batch.messages import escape_controls
 from batch.version import __version__
 
 if TYPE_CHECKING:  # imported late, or --help would be slow
@@ -41,6 +42,7 @@ EXIT_STATUSES = {
     65: "the input is bad",
     66: "an input is missing, is a folder, or cannot be read",
     70: "internal error",
+    71: "out of memory",
     73: "the output cannot be created",
     74: "I/O error, such as a full disk",
     75: "another run holds the lock",
@@ -132,8 +134,6 @@ def classify(
     show_log("batch", quiet, log_format)
     from batch.formats.columns import parse_columns
     from batch.model.bundle import open_bundle
-    from batch.model.classifier import resolve_precision
-    from batch.model.inference import wanted_device
     from batch.run.job import Job
     from batch.writing.rejects import Allowance
 
@@ -145,19 +145,18 @@ def classify(
     make_layout(**layout)  # check the options before the bundle is read
     opened, rules = open_bundle(bundle, expect_digest), make_rules(**layout)
     rules.decision(opened.manifest)  # check the rules here, not once for each file
-    runs_in = ""  # with Ray, the device is that of the workers
+    lazy = None  # with Ray, the device is that of the workers
     if not on_ray:
-        precision = resolve_precision(opened, device, precision)
-        runs_in = f"{precision} on {wanted_device(device)}"
+        lazy = _make_lazy(opened, rules, device, threads, precision, allow_unverified)
     progress = not quiet and log_format == "text"
     jobs = [
         Job(
-            make_input(name, **layout), target, appended, allowance, rules, runs_in,
+            make_input(name, **layout), target, appended, allowance, rules,
             restart=restart, progress=progress, replaces_any=out_dir is None or force,
         )
         for name, target in zip(inputs, outs, strict=True)
     ]  # fmt: skip
-    if on_ray:
+    if lazy is None:
         from batch.cluster.engine import RayOptions, label_on_ray
 
         options = RayOptions(
@@ -165,7 +164,6 @@ def classify(
         )
         status = label_on_ray(jobs, opened, options)
     else:
-        lazy = _make_lazy(opened, rules, device, threads, precision, allow_unverified)
         status = _label_here(jobs, out_dir, lazy, force, metrics)
     click.get_current_context().exit(status)
 
@@ -174,11 +172,13 @@ def _make_lazy(
     bundle: "Bundle", rules: "Rules", device: str, threads: int | None, precision: str,
     allow_unverified: bool,
 ) -> "LazyClassifier":  # fmt: skip
-    from batch.model.classifier import Classifier
+    """Makes the loader; an unknown precision or device is an error here, before any load."""
+    from batch.model.classifier import Classifier, foresee
     from batch.model.lazy_classifier import LazyClassifier
 
     arguments = (bundle.folder, device, threads, precision, allow_unverified)
-    return LazyClassifier(bundle, partial(Classifier.load, *arguments, **asdict(rules)))
+    load = partial(Classifier.load, *arguments, **asdict(rules))
+    return LazyClassifier(bundle, load, foresee(bundle, device, precision))
 
 
 def _label_here(
@@ -252,17 +252,14 @@ def estimate(
     show_log("batch")
     from batch.checks.estimate import estimate as estimate_files
     from batch.model.bundle import open_bundle
-    from batch.model.classifier import resolve_precision
     from batch.run.inputs import find_inputs
 
-    opened = open_bundle(bundle, expect_digest)
-    precision = resolve_precision(opened, device, precision)
-    found = [make_input(name, **layout) for name in find_inputs(inputs)]
-    rules = make_rules(layout["long"])
+    opened, rules = open_bundle(bundle, expect_digest), make_rules(layout["long"])
     lazy = _make_lazy(opened, rules, device, threads, precision, allow_unverified)
+    found = [make_input(name, **layout) for name in find_inputs(inputs)]
     name = found[0].name if len(found) == 1 else f"{len(found):,} files"
     for line in estimate_files(found, lazy).lines(name):
-        click.echo(line)
+        print_line(line)
 
 
 class _TextCommand(click.Command):
@@ -300,17 +297,15 @@ def text(
       spam-batch text "You are a winner, call now to claim your prize"
     """
     from batch.model.bundle import open_bundle
-    from batch.model.classifier import Classifier
 
     chosen = make_rules(**rules)
-    open_bundle(bundle, expect_digest)
-    classifier = Classifier.load(
-        bundle, device, threads, precision, allow_unverified, **asdict(chosen)
-    )
+    opened = open_bundle(bundle, expect_digest)
+    lazy = _make_lazy(opened, chosen, device, threads, precision, allow_unverified)
+    classifier = lazy.get()
     result = classifier.classify([message])
     if classifier.session.note:
-        click.echo(f"WARNING: {classifier.session.note}", err=True)
-    click.echo(f"{result.labels[0]}\t{result.scores[0]:.6f}")
+        print_line(f"WARNING: {classifier.session.note}", to_stderr=True)
+    click.echo(f"{escape_controls(result.labels[0])}\t{result.scores[0]:.6f}")
 
 
 for command in (audit, doctor, info, report):

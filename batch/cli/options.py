@@ -16,11 +16,12 @@ Command = Callable[..., Any]  # a function with click's decorators, which may ad
 T = TypeVar("T")
 
 _CSV = (
-    click.option("--text-column", help="Name, or number from 1; default: text, or the first "
-        "usual name."),
+    click.option("--text-column", help="Name, or number from 1; default: the column with "
+        "a usual name, such as text; of several, the one whose values are messages."),
     click.option("--encoding", default="utf-8", show_default=True,
-        help="Encoding of INPUT and of the labelled rows."),
-    click.option("--delimiter", help="One character; default: a comma, for .tsv a tab."),
+        help="Encoding of the records, in and out."),
+    click.option("--delimiter", help="One character; default: what a first line sep= names, else "
+        "a comma, for .tsv a tab."),
     click.option("--quote", default='"', show_default=True, help="One character."),
     click.option("--no-quote", is_flag=True, help="No quote character: quotes are text."),
     click.option("--escape", help="One character, such as \\; default: none."),
@@ -32,10 +33,12 @@ _OTHERS = (
         help="Default: by the name of INPUT, else csv."),
     click.option("--no-header", is_flag=True,
         help="The first line is a record; --text-column is a number."),
-    click.option("--overwrite-columns", is_flag=True,
-        help="Replace columns of INPUT that have the names of new columns."),
     click.option("--max-record-bytes", type=click.IntRange(1), default=64 << 20,
         show_default=True, help="A longer record is bad."),
+)  # fmt: skip
+_OVERWRITE = click.option(
+    "--overwrite-columns", is_flag=True,
+    help="Replace columns of INPUT that have the names of new columns.",
 )  # fmt: skip
 _LONG = click.option(
     "--long", type=click.Choice(["head", "tail", "windows"]), default="head", show_default=True,
@@ -80,7 +83,12 @@ _TYPED = {"\\t": "\t", "tab": "\t"}
 
 
 def layout_options(command: Command) -> Command:
-    """Add the options of an input's layout to a command."""
+    """Add the options of an input that gets new columns to a command."""
+    return input_options(_OVERWRITE(command))
+
+
+def input_options(command: Command) -> Command:
+    """Add the options of how an input is read to a command."""
     for option in reversed(_OTHERS):
         command = option(command)
     return csv_options(command)
@@ -194,6 +202,7 @@ def make_layout(
     no_header: bool,
     overwrite_columns: bool,
     max_record_bytes: int,
+    delimiter: str | None = None,
     **_,
 ) -> "Layout":
     """The layout of all inputs.
@@ -208,8 +217,9 @@ def make_layout(
     if no_header and overwrite_columns:
         raise click.UsageError("--overwrite-columns: without a header no column has a name")
     return Layout(
-        format_, parse_encoding(encoding), not no_header, overwrite_columns, max_record_bytes
-    )
+        format_, parse_encoding(encoding), not no_header, overwrite_columns, max_record_bytes,
+        delimiter is not None,
+    )  # fmt: skip
 
 
 def metrics_option(command: Command) -> Command:

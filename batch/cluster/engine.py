@@ -21,9 +21,11 @@ from batch.errors import (
     REJECTED,
     BundleError,
     InternalError,
+    OutOfMemoryError,
     SpamBatchError,
     StorageError,
     UsageError,
+    is_out_of_memory,
 )
 from batch.messages import count
 from batch.model.bundle import Bundle
@@ -35,6 +37,7 @@ from batch.run.folder import WORST_FIRST, list_outcomes, log_skipped
 from batch.run.inputs import check_no_clash
 from batch.run.job import Job
 from batch.run.run_manifest import RunManifest, find_done
+from batch.writing.atomic import making_folder
 from batch.writing.lock import hold_lock
 from batch.writing.names import manifest_path
 from batch.writing.target import check_manifest_path, resolve_path
@@ -69,7 +72,7 @@ def label_on_ray(jobs: Sequence[Job], bundle: Bundle, options: RayOptions) -> in
     _import_ray()  # first, so that a missing Ray is reported before anything is read
     manifest = Path(os.path.abspath(options.folder), NAME)
     check_manifest(options.folder)
-    with hold_lock(manifest.parent):
+    with making_folder(manifest.parent), hold_lock(manifest.parent):
         shards, statuses = _plan(jobs, bundle, options)
         done = {} if options.force else _find_labelled(shards, bundle)
         todo = [number for number in range(len(shards)) if number not in done]
@@ -176,7 +179,7 @@ def _label(
         precision = options.precision
         if precision == "auto":
             precision = choose_precision(bundle, device)
-        shards = [replace(job, precision=f"{precision} on {device}") for job in shards]
+        runs_in = (precision, device)
         folder = os.path.abspath(bundle.folder)
         rules = asdict(shards[todo[0]].rules)  # all shards have the same
         load = partial(
@@ -189,7 +192,7 @@ def _label(
         dataset = ray.data.from_items(list(todo), override_num_blocks=len(todo)).map_batches(
             Worker,
             batch_size=1,
-            fn_constructor_args=(Setup(folder, bundle.digest, load), shards),
+            fn_constructor_args=(Setup(folder, bundle.digest, load, runs_in), shards),
             compute=ray.data.ActorPoolStrategy(
                 size=min(room, len(todo)), max_tasks_in_flight_per_actor=1
             ),
@@ -200,6 +203,11 @@ def _label(
             for row in dataset.iter_rows():
                 yield Outcome(**json.loads(row["outcome"]))
         except ray.exceptions.RayError as error:
+            if is_out_of_memory(error):  # Ray only guesses what killed a worker
+                raise OutOfMemoryError(
+                    f"out of memory: Ray failed: {type(error).__name__}, most likely because a "
+                    "worker was killed for lack of memory"
+                ) from None
             raise InternalError(
                 f"Ray failed: {type(error).__name__}; finished parts are kept, and the same "
                 "command resumes the run"

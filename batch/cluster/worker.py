@@ -7,7 +7,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
-from batch.errors import REJECTED, BundleError, LockedError, SpamBatchError
+from batch.command import explain_out_of_memory, status_of
+from batch.errors import (
+    REJECTED,
+    BundleError,
+    LockedError,
+    SpamBatchError,
+    is_out_of_memory,
+)
 from batch.model.bundle import open_bundle
 from batch.model.classifier import Classifier
 from batch.model.lazy_classifier import LazyClassifier
@@ -28,6 +35,7 @@ class Setup:
     bundle: str  # its folder, with the same path on every machine
     digest: str
     load: Callable[[], Classifier]
+    runs_in: tuple[str, str]  # precision and device of all workers
     version: str = __version__
 
 
@@ -62,16 +70,18 @@ class Worker:
             with _collect_log(lines):
                 exit_code = self._label(job)
             return Outcome(number, exit_code, lines=lines)
-        except SpamBatchError as error:
-            is_final = bool(self._lazy and self._lazy.error) or isinstance(error, BundleError)
-            return Outcome(number, error.exit_code, str(error), is_final, lines)
-        except MemoryError:
-            problem, exit_code = "out of memory", 70
-        except OSError as error:
-            problem, exit_code = error.strerror or str(error), 74
         except Exception as error:
-            problem, exit_code = f"internal error: {type(error).__name__}: {error}", 70
-        return Outcome(number, exit_code, f"{job.input.name}: {problem}", False, lines)
+            name, exit_code = job.input.name, status_of(error)
+            if is_out_of_memory(error):
+                problem = f"{name}: {explain_out_of_memory(error, 'spam-batch', 'classify')}"
+            elif isinstance(error, SpamBatchError):
+                is_final = bool(self._lazy and self._lazy.error) or isinstance(error, BundleError)
+                return Outcome(number, exit_code, str(error), is_final, lines)
+            elif isinstance(error, OSError):
+                problem = f"{name}: {error.strerror or error}"
+            else:
+                problem = f"{name}: internal error: {type(error).__name__}: {error}"
+        return Outcome(number, exit_code, problem, False, lines)
 
     def _label(self, job: Job) -> int:
         setup = self._setup
@@ -89,7 +99,7 @@ class Worker:
         # A worker that was killed may have labelled it before.
         if done := find_done(job, bundle):
             return REJECTED if done.counts["rejects"] else 0
-        self._lazy = self._lazy or LazyClassifier(bundle, setup.load)
+        self._lazy = self._lazy or LazyClassifier(bundle, setup.load, setup.runs_in)
         started = time.monotonic()
         while True:
             try:

@@ -6,7 +6,7 @@ explains what a warning means.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ PSI_LIMIT = 0.2
 # for an index.
 RATE_DEVIATE = 3.2905
 INDEX_DEVIATE = 3.0902
+Range = tuple[float, float]  # from, to
 LEAST_EXPECTED = 10  # messages in a bin; smaller bins are joined, as chance moves them much
 
 
@@ -29,7 +30,7 @@ class Shift:
 
     what: str  # "scores", "tokens", or "label NAME"
     value: float  # population stability index, or the label's share of the rows
-    reference: float  # the share in the training data; 0 for an index
+    reference: float  # the share in the training data, see find_drift; 0 for an index
     low: float  # of the band
     high: float
     is_out: bool  # value is outside the band
@@ -49,13 +50,19 @@ class Shift:
 
 
 def find_drift(
-    reference: dict, positive_label: str | None, labels: dict[str, int], histograms: Histograms
+    reference: dict,
+    score_ranges: Mapping[str, Range],
+    threshold: float,
+    labels: Mapping[str, int],
+    histograms: Histograms,
 ) -> list[Shift] | None:
     """Compare the rows of a run with the training data.
 
     Args:
         reference: of the bundle's manifest.
-        positive_label: of the bundle's manifest. Of two labels, only its rate is compared.
+        score_ranges: of the decision of the run. The rates of these labels are compared; if
+            it is empty, the rates of all labels.
+        threshold: of the bundle's manifest.
         labels: label -> number of rows.
         histograms: of the same rows.
 
@@ -63,15 +70,20 @@ def find_drift(
         A shift for each label's rate and for both histograms; None if the bundle has no
         reference. Without rows the list is empty. A histogram is left out if there are too few
         rows, or if the bundle has other bins.
+
+    The reference has the label rates at one threshold. For another threshold, or a band, the
+    rate is known as far as the bins of the scores tell it: the band of the shift has both ends,
+    and its ``reference`` is the middle.
     """
     rows = sum(labels.values())
     if not reference:
         return None
     if not rows:
         return []
-    effective, rates = reference["effective_messages"], reference["labels"]
-    if len(rates) == 2 and positive_label in rates:  # the other rate is 1 minus this one
-        rates = {positive_label: rates[positive_label]}
+    effective = reference["effective_messages"]
+    rates = {name: (rate, rate) for name, rate in reference["labels"].items()}
+    if score_ranges:
+        rates = find_rates(reference, score_ranges, threshold)
     shifts = [
         compare_rate(f"label {name}", labels.get(name, 0), rows, rate, effective)
         for name, rate in rates.items()
@@ -87,8 +99,43 @@ def find_drift(
     return shifts
 
 
-def compare_rate(what: str, count: int, rows: int, rate: float, effective: float) -> Shift:
+def find_rates(
+    reference: dict, score_ranges: Mapping[str, Range], threshold: float
+) -> dict[str, Range]:
+    """The least and the largest share of the training data that each label can have had.
+
+    Args:
+        threshold: of the bundle's manifest, for a reference that does not have its own.
+    """
+    threshold, shares = reference.get("threshold", threshold), reference["scores"]
+    positive = next(name for name, (_, high) in score_ranges.items() if high > 1)
+    known = reference["labels"][positive]  # the share of scores from that threshold on
+
+    def share_from(cut: float) -> Range:
+        """The share of scores from ``cut`` on: exact at the edge of a bin."""
+        if cut == threshold:
+            return known, known
+        place = round(min(cut, 1.0) * len(shares), 6)
+        first = min(int(place), len(shares) - 1)
+        least = sum(shares[math.ceil(place) :])
+        most = sum(shares[first:]) if shares else 1.0
+        if cut < threshold:
+            least = max(least, known)
+        else:
+            most = min(most, known)
+        return min(least, most), most
+
+    rates = {}
+    for name, (low, high) in score_ranges.items():
+        (least, most), above = share_from(low), share_from(high) if high <= 1 else (0.0, 0.0)
+        rates[name] = (max(least - above[1], 0.0), max(most - above[0], 0.0))
+    return rates
+
+
+def compare_rate(what: str, count: int, rows: int, rates: Range, effective: float) -> Shift:
     """Compare the share ``count / rows`` of N rows with a rate that was measured on M messages.
+
+    The rate is known to be between the two ``rates``.
 
     The band is the one of a score test (Wilson, Probable inference, 1927) with Yates' correction
     and the variance of a difference, p (1 - p) (1/N + 1/M), so a small input has a wide band.
@@ -98,12 +145,15 @@ def compare_rate(what: str, count: int, rows: int, rate: float, effective: float
         what: name of the figure.
         effective: M.
     """
-    smoothed = (rate * effective + 0.5) / (effective + 1)
-    deviation = math.sqrt(smoothed * (1 - smoothed) * (1 / rows + 1 / effective))
-    half = RATE_DEVIATE * deviation + 0.5 / rows
-    low, high = max(smoothed - half, 0.0), min(smoothed + half, 1.0)
+    bands = []
+    for rate in rates:
+        smoothed = (rate * effective + 0.5) / (effective + 1)
+        deviation = math.sqrt(smoothed * (1 - smoothed) * (1 / rows + 1 / effective))
+        half = RATE_DEVIATE * deviation + 0.5 / rows
+        bands.append((max(smoothed - half, 0.0), min(smoothed + half, 1.0)))
+    low, high = bands[0][0], bands[1][1]
     value = count / rows
-    return Shift(what, value, rate, low, high, not low <= value <= high)
+    return Shift(what, value, sum(rates) / 2, low, high, not low <= value <= high)
 
 
 def compare_histogram(

@@ -12,9 +12,9 @@ from dataclasses import replace
 from itertools import chain
 
 from batch.errors import InputError
-from batch.formats.columns import TEXT_NAMES
 from batch.formats.layout import Layout
-from batch.messages import count, show
+from batch.formats.preamble import Preamble
+from batch.messages import TEXT_NAMES, count, look_like_names, show
 from batch.reading.dialect import Dialect, count_lines
 from batch.reading.foreign import make_command
 from batch.reading.records import UTF8_BOM, Record, RecordReader
@@ -25,13 +25,6 @@ LEAST_SAMPLE = 2  # of them
 _SHELL = {b",": ",", b";": "';'", b"\t": "'\\t'", b"|": "'|'"}  # delimiters, as a shell takes them
 _NUL = "it has NUL bytes, as a file has after a crash or on a full disk; to leave them out"
 _CTRL_Z = "it has the byte 1A (Ctrl-Z), by which DOS ends a file; to leave it out"
-# Nobody calls a column like this: a number or a date, a sentence, or more than four words.
-_VALUE = re.compile(r".{41,}|\s*[+(]?\d[\d\s.,:/()+-]*|.*[?!]\s*|\s*\S+(\s+\S+){4,}.*", re.DOTALL)
-
-
-def looks_like_value(name: str) -> bool:
-    """True if a name is more likely a value of a record, such as a number or a sentence."""
-    return _VALUE.fullmatch(name) is not None
 
 
 def read_again(data: bytes, dialect: Dialect, columns: int | None = None) -> list[Record]:
@@ -50,15 +43,24 @@ class CsvAdvice:
         dialect: by which it is read.
         layout: likewise.
         wanted: the text column as the user named it, or None.
+        preamble: what stands above ``head``.
     """
 
     def __init__(
-        self, name: str, head: bytes, dialect: Dialect, layout: Layout, wanted: str | None
+        self,
+        name: str,
+        head: bytes,
+        dialect: Dialect,
+        layout: Layout,
+        wanted: str | None,
+        preamble: Preamble | None = None,
     ):
         if len(head) >= HEAD_BYTES:  # whole lines only
             head = head[: max(head.rfind(b"\n"), head.rfind(b"\r")) + 1]
         self._name, self._head, self._dialect = name, head.removeprefix(UTF8_BOM), dialect
         self._layout, self._wanted = layout, wanted
+        self._above = 1 if preamble and preamble.raw else 0  # lines above the head
+        self._has_sep = preamble is not None and preamble.has_sep
 
     def for_record(self, record: Record, columns: int | None = None) -> str | None:
         """What to type so that a bad record is good; None if nothing was found.
@@ -68,7 +70,7 @@ class CsvAdvice:
         """
         if len(record.raw) > HEAD_BYTES:
             return None
-        data, line = self._head, record.line
+        data, line = self._head, record.line - self._above
         if line > count_lines(data):
             data = data if data.endswith((b"\n", b"\r")) else data + b"\n"
             line = count_lines(data) + 1
@@ -104,9 +106,10 @@ class CsvAdvice:
         if not layout.has_header:
             return None
         if later := self._advise_later_header():
-            return f"line 1 does not name the columns; {later}"
-        if any(map(looks_like_value, names)):
-            why = "line 1 looks like a record, not like the names of the columns"
+            return f"line {self._above + 1} does not name the columns; {later}"
+        if not look_like_names(names):
+            first = f"line {self._above + 1}"
+            why = f"{first} looks like a record, not like the names of the columns"
             return f"{why}; type: --no-header{self._guess_column(read_again(self._head, dialect))}"
         return None
 
@@ -131,8 +134,8 @@ class CsvAdvice:
         (theirs, often), *others = widths.most_common()
         has = f"{often:,} of them have" if others else "they have"
         raise InputError(
-            f"{self._name}: line 1 has {count(columns, 'field')}, unlike all of the next "
-            f"{len(records):,} records; {has} {theirs}; "
+            f"{self._name}: line {self._above + 1} has {count(columns, 'field')}, unlike all of "
+            f"the next {len(records):,} records; {has} {theirs}; "
             f"{self._advise_width(records, columns, theirs)}"
         )
 
@@ -144,22 +147,22 @@ class CsvAdvice:
             return later
         if repair := self._repair_header(records, columns, theirs):
             return repair
-        command = make_command(f"tail -n +{records[0].line}", self._name)
+        command = self._leave_out(records[0].line)
         column = self._guess_column([r for r in records if len(r.fields) == theirs])
-        return f"to leave out line 1, type: {command}, and then --no-header{column}"
+        return f"to leave out line {self._above + 1}, type: {command}, and then --no-header{column}"
 
     def _repair_header(self, records: Sequence[Record], columns: int, theirs: int) -> str | None:
         """The command for a header that lacks one name, or ends with a delimiter too many."""
-        mark = _SHELL.get(self._dialect.delimiter, "").strip("'")
+        mark, at = _SHELL.get(self._dialect.delimiter, "").strip("'"), self._above + 1
         if not (self._layout.has_header and mark):
             return None
         same = [record.fields for record in records if len(record.fields) == theirs]
         if theirs == columns + 1 and not any(fields[-1] for fields in same):
-            why = "each record ends with a delimiter, and line 1 does not"
-            command = rf"sed '1s/\(\r*\)$/{mark}\1/'"
+            why = f"each record ends with a delimiter, and line {at} does not"
+            command = rf"sed '{at}s/\(\r*\)$/{mark}\1/'"
         elif theirs == columns - 1 and self._head.splitlines()[0].endswith(mark.encode()):
-            why = "line 1 ends with a delimiter, and the records do not"
-            command = rf"sed '1s/{mark}\(\r*\)$/\1/'"
+            why = f"line {at} ends with a delimiter, and the records do not"
+            command = rf"sed '{at}s/{mark}\(\r*\)$/\1/'"
         else:
             return None
         return f"{why}; type: {make_command(command, self._name)}"
@@ -181,10 +184,16 @@ class CsvAdvice:
             names = [self._layout.encoding.decode(field) for field in record.fields]
             if following and len(following.fields) != len(names):
                 continue
-            if not any(map(looks_like_value, names)) and self._is_wanted(names, by_number=False):
-                command = make_command(f"tail -n +{record.line}", self._name)
-                return f"line {record.line} does; type: {command}"
+            if look_like_names(names) and self._is_wanted(names, by_number=False):
+                command = self._leave_out(record.line)
+                return f"line {record.line + self._above} does; type: {command}"
         return None
+
+    def _leave_out(self, line: int) -> str:
+        """The command for the input without the lines of the head before ``line``."""
+        if self._above:
+            return make_command(f"sed {self._above + 1},{self._above + line - 1}d", self._name)
+        return make_command(f"tail -n +{line}", self._name)
 
     def _guess_column(self, records: Sequence[Record]) -> str:
         """``--text-column`` with the number of the column that has the most words."""
@@ -218,7 +227,7 @@ class CsvAdvice:
         yield from self._try_repairs(data)
 
     def _try_delimiters(self, data: bytes) -> Iterator[tuple[str, bytes, Dialect]]:
-        for mark, typed in _SHELL.items():
+        for mark, typed in ({} if self._has_sep else _SHELL).items():
             if mark not in (self._dialect.delimiter + self._dialect.specials) and mark in data:
                 why = f"the delimiter {show(mark.decode())} fits; type: --delimiter {typed}"
                 yield why, data, replace(self._dialect, delimiter=mark)

@@ -1,14 +1,10 @@
-"""The text column of a table, and the columns that we add: their names and their cells."""
+"""The columns that we add to a table: their names and their cells."""
 
 from collections.abc import Callable, Sequence
 
 from batch.errors import InputError, UsageError
-from batch.messages import list_columns, show
 from batch.model.decision import REASONS, Predictions
-from batch.reading.dialect import Dialect
 
-# Without --text-column, the first of these names that a column has, in any case.
-TEXT_NAMES = ("text", "message", "sms", "body", "content", "msg", "v2")
 COLUMNS = ("label", "score", "probability", "tokens", "truncated", "reason")
 CLASS_COLUMN = "probability_"  # then the class; no other column of ours begins like this
 
@@ -73,53 +69,6 @@ def check_column_names(
             f"{name}: the text column {text_name!r} would be overwritten; "
             "choose others with --columns, or rename it"
         )
-
-
-def find_text_column(
-    name: str, names: list[str], wanted: str | None, dialect: Dialect | None = None
-) -> int:
-    """0-based index of the column that holds the messages.
-
-    Args:
-        name: of the input, for messages.
-        names: of all columns.
-        wanted: a name or, if no column has it, a number from 1; None: the first usual name.
-        dialect: of a CSV input, for a hint at another delimiter.
-
-    Raises:
-        InputError: the column is not there, or there twice; the message lists the columns.
-    """
-    listed = list_columns(names)
-    if wanted is not None:
-        found = [index for index, column in enumerate(names) if column == wanted]
-        if not found and wanted.isdecimal() and 1 <= int(wanted) <= len(names):
-            return int(wanted) - 1
-        if len(found) == 1:
-            return found[0]
-        problem = f"is there {len(found)} times" if found else "is not there"
-        hint = "; give its number, from 1" if found else ""
-        raise InputError(
-            f"{name}: the text column {show(wanted)} {problem}; columns: {listed}{hint}"
-        )
-    lowered = [column.strip().lower() for column in names]
-    for candidate in TEXT_NAMES:
-        if lowered.count(candidate) > 1:
-            same = [name for name, low in zip(names, lowered, strict=True) if low == candidate]
-            is_twice = len(set(same)) == 1  # so only a number tells them apart
-            raise InputError(
-                f"{name}: more than one column is called {candidate!r}; columns: {listed}; "
-                f"{'give the number of one' if is_twice else 'name one'} with --text-column"
-            )
-        if candidate in lowered:
-            return lowered.index(candidate)
-    hint = ""
-    marks = "\t;|,".replace(dialect.delimiter.decode("latin-1"), "") if dialect else ""
-    others = [mark for mark in marks if mark in names[0]]
-    if len(names) == 1 and others:
-        hint = f"; is the delimiter {show(others[0])}? type: --delimiter {show(others[0])}"
-    raise InputError(
-        f"{name}: no text column found; columns: {listed}; name it with --text-column{hint}"
-    )
 
 
 def format_columns(

@@ -7,16 +7,18 @@ from itertools import chain
 
 from batch.errors import InputError, UsageError
 from batch.formats.advice import HEAD_BYTES, CsvAdvice
-from batch.formats.columns import check_column_names, encode_texts, find_text_column, format_columns
+from batch.formats.columns import check_column_names, encode_texts, format_columns
 from batch.formats.input import Input
 from batch.formats.layout import CSV, DEFAULT_LAYOUT, Layout
+from batch.formats.preamble import read_preamble
+from batch.formats.text_choice import TextChoice, choose_text_column, find_text_column, look_at
 from batch.formats.text_table import TextTable
 from batch.messages import show
 from batch.model.decision import Predictions
 from batch.reading.dialect import Dialect
 from batch.reading.encoding import UTF_8, Encoding
 from batch.reading.foreign import describe_json
-from batch.reading.records import Record, RecordReader
+from batch.reading.records import UTF8_BOM, Record, RecordReader
 from batch.reading.source import Source, reading
 
 
@@ -27,7 +29,9 @@ class Header:
     record: Record
     names: list[str]  # of the W columns; without a header, "column 1" to "column W"
     text_column: int  # 0-based
+    text_name: str  # as messages show it
     dropped: tuple[int, ...] = ()  # columns that ours replace, 0-based
+    warnings: tuple[str, ...] = ()  # of a choice that was a guess
 
 
 class CsvTable(TextTable):
@@ -58,23 +62,34 @@ class CsvTable(TextTable):
         labels: Sequence[str],
         compress: Callable[[bytes], bytes] | None = None,
     ):
-        dialect, layout = input_.dialect, input_.layout
-        super().__init__(source, layout, dialect, compress)
+        layout = input_.layout
+        super().__init__(source, layout, input_.dialect, compress)
         self._columns = columns
         name, wanted = source.name, input_.text_column
         with reading(name):
-            head = self._stream.peek(HEAD_BYTES)
-            self._advice = CsvAdvice(name, head, dialect, layout, wanted)
-            self._bom = self._reader.bom
-            self._header = header = read_header(
-                name, self._reader, wanted, columns, layout, self._advice
+            preamble = read_preamble(name, self._stream, input_.dialect, layout)
+            if preamble.raw:
+                self.dialect = preamble.dialect
+                self._read_from(len(preamble.raw), 2)
+            self._advice = CsvAdvice(
+                name, self._stream.peek(HEAD_BYTES), self.dialect, layout, wanted, preamble
             )
-        encode = partial(encode_field, dialect=dialect, encoding=layout.encoding)
+            sample = [] if wanted else self._sample()
+            self._start = preamble.raw or self._reader.bom
+            self._header = header = read_header(
+                name, self._reader, wanted, columns, layout, sample, self._advice
+            )
+        self.choice_warnings = header.warnings
+        encode = partial(encode_field, dialect=self.dialect, encoding=layout.encoding)
         self._texts = encode_texts(columns, labels, encode)
         self._names = [encode(column) for column in columns] if layout.has_header else []
         # If the last line has no end, its row gets the one of the first line.
         self._line_end = header.record.line_end or b"\n"
-        self.text_name = header.names[header.text_column].strip()
+        text = header.record.fields[header.text_column]
+        if layout.encoding.codec != "utf-8":
+            text = layout.encoding.decode(text).encode()
+        self._header_texts = (text, UTF8_BOM + text)
+        self.text_name = header.text_name
         self.text_in_output = _find_in_output(header, layout)
 
     def go_to(self, offset: int, line: int) -> None:
@@ -99,20 +114,40 @@ class CsvTable(TextTable):
         """See :meth:`Table.advise`."""
         return self._advice.for_record(record, len(self._header.names))
 
+    @property
+    def column_names(self) -> list[str]:
+        return self._header.names
+
+    def values(self, records: Sequence[Record], column: int) -> list[str | None]:
+        """See :meth:`Table.values`."""
+        decode = self._layout.encoding.decode
+        return [decode(record.fields[column]) for record in records]
+
+    def repeated_headers(self, records: Sequence[Record]) -> list[Record]:
+        """See :meth:`Table.repeated_headers`; a byte order mark may stand before a header."""
+        if not self._layout.has_header:
+            return []
+        texts = self._header_texts  # few records have one of them, so few are split
+        return [record for record in records if record.text in texts and self._is_header(record)]
+
+    def _is_header(self, record: Record) -> bool:
+        first, *rest = record.fields
+        return [first.removeprefix(UTF8_BOM), *rest] == self._header.record.fields
+
     def header(self) -> bytes:
         """See :meth:`Table.header`."""
         if not self._layout.has_header:
-            return self._pack(self._bom)
+            return self._pack(self._start)
         raw = self.own_bytes(self._header.record)
         kept = [raw] if len(self._header.dropped) < len(self._header.names) else []
         return self._pack(
-            self._bom + self._dialect.delimiter.join([*kept, *self._names]) + self._line_end
+            self._start + self.dialect.delimiter.join([*kept, *self._names]) + self._line_end
         )
 
     def rows(self, records: Sequence[Record], predictions: Predictions) -> bytes:
         """See :meth:`Table.rows`."""
         ends = [record.line_end or self._line_end for record in records]
-        mark = self._dialect.delimiter
+        mark = self.dialect.delimiter
         cells = format_columns(self._columns, predictions, self._texts, mark)
         rows = zip(self._drop(records), *cells, ends, strict=True)
         return self._pack(b"".join(chain.from_iterable(rows)))
@@ -126,13 +161,13 @@ class CsvTable(TextTable):
         dropped = self._header.dropped
         if not dropped:
             return [record.raw for record in records]
-        return [drop_fields(record.raw, self._dialect, dropped) for record in records]
+        return [drop_fields(record.raw, self.dialect, dropped) for record in records]
 
 
 def _find_in_output(header: Header, layout: Layout) -> str:
-    """The text column's name or, if that is not unique, its number in the output, from 1."""
+    """The text column's name or, if that is not unique or not shown, its number in the output."""
     name = header.names[header.text_column]
-    if layout.has_header and header.names.count(name) == 1:
+    if layout.has_header and header.names.count(name) == 1 and name.strip() == header.text_name:
         return name
     return str(header.text_column + 1 - sum(at < header.text_column for at in header.dropped))
 
@@ -143,6 +178,7 @@ def read_header(
     wanted: str | None,
     columns: tuple[str, ...],
     layout: Layout = DEFAULT_LAYOUT,
+    sample: Sequence[Record] = (),
     advice: CsvAdvice | None = None,
 ) -> Header:
     """Find the text column by the first record; the reader then expects records of its width.
@@ -154,6 +190,8 @@ def read_header(
         reader: at the start of the input.
         wanted: the text column as the user named it, or None.
         columns: names of our columns.
+        sample: the first records, as :func:`~batch.formats.text_table.sample_records` has them;
+            without --text-column their values decide which column is the text.
         advice: on the input; None: a header that does not fit the records is not looked for.
 
     Raises:
@@ -173,35 +211,47 @@ def read_header(
         found = advice and advice.for_record(record)
         rest = f"; {found}" if found else ""
         raise InputError(f"{name}: line {record.line}: the {what}: {record.problem}{rest}")
-    names = [layout.encoding.decode(field) for field in record.fields]
-    try:
-        if layout.has_header:
-            reader.read_records(1)
-            column = find_text_column(name, names, wanted, reader.dialect)
-        else:
-            column = find_numbered_column(name, len(names), wanted)
-    except InputError as error:
-        if advice and (why := advice.for_header(names)):
-            raise InputError(f"{name}: no text column found; {why}") from None
-        raise error
-    if advice:
-        advice.check_width(len(names))
+    decode = layout.encoding.decode
+    names = [decode(field) for field in record.fields]
+    width = len(names)
     dropped: tuple[int, ...] = ()
+    rows = [record.fields for record in sample[1 if layout.has_header else 0 :]]
+
+    def values(column: int) -> list[str]:
+        return [decode(row[column]) for row in rows if len(row) == width]
+
+    def advise() -> str | None:
+        return advice.for_header(names) if advice else None
+
     if layout.has_header:
-        check_column_names(name, names, names[column], columns, layout.overwrite)
+        reader.read_records(1)
+        choice = find_text_column(name, names, wanted, values, advise)
+    else:
+        choice = TextChoice(find_numbered_column(name, width, wanted, advise))
+        if wanted is None:
+            choice = choose_text_column(name, [look_at(0, "1", values(0))])
+    if advice:
+        advice.check_width(width)
+    at = choice.column
+    if layout.has_header:
+        check_column_names(name, names, names[at], columns, layout.overwrite)
         dropped = tuple(index for index, field in enumerate(names) if field in columns)
     else:
-        names = [f"column {number}" for number in range(1, len(names) + 1)]
-    reader.expect(len(names), column)
-    return Header(record, names, column, dropped)
+        names = [f"column {number}" for number in range(1, width + 1)]
+    reader.expect(width, at)
+    shown = names[at].strip() if choice.may_show else f"column {at + 1} of {width}"
+    return Header(record, names, at, shown, dropped, choice.warnings)
 
 
-def find_numbered_column(name: str, width: int, wanted: str | None) -> int:
+def find_numbered_column(
+    name: str, width: int, wanted: str | None, advise: Callable[[], str | None] = lambda: None
+) -> int:
     """Index of the text column in a table without a header.
 
     Args:
         width: number of columns.
         wanted: number of the text column, from 1; may be None if there is one column.
+        advise: why there is no such column, and what to type, if the input shows it.
 
     Raises:
         InputError: ``wanted`` is not a number from 1 to ``width``.
@@ -210,6 +260,8 @@ def find_numbered_column(name: str, width: int, wanted: str | None) -> int:
         return 0
     if wanted is not None and wanted.isdecimal() and 1 <= int(wanted) <= width:
         return int(wanted) - 1
+    if why := advise():
+        raise InputError(f"{name}: no text column found; {why}")
     given = "" if wanted is None else f", not {show(wanted)}"
     raise InputError(
         f"{name}: without a header the text column is a number from 1 to {width}{given}; "

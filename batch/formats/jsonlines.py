@@ -12,17 +12,12 @@ from collections.abc import Callable, Collection, Sequence
 from itertools import accumulate
 
 from batch.errors import InputError, UsageError
-from batch.formats.columns import (
-    TEXT_NAMES,
-    check_column_names,
-    encode_texts,
-    find_text_column,
-    format_columns,
-)
+from batch.formats.columns import check_column_names, encode_texts, format_columns
 from batch.formats.input import Input
 from batch.formats.layout import JSONL
+from batch.formats.text_choice import find_text_column
 from batch.formats.text_table import TextTable
-from batch.messages import list_columns, show
+from batch.messages import TEXT_NAMES, list_columns, show
 from batch.model.decision import Predictions
 from batch.reading.dialect import Dialect
 from batch.reading.foreign import describe_json, make_command
@@ -125,26 +120,35 @@ def _find_depth(text: str) -> int:
     return max(accumulate(1 if bracket in "[{" else -1 for bracket in brackets))
 
 
-def find_text_key(name: str, first: Record | None, wanted: str | None) -> str:
-    """The key of the messages: ``wanted``, else the first line's first usual name.
+def find_text_key(
+    name: str, first: Record | None, wanted: str | None, sample: Sequence[Record] = ()
+) -> tuple[str, tuple[str, ...]]:
+    """The key of the messages, and warnings: ``wanted``, else a key of the first line.
 
     Args:
         name: of the input, for messages.
         first: the first line; None if the input is empty.
+        sample: the first lines, whose values decide where several keys could be the text.
 
     Raises:
         InputError: ``wanted`` is None, and the first line has no such key or is bad.
     """
-    if wanted is None and first is not None:
-        found, problem = ({}, first.problem) if first.problem else parse_object(first.raw)
-        if problem:
-            raise InputError(
-                f"{name}: line {first.line}, byte offset {first.offset}: {problem}; the first "
-                "line must show the keys, unless --text-column names the text's"
-            )
-        keys = list(found)
-        return keys[find_text_column(name, keys, None)]
-    return wanted or "text"
+    if wanted is not None or first is None:
+        return wanted or "text", ()
+    found, problem = ({}, first.problem) if first.problem else parse_object(first.raw)
+    if problem:
+        raise InputError(
+            f"{name}: line {first.line}, byte offset {first.offset}: {problem}; the first "
+            "line must show the keys, unless --text-column names the text's"
+        )
+    keys = list(found)
+    objects = [parse_object(record.raw)[0] for record in sample]
+
+    def values(at: int) -> list[str]:
+        return [value for one in objects if isinstance(value := one.get(keys[at]), str)]
+
+    choice = find_text_column(name, keys, None, values)
+    return keys[choice.column], choice.warnings
 
 
 def describe_columns(name: str, first: Record, wanted: str | None) -> str | None:
@@ -192,6 +196,17 @@ def _skip_space(text: str, at: int) -> int:
 
 def _encode_json(text: str) -> bytes:
     return json.dumps(text).encode()
+
+
+def _read_members(raw: bytes) -> dict[str, object]:
+    """The members of a valid object; numbers stay text, as they are written."""
+    text = raw.decode("utf-8", "surrogateescape")
+    return json.loads(text, parse_int=str, parse_float=str)
+
+
+def _show(value: object) -> str:
+    """What is neither a string nor a number, as JSON has it."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 class JsonRowWriter:
@@ -257,23 +272,28 @@ class JsonTable(TextTable):
         labels: Sequence[str],
         compress: Callable[[bytes], bytes] | None = None,
     ):
-        layout = input_.layout
+        name, wanted, layout = source.name, input_.text_column, input_.layout
         if layout.encoding.codec != "utf-8":
-            name = layout.encoding.name
-            raise UsageError(f"--encoding: JSON Lines is in UTF-8, UTF-16 or UTF-32, not in {name}")
+            found = layout.encoding.name
+            raise UsageError(
+                f"--encoding: JSON Lines is in UTF-8, UTF-16 or UTF-32, not in {found}"
+            )
         if not layout.has_header:
             raise UsageError("--no-header: JSON Lines has no header; leave it out")
         super().__init__(source, layout, LINES, compress)
         self._columns, self._taken = columns, frozenset(() if layout.overwrite else columns)
-        with reading(source.name):
+        with reading(name):
+            sample = [] if wanted else self._sample()
             self._bom = self._reader.bom
             first = self._reader.peek()
-        if first and (what := describe_json(source.name, first.raw)):
-            raise InputError(f"{source.name}: {what}")
-        if first and (what := describe_columns(source.name, first, input_.text_column)):
-            raise InputError(f"{source.name}: {what}")
-        self.text_name = self.text_in_output = find_text_key(source.name, first, input_.text_column)
-        check_column_names(source.name, [], self.text_name, columns)
+        if first and (what := describe_json(name, first.raw)):
+            raise InputError(f"{name}: {what}")
+        if first and (what := describe_columns(name, first, wanted)):
+            raise InputError(f"{name}: {what}")
+        self.text_name, self.choice_warnings = find_text_key(name, first, wanted, sample)
+        self.text_in_output = self.text_name
+        self._names = list(parse_object(first.raw)[0]) if first and not first.problem else []
+        check_column_names(name, [], self.text_name, columns)
         line_end = (first and first.line_end) or b"\n"
         self._writer = JsonRowWriter(columns, labels, line_end, layout.overwrite)
 
@@ -306,6 +326,18 @@ class JsonTable(TextTable):
 
     def _advise_cp1252(self) -> str:
         return make_command("iconv -f cp1252 -t utf-8", self._source.name)
+
+    @property
+    def column_names(self) -> list[str]:
+        return self._names
+
+    def values(self, records: Sequence[Record], column: int) -> list[str | None]:
+        """See :meth:`Table.values`."""
+        name = self._names[column]
+        found = (_read_members(record.raw).get(name) for record in records)
+        return [
+            value if value is None or isinstance(value, str) else _show(value) for value in found
+        ]
 
     def header(self) -> bytes:
         """See :meth:`Table.header`."""

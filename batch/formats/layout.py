@@ -17,6 +17,7 @@ class Layout:
     has_header: bool = True
     overwrite: bool = False  # replace columns of the input that have the names of ours
     max_record_bytes: int = MAX_RECORD_BYTES  # a longer record is bad
+    delimiter_is_given: bool = False  # a line sep= must not name another one
 
 
 DEFAULT_LAYOUT = Layout()

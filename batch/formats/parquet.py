@@ -16,17 +16,11 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from batch.errors import BrokenInputError, InputError
-from batch.formats.columns import (
-    TEXT_NAMES,
-    check_column_names,
-    encode_texts,
-    find_text_column,
-    format_columns,
-    kind_of,
-)
+from batch.formats.columns import check_column_names, encode_texts, format_columns, kind_of
 from batch.formats.input import Input
 from batch.formats.layout import PARQUET
-from batch.messages import list_columns, show
+from batch.formats.text_choice import SAMPLE, find_text_column
+from batch.messages import TEXT_NAMES, list_columns, show
 from batch.model.decision import Predictions
 from batch.reading.codepage import Utf8Check
 from batch.reading.dialect import Dialect
@@ -46,6 +40,8 @@ _CHANGE = (
 )
 _JOIN = _CHANGE.format(r"c.binary_join(t[n], chr(10))")
 _DECODE = _CHANGE.format("[[v if v is None else v.decode('cp1252') for v in t[n].to_pylist()]]")
+_STRINGS = ("string", "large_string", "string_view")
+_BYTES = ("binary", "large_binary", "binary_view")
 CODECS = ("NONE", "SNAPPY", "GZIP", "BROTLI", "LZ4", "ZSTD")
 
 
@@ -80,16 +76,24 @@ class ParquetTable:
         numbers = count()
         self._numbers = encode_texts(columns, labels, lambda _: b"%d" % next(numbers))
         self.offset, self.blank_lines = 0, 0
+        self._values: dict[int, list[str | None]] = {}  # of other columns, by their number
         from pyarrow import parquet
 
         with self._reading():
             self._file = parquet.ParquetFile(file, page_checksum_verification=True)
         names = self._file.schema_arrow.names
-        self.text_name = names[find_text_column(name, names, text_column)]
-        self.text_in_output = self.text_name
-        if names.count(self.text_name) > 1:
-            raise InputError(f"{name}: more than one column is called {show(self.text_name)}")
-        check_column_names(name, names, self.text_name, columns, overwrite)
+        choice = find_text_column(name, names, text_column, self._sample)
+        self.choice_warnings, self._may_show = choice.warnings, choice.may_show
+        at, self.text_key = choice.column, names[choice.column]
+        self.text_name = self.text_in_output = self.text_key
+        self._shown = show(self.text_key)
+        if not choice.may_show:
+            self.text_name = self._shown = f"column {at + 1} of {len(names)}"
+            self.text_in_output = str(at + 1 - sum(other in columns for other in names[:at]))
+        if names.count(self.text_key) > 1:
+            called = self._shown if choice.may_show else f"as {self._shown}"
+            raise InputError(f"{name}: more than one column is called {called}")
+        check_column_names(name, names, self.text_key, columns, overwrite)
         self._check_type()
         self.size = self._file.metadata.num_rows
         self.go_to(0, 1)
@@ -98,31 +102,50 @@ class ParquetTable:
     def line(self) -> int:
         return self.offset + 1
 
+    def _holds_strings(self, at: int) -> bool:
+        """True if a column holds strings or bytes."""
+        return _inner_type(self._file.schema_arrow.field(at).type) in _STRINGS + _BYTES
+
+    def _sample(self, at: int) -> list[str]:
+        """The first values of a column; none if they are no strings."""
+        import pyarrow
+
+        name = self._file.schema_arrow.names[at]
+        if not self._holds_strings(at) or not self._file.metadata.num_rows:
+            return []
+        with self._reading():
+            batch = next(self._file.iter_batches(SAMPLE, columns=[name], use_threads=False))
+            same = [i for i, other in enumerate(self._file.schema_arrow.names) if other == name]
+            column = batch.column(same.index(at))
+            if pyarrow.types.is_dictionary(column.type):
+                column = column.dictionary_decode()
+            values = column.cast(pyarrow.large_binary()).to_pylist()
+        return [value.decode("utf-8", "replace") for value in values if value is not None]
+
     def _check_type(self) -> None:
         """Refuse a text column that holds neither strings nor bytes."""
         from pyarrow import types
 
-        found = self._file.schema_arrow.field(self.text_name).type
-        inner = found.value_type if types.is_dictionary(found) else found
-        is_bytes = str(inner) in ("binary", "large_binary", "binary_view")
-        self._utf8 = Utf8Check() if is_bytes else None
-        if is_bytes or str(inner) in ("string", "large_string", "string_view"):
+        at = self._file.schema_arrow.names.index(self.text_key)
+        found = self._file.schema_arrow.field(at).type
+        self._utf8 = Utf8Check() if _inner_type(found) in _BYTES else None
+        if self._holds_strings(at):
             return
-        column = f"{self._name}: the text column {show(self.text_name)}"
-        if types.is_null(inner):
+        column = f"{self._name}: the text column {self._shown.removeprefix('column ')}"
+        if types.is_null(found):
             raise InputError(f"{column} has no value at all; name another with --text-column")
-        if types.is_struct(inner):
-            fields = [inner.field(at).name for at in range(inner.num_fields)]
+        if types.is_struct(found) and self._may_show:
+            fields = [found.field(at).name for at in range(found.num_fields)]
             field = next((name for name in fields if name.lower() in TEXT_NAMES), fields[0])
             raise InputError(
                 f"{column} is a struct of {list_columns(fields)}; type: "
                 f"{_make_command(_FLATTEN, self._name)}, and then --text-column "
-                f"{shlex.quote(f'{self.text_name}.{field}')}"
+                f"{shlex.quote(f'{self.text_key}.{field}')}"
             )
-        if types.is_list(inner) or types.is_large_list(inner):
-            value = inner.value_type
-            if types.is_string(value) or types.is_large_string(value):
-                command = _make_command(_JOIN, self._name, self.text_name)
+        if types.is_list(found) or types.is_large_list(found):
+            value = found.value_type
+            if _inner_type(value) in _STRINGS and self._may_show:
+                command = _make_command(_JOIN, self._name, self.text_key)
                 raise InputError(f"{column} is a list of strings; type: {command}")
             of = "structs" if types.is_struct(value) else str(value)
             raise InputError(f"{column} is a list of {of}; make one text of each list first")
@@ -148,9 +171,9 @@ class ParquetTable:
 
         with self._reading():
             for batch in self._file.iter_batches(
-                self._slice_rows(), row_groups, [self.text_name], use_threads=False
+                self._slice_rows(), row_groups, [self.text_key], use_threads=False
             ):
-                column = batch.column(batch.schema.names.index(self.text_name))
+                column = batch.column(batch.schema.names.index(self.text_key))
                 if pyarrow.types.is_dictionary(column.type):
                     column = column.dictionary_decode()
                 # As binary, since a column of strings may hold bytes that are not valid UTF-8.
@@ -171,7 +194,7 @@ class ParquetTable:
             texts = self._batch[self._next : self._next + n - len(records)]
             self._next += len(texts)
             for row, text in enumerate(texts, self.offset):
-                problem = f"has null as its {show(self.text_name)}" if text is None else None
+                problem = f"has null as its {self._shown}" if text is None else None
                 record = Record(text or b"", b"", row + 1, row, text, problem, _NO_DIALECT)
                 records.append(record)
             self.offset += len(texts)
@@ -184,9 +207,25 @@ class ParquetTable:
 
     def warnings(self) -> list[str]:
         """See :meth:`Table.warnings`."""
-        advice = _make_command(_DECODE, self._name, self.text_name)
+        advice = _make_command(_DECODE, self._name, self.text_key if self._may_show else "COLUMN")
         found = self._utf8 and self._utf8.warning(advice, "row")
         return [found] if found else []
+
+    @property
+    def column_names(self) -> list[str]:
+        return self._file.schema_arrow.names
+
+    def values(self, records: Sequence[Record], column: int) -> list[str | None]:
+        """See :meth:`Table.values`. The whole column is read at the first call."""
+        if column not in self._values:
+            with self._reading():
+                found = self._file.read([self.column_names[column]]).column(0).to_pylist()
+            self._values[column] = [None if value is None else str(value) for value in found]
+        return [self._values[column][record.offset] for record in records]
+
+    def repeated_headers(self, records: Sequence[Record]) -> list[Record]:
+        """None: without a header no record repeats it."""
+        return []
 
     def header(self) -> bytes:
         """Nothing: the part file holds rows only."""
@@ -326,6 +365,13 @@ class ParquetTable:
                 raise  # of the disk
             problem = "is not Parquet, or is damaged or cut off"
             raise BrokenInputError(f"{self._name}: {problem}") from None
+
+
+def _inner_type(found: Any) -> str:
+    """The name of a type of Arrow; of a dictionary, that of its values."""
+    from pyarrow import types
+
+    return str(found.value_type if types.is_dictionary(found) else found)
 
 
 def _make_command(program: str, name: str, *column: str) -> str:

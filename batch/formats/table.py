@@ -22,6 +22,7 @@ class Table(Protocol):
         format: one of ``layout.FORMATS``.
         text_name: the text column, as messages show it.
         text_in_output: the text column, as a user types it to read the output again.
+        choice_warnings: sentences for the summary, such as that the text column was a guess.
         offset: of the next record: in bytes, for Parquet in rows.
         line: number of the line where the next record starts, from 1; for Parquet, of its row.
         blank_lines: how many were skipped since reading began, or since :meth:`go_to`.
@@ -31,6 +32,11 @@ class Table(Protocol):
     format: str
     text_name: str
     text_in_output: str
+    choice_warnings: tuple[str, ...]
+
+    @property
+    def column_names(self) -> list[str]:
+        """All columns of the input, in its order; of JSON Lines, the keys of the first object."""
 
     @property
     def offset(self) -> int: ...
@@ -60,6 +66,15 @@ class Table(Protocol):
 
     def warnings(self) -> list[str]:
         """What looked wrong in the records that were read so far."""
+
+    def values(self, records: Sequence[Record], column: int) -> list[str | None]:
+        """The values of N good records in one column of ``column_names``.
+
+        None stands for a value that is null or not there. A number is as it is written.
+        """
+
+    def repeated_headers(self, records: Sequence[Record]) -> list[Record]:
+        """Those of the good records that repeat the header, as in files joined with ``cat``."""
 
     def header(self) -> bytes:
         """The bytes of the part file before the first row."""

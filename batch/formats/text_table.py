@@ -1,14 +1,43 @@
 """A table that is read and written as text: what CSV and JSON Lines share."""
 
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from batch.formats.layout import Layout
+from batch.formats.text_choice import SAMPLE
 from batch.reading.codepage import CheckedStream
 from batch.reading.dialect import Dialect
 from batch.reading.input_stream import InputStream
 from batch.reading.records import Record, RecordReader
 from batch.reading.source import Source, reading
+
+SAMPLE_BYTES = 64 * 1024  # of the start of an input, by which its text column is chosen
+MOST_SAMPLE_BYTES = 16 * 1024 * 1024  # where the first records are longer
+
+
+def sample_records(stream: InputStream, dialect: Dialect, longest: int) -> list[Record]:
+    """The first good records of a stream that nothing was read of; it loses no byte.
+
+    Args:
+        longest: bytes of a record, at most.
+
+    Returns:
+        a header and :data:`SAMPLE` records, at most.
+    """
+    size = SAMPLE_BYTES
+    while True:
+        head = stream.peek(size)
+        records = RecordReader(io.BytesIO(head), dialect, max_record_bytes=longest).read_records(
+            SAMPLE + 1
+        )
+        if len(head) == size and records:  # the last one may be cut off
+            last = records[-1]
+            if last.offset + len(last.raw) + len(last.line_end) >= size:
+                records.pop()
+        if len(head) < size or len(records) > 1 or size >= MOST_SAMPLE_BYTES:
+            return [record for record in records if not record.problem]
+        size *= 4
 
 
 class TextTable:
@@ -22,6 +51,9 @@ class TextTable:
         layout: how it is laid out.
         dialect: its special bytes.
         compress: makes one compressed member of a piece; None: the output is not compressed.
+
+    Attributes:
+        dialect: of the records; a line above the header may have changed the delimiter.
     """
 
     def __init__(
@@ -31,18 +63,24 @@ class TextTable:
         dialect: Dialect,
         compress: Callable[[bytes], bytes] | None = None,
     ):
-        self._source, self._layout, self._dialect = source, layout, dialect
+        self._source, self._layout, self.dialect = source, layout, dialect
         self._compress = compress
         self._open(0, 1)
 
     def _open(self, offset: int, line: int) -> None:
-        encoding, longest = self._layout.encoding, self._layout.max_record_bytes
+        encoding = self._layout.encoding
         self._stream = InputStream(self._source.name, self._source.stream, encoding, offset)
         self._utf8 = CheckedStream(self._stream) if encoding.name == "utf-8" else None
-        stream = self._utf8 or self._stream
+        self._read_from(offset, line)
+
+    def _read_from(self, offset: int, line: int) -> None:
+        longest, stream = self._layout.max_record_bytes, self._utf8 or self._stream
         self._reader = RecordReader(
-            stream, self._dialect, max_record_bytes=longest, offset=offset, line=line
+            stream, self.dialect, max_record_bytes=longest, offset=offset, line=line
         )
+
+    def _sample(self) -> list[Record]:
+        return sample_records(self._stream, self.dialect, self._layout.max_record_bytes)
 
     @property
     def size(self) -> int | None:
@@ -80,6 +118,10 @@ class TextTable:
 
     def _advise_cp1252(self) -> str:
         return "--encoding cp1252"
+
+    def repeated_headers(self, records: Sequence[Record]) -> list[Record]:
+        """None: without a header no record repeats it."""
+        return []
 
     def _pack(self, data: bytes) -> bytes:
         """Whole rows as they stand in the output: encoded and compressed."""

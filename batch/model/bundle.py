@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,19 @@ class Bundle:
             _check_model(path, data, self.manifest.files)
         return data
 
+    def check(self, name: str) -> None:
+        """Check the size and SHA-256 of one file. It is read in blocks, however large it is.
+
+        Raises:
+            BundleError: as :meth:`read`.
+        """
+        file = self.watch(name)
+        if file is None:
+            raise BundleError(f"{self.folder}: {MANIFEST} does not list {name}")
+        file.check_hash()
+        if name in self.manifest.variants.values():
+            _check_model(file.path, file.map(), self.manifest.files)
+
     def watch(self, name: str) -> WatchedFile | None:
         """A file that will be mapped into memory, after a check of its size; None if not listed.
 
@@ -116,11 +130,14 @@ class Bundle:
             return WatchedFile(path, os.dup(file.fileno()), status, entry)
 
     def read_json(self, name: str) -> dict:
-        """One file with the checks of :meth:`read`, parsed as JSON."""
+        """One file with the checks of :meth:`read`, parsed as a JSON object."""
         try:
-            return json.loads(self.read(name))
+            values = json.loads(self.read(name))
         except (ValueError, RecursionError):
             raise BundleError(f"{self.folder / name}: not JSON") from None
+        if not isinstance(values, dict):
+            raise BundleError(f"{self.folder / name}: not a JSON object")
+        return values
 
 
 def open_bundle(folder: Path | str, expect_digest: str | None = None) -> Bundle:
@@ -171,7 +188,7 @@ def open_bundle(folder: Path | str, expect_digest: str | None = None) -> Bundle:
     return Bundle(folder, manifest, digest)
 
 
-def _check_model(path: Path, data: bytes, listed: Mapping[str, FileEntry]) -> None:
+def _check_model(path: Path, data: bytes | mmap, listed: Mapping[str, FileEntry]) -> None:
     """Check that a model's tensors are in it, or in the listed file with its name and suffix."""
     try:
         others = external_files(data)
@@ -223,6 +240,7 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
         "temperature": manifest.temperature > 0,
         "unsure_band": _is_band(manifest),
         "max_length": manifest.max_length >= 1,
+        "training": isinstance(manifest.training.get("data", {}), dict),
         "reference": check_reference(manifest.reference),
         "variants": all(name in manifest.files for name in manifest.variants.values()),
         "files": TOKENIZER in manifest.files

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import mmap
 import os
 import stat
 import weakref
@@ -55,6 +56,12 @@ class WatchedFile:
         except OSError as error:
             raise BundleError(f"{self.path}: cannot be read: {error.strerror}") from None
         check_hash(self.path, found, self.entry)
+
+    def map(self) -> mmap.mmap | bytes:
+        """The bytes of the file, of which the system reads those that are looked at."""
+        if not self.entry.size:
+            return b""  # cannot be mapped
+        return mmap.mmap(self.descriptor, 0, access=mmap.ACCESS_READ)
 
     def check_in_place(self) -> None:
         """Check that nobody replaced or wrote to the file while it was mapped.

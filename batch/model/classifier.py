@@ -46,7 +46,7 @@ class Classifier:
     """Labels texts with one bundle on one device.
 
     Threads may share one. A pickle holds the bundle's folder, its digest and the arguments of
-    :meth:`load`. Unpickling loads the bundle from that folder again.
+    :meth:`load`. Unpickling loads the bundle from that folder again, on the device of its machine.
 
     >>> Classifier.load("models/spam").classify(["You won a prize"]).labels
     ['spam']
@@ -90,7 +90,7 @@ class Classifier:
 
         Args:
             precision: one of the bundle's, or ``auto``: fp32, or the precision that was clearly
-                faster when the bundle was verified on this kind of device.
+                faster when the bundle was verified on the kind of device that runs.
             threshold: a probability; None: the bundle's.
             unsure_band: two probabilities, None for no band, or ``"bundle"``.
             long: what is read of a message of more than ``max_length`` tokens: ``head``,
@@ -117,16 +117,20 @@ class Classifier:
         shapes = Shapes.of(bundle.manifest, tokens)
         tensors_in = bundle.folder if mapped else None
         session = InferenceSession(graph, device, threads, tensors_in, shapes)
-        tokens = tokens if session.device == wanted else None
-        classifier = cls(bundle, session, tokenizer, chosen, rules, tokens)
-        replay_golden(bundle, chosen, tokenizer, classifier.logits)
-        if mapped:
-            mapped.check_in_place()
-        classifier._mapped = mapped
-        classifier._load_arguments = (
-            Path(folder).resolve(), device, threads, chosen, allow_unverified, threshold,
-            unsure_band, long,
-        )  # fmt: skip
+        options = (threads, precision, allow_unverified, threshold, unsure_band, long)
+        if session.device == wanted:
+            classifier = cls(bundle, session, tokenizer, chosen, rules, tokens)
+            replay_golden(bundle, chosen, tokenizer, classifier.logits)
+            if mapped:
+                mapped.check_in_place()
+            classifier._mapped = mapped
+        else:  # auto could not use the GPU, and what was chosen and verified so far is for a GPU
+            note = session.note
+            del session
+            classifier = cls.load(folder, "cpu", *options)
+            classifier.session.note = note
+        # As they were given: another machine chooses the precision for its own device.
+        classifier._load_arguments = (Path(folder).resolve(), device, *options)
         return classifier
 
     def check_unchanged(self) -> None:
@@ -296,6 +300,8 @@ def _load_tokenizer(bundle: Bundle, mapped: WatchedFile | None) -> Tokenizer:
 def resolve_precision(bundle: Bundle, device: str, precision: str) -> str:
     """The precision to run in. ``auto`` is fp32, or one that is verified and clearly faster.
 
+    With device ``auto`` it holds if the GPU, where there is one, works.
+
     Raises:
         BundleError: the bundle has no such precision.
     """
@@ -304,3 +310,16 @@ def resolve_precision(bundle: Bundle, device: str, precision: str) -> str:
         there = ", ".join(bundle.manifest.variants)
         raise BundleError(f"{bundle.folder}: has no precision {chosen}; choose from: {there}")
     return chosen
+
+
+def foresee(bundle: Bundle, device: str, precision: str) -> tuple[str, str] | None:
+    """Precision and device, such as ``int8`` and ``cuda``, if they are certain before a load.
+
+    None if only a load tells: device ``auto`` takes the GPU, or the CPU if the GPU does not work.
+
+    Raises:
+        UsageError: there is no such device.
+        BundleError: the bundle has no such precision, or the device is not available.
+    """
+    chosen, wanted = resolve_precision(bundle, device, precision), wanted_device(device)
+    return (chosen, wanted) if wanted in (device, "cpu") else None

@@ -1,5 +1,6 @@
 """From logits to labels and scores: the one rule of training, verification and serving."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,20 @@ class Decision:
     def has_threshold(self) -> bool:
         """True for two classes with a positive label; else the most probable label is given."""
         return self.positive_label is not None and len(self.labels) == 2
+
+    @property
+    def score_ranges(self) -> dict[str, tuple[float, float]]:
+        """Label -> the scores that give it, from low to below high; empty without a threshold.
+
+        The positive label, and ``unsure`` if there is a band. The other label has the rest.
+        """
+        if not self.has_threshold:
+            return {}
+        assert self.positive_label is not None  # as has_threshold says
+        if self.unsure_band is None:
+            return {self.positive_label: (self.threshold, math.inf)}
+        low, high = self.unsure_band
+        return {self.positive_label: (high, math.inf), UNSURE: (low, high)}
 
     def find_problem(self) -> str | None:
         """What is wrong with the threshold or the band, for an error message; None if nothing."""

@@ -5,6 +5,7 @@ can hold a tensor are parsed, by their numbers in onnx.proto. All others are ski
 """
 
 from collections.abc import Iterator
+from mmap import mmap
 
 # Message -> field number -> the message in that field.
 TENSOR_FIELDS = {
@@ -21,7 +22,7 @@ EXTERNAL_DATA, DATA_LOCATION = 13, 14  # field numbers of a tensor
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types of protocol buffers
 
 
-def external_files(model: bytes) -> set[str]:
+def external_files(model: bytes | mmap) -> set[str]:
     """Names of the files that hold tensors of the serialized ``model``, as written in it.
 
     ``""`` stands for a tensor with external data and no file name.

@@ -5,8 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from batch.errors import BundleError, InternalError, UsageError
+from batch.errors import (
+    BundleError,
+    InternalError,
+    OutOfMemoryError,
+    UsageError,
+    is_out_of_memory,
+)
 from batch.model.batching import Shapes
+from batch.model.cgroup import find_cpu_quota
 from batch.model.cuda import explain_no_provider, explain_not_loaded
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -17,18 +24,12 @@ DEVICES = ("auto", *PROVIDERS)
 
 
 def usable_cpus() -> int:
-    """Processors that this process may use: by its affinity and by its cgroup's quota."""
+    """Processors that this process may use: by its affinity and by the quotas of its cgroups."""
     try:
         count = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS
         count = os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        if quota != "max":
-            count = min(count, max(1, int(quota) // int(period)))
-    except (OSError, ValueError):
-        pass  # there is no cgroup v2
-    return count
+    return min(count, find_cpu_quota() or count)
 
 
 def _onnxruntime():
@@ -91,6 +92,7 @@ class InferenceSession:
         Raises:
             BundleError: onnxruntime is missing, the device does not work, or the graph cannot
                 be loaded.
+            OutOfMemoryError: the model needs more memory than there is.
         """
         ort = _onnxruntime()
         ort.set_default_logger_severity(4)  # or cron would mail its warnings
@@ -107,7 +109,7 @@ class InferenceSession:
         wanted = wanted_device(device)
         try:
             self._session = self._create(ort, model, wanted, options)
-        except BundleError as error:
+        except (BundleError, OutOfMemoryError) as error:
             if wanted == device or wanted == "cpu":
                 raise
             self.note = f"{error}; running on the CPU"
@@ -134,6 +136,8 @@ class InferenceSession:
                 enable_fallback=0,  # a fallback prints to standard output and changes the device
             )
         except Exception as error:  # onnxruntime raises its own classes, made in C++
+            if is_out_of_memory(error):
+                raise OutOfMemoryError(f"out of memory: loading the model{on}") from None
             reason = _first_line(error)
             raise BundleError(f"onnxruntime cannot load the model{on}: {reason}") from None
         if PROVIDERS[device] not in session.get_providers():
@@ -145,6 +149,7 @@ class InferenceSession:
 
         Raises:
             InternalError: onnxruntime failed, or a logit is not a finite number.
+            OutOfMemoryError: the batch needs more memory than there is.
         """
         rows = len(ids)
         if self.shapes:
@@ -152,6 +157,9 @@ class InferenceSession:
         try:
             logits = self._session.run(None, {self._input: ids})[0][:rows]
         except Exception as error:
+            if is_out_of_memory(error):
+                size = f"{ids.shape[0]:,} x {ids.shape[1]:,} tokens"
+                raise OutOfMemoryError(f"out of memory: running a batch of {size}") from None
             raise InternalError(f"onnxruntime failed on a batch: {_first_line(error)}") from None
         if check_finite and not np.isfinite(logits).all():
             raise InternalError("the model gave a logit that is not a finite number")

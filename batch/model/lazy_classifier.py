@@ -16,11 +16,36 @@ class LazyClassifier:
         error: the exception of a load that failed, or None.
     """
 
-    def __init__(self, bundle: Bundle, load: Callable[[], Classifier]):
+    def __init__(
+        self,
+        bundle: Bundle,
+        load: Callable[[], Classifier],
+        runs_in: tuple[str, str] | None = None,
+    ):
+        """
+        Args:
+            runs_in: precision and device, if they are certain before the classifier is loaded;
+                see :func:`batch.model.classifier.foresee`.
+        """
         self.bundle = bundle
         self.error: Exception | None = None
         self._load = load
+        self._runs_in = runs_in
         self._classifier: Classifier | None = None
+
+    @property
+    def runs_in(self) -> tuple[str, str]:
+        """Precision and device that really run, such as ``int8`` and ``cuda``.
+
+        If only the load tells them, the classifier is loaded.
+
+        Raises:
+            SpamBatchError: as :meth:`get`.
+        """
+        if self._runs_in is None:
+            classifier = self.get()
+            self._runs_in = classifier.precision, classifier.session.device
+        return self._runs_in
 
     def get(self) -> Classifier:
         """The classifier, the same object at each call.

@@ -19,21 +19,40 @@ CLEARLY_FASTER = 1.1  # times the speed of fp32, whose labels are PyTorch's
 SHORT_GOLDEN = 32  # tokens; of longer golden messages the model runs one, to save time
 
 
+def read_verified(bundle: Bundle) -> dict[str, dict]:
+    """What the verification found for each precision; empty if the bundle was never verified.
+
+    Raises:
+        BundleError: ``verify.json`` is not what spam-export writes.
+    """
+    if VERIFY not in bundle.manifest.files:
+        return {}
+    found = bundle.read_json(VERIFY).get("variants", {})
+    if not isinstance(found, dict) or not all(isinstance(each, dict) for each in found.values()):
+        raise BundleError(_not_ours(bundle, VERIFY))
+    return found
+
+
+def _not_ours(bundle: Bundle, name: str) -> str:
+    return (
+        f"{bundle.folder}: {name} does not have the form that spam-export writes; export it again "
+        "with: spam-export bundle"
+    )
+
+
 def choose_precision(bundle: Bundle, device: str) -> str:
     """The variant that was fastest when the bundle was verified on ``cpu`` or ``cuda``.
 
     fp32 if no speed was measured or no other variant is clearly faster, so that noise in the
     measurement does not decide.
     """
-    if VERIFY not in bundle.manifest.files:
-        return "fp32"
-    verified = bundle.read_json(VERIFY).get("variants", {})
     speeds = {
         precision: entry["rows_per_second"]
-        for precision, entry in verified.items()
+        for precision, entry in read_verified(bundle).items()
         if entry.get("passed") is True
         and entry.get("device") == device
         and precision in bundle.manifest.variants
+        and isinstance(entry.get("rows_per_second"), int | float)
     }
     fastest = max(speeds, key=speeds.__getitem__, default="fp32")
     is_clear = speeds.get(fastest, 0) >= CLEARLY_FASTER * speeds.get("fp32", 0)
@@ -45,9 +64,7 @@ def measured_batch_tokens(bundle: Bundle, precision: str, device: str) -> int | 
 
     None if it was not measured on this kind of device.
     """
-    if VERIFY not in bundle.manifest.files:
-        return None
-    entry = bundle.read_json(VERIFY).get("variants", {}).get(precision, {})
+    entry = read_verified(bundle).get(precision, {})
     tokens = entry.get("batch_tokens") if entry.get("device") == device else None
     return tokens if isinstance(tokens, int) and tokens > 0 else None
 
@@ -62,7 +79,7 @@ def check_verified(bundle: Bundle, precision: str) -> None:
     name = bundle.manifest.variants[precision]
     if VERIFY not in bundle.manifest.files:
         raise BundleError(f"{bundle.folder}: was never verified; {hint}")
-    verified = bundle.read_json(VERIFY).get("variants", {}).get(precision, {})
+    verified = read_verified(bundle).get(precision, {})
     if verified.get("passed") is not True:
         raise BundleError(f"{bundle.folder}: {precision} was not verified; {hint}")
     for key, file in (("sha256", name), ("external_sha256", name + EXTERNAL_SUFFIX)):
@@ -86,8 +103,11 @@ def replay_golden(
         BundleError: they differ. The text has the number of the message.
     """
     values = bundle.read_json(GOLDEN)
-    tokens = _encode_golden(bundle, values, tokenizer)
-    expected, whose, tolerance = _expected_logits(values, precision)
+    try:
+        tokens = _encode_golden(bundle, values, tokenizer)
+        expected, whose, tolerance = _expected_logits(values, precision)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise BundleError(_not_ours(bundle, GOLDEN)) from None
     replayed = np.arange(len(tokens))
     if expected.shape[:1] == (len(tokens),):
         short = np.flatnonzero(tokens.lengths <= SHORT_GOLDEN)

@@ -23,7 +23,7 @@ HEAD_SIZE = 4096  # bytes by which a stream is recognised
 
 
 class _Headed:
-    """A stream with bytes put before it, and the error that followed them, if there was one."""
+    """A stream with bytes put before it, which were read from it already, and perhaps an error."""
 
     def __init__(self, head: bytes, stream: ByteStream, error: Exception | None = None):
         self._head, self._stream, self._error = head, stream, error
@@ -78,19 +78,19 @@ class InputStream:
     def peek(self, n: int) -> bytes:
         """The next ``n`` bytes, which stay the next ones; fewer only before the end or an error.
 
-        Raises:
-            InputError: as :meth:`read`, where it raises at once.
+        An error behind the first byte is raised by the :meth:`read` that comes to it.
         """
-        head, error = bytearray(), None
+        if self._stream is None:
+            self._stream = self._begin()
+        head, fault = bytearray(), None
         try:
-            while len(head) < n and (chunk := self.read(n - len(head))):
+            while len(head) < n and (chunk := read_some(self._stream, n - len(head))):
                 head += chunk
-        except Exception as fault:  # read raises it again, behind these bytes
-            if self._stream is None or not head:
+        except Exception as error:
+            if not head:
                 raise
-            error = fault
-        assert self._stream is not None, "read has begun"
-        self._stream = _Headed(bytes(head), self._stream, error)
+            fault = error
+        self._stream = _Headed(bytes(head), self._stream, fault)
         return bytes(head[:n])
 
     def restore(self, data: bytes) -> bytes:

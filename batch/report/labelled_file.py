@@ -1,11 +1,14 @@
 """Read a labelled file once, and collect the data of the report."""
 
+import logging
 from dataclasses import dataclass
 
 from batch.errors import InputError, UsageError
 from batch.formats.csv_table import read_header
-from batch.formats.layout import DEFAULT_LAYOUT
+from batch.formats.layout import DEFAULT_LAYOUT, MAX_RECORD_BYTES
 from batch.formats.open_table import CSV, SHOWN, find_format
+from batch.formats.preamble import read_preamble
+from batch.formats.text_table import sample_records
 from batch.messages import list_columns, show
 from batch.reading.dialect import Dialect
 from batch.reading.encoding import UTF_8, Encoding
@@ -18,6 +21,8 @@ from batch.report.timeline import parse_time
 
 WINDOW = 1024  # records read at once
 MOST_LABELS = 1000
+
+log = logging.getLogger("batch")
 
 
 @dataclass(frozen=True)
@@ -52,23 +57,29 @@ def read_labelled(options: ReportOptions) -> Findings:
 def _read(options: ReportOptions, source: Source) -> Findings:
     name, decode = source.name, options.encoding.decode
     stream = InputStream(name, source.stream, options.encoding)
-    reader = RecordReader(stream, options.dialect)
-    header = read_header(name, reader, options.text_column, ())
-    names = [decode(field) for field in header.record.fields or ()]
+    preamble = read_preamble(name, stream, options.dialect, DEFAULT_LAYOUT)
+    dialect, start = preamble.dialect, len(preamble.raw)
+    wanted = options.text_column
+    sample = [] if wanted else sample_records(stream, dialect, MAX_RECORD_BYTES)
+    reader = RecordReader(stream, dialect, offset=start, line=2 if start else 1)
+    header = read_header(name, reader, wanted, (), sample=sample)
+    for warning in header.warnings:
+        log.warning("WARNING: %s: %s", name, warning)
+    names = [decode(field) for field in header.record.fields]
     label_at = _find_column(name, names, "label", "; label it first with: spam-batch classify")
     score_at = _find_column(name, names, "score") if "score" in names else None
-    wanted = options.date_column
-    date_at = None if wanted is None else _find_column(name, names, wanted)
+    date = options.date_column
+    date_at = None if date is None else _find_column(name, names, date)
     found = Findings(
-        name, options.positive_label or "spam", score_at is not None, wanted, options.show_text
+        name, options.positive_label or "spam", score_at is not None, date, options.show_text
     )
     while records := reader.read_records(WINDOW):
         for record in records:
-            fields = record.fields
-            if fields is None or record.text is None:
+            if record.text is None:  # a bad record
                 found.bad += 1
                 found.first_bad = found.first_bad or f"line {record.line} {record.problem}"
                 continue
+            fields = record.fields
             label = decode(fields[label_at])
             score = None if score_at is None else _read_score(name, record.line, fields[score_at])
             found.add(label, score, decode(record.text), record.line)

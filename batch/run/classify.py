@@ -24,11 +24,12 @@ from batch.model.classifier import Classifier
 from batch.model.decision import Predictions
 from batch.model.lazy_classifier import LazyClassifier
 from batch.reading.opening import open_source
+from batch.reading.records import Record
 from batch.reading.source import Source
 from batch.run.job import Job
 from batch.run.prefetch import prefetch
 from batch.run.run_manifest import describe_run, utc_now
-from batch.run.summary import Summary
+from batch.run.summary import Summary, describe_headers
 from batch.run.windows import Window, classify_window, encode_windows, read_windows
 from batch.writing.atomic import write_all
 from batch.writing.checkpoint import ResumeKey, check_checkpoint_path
@@ -53,7 +54,7 @@ def classify_file(job: Job, lazy: LazyClassifier) -> Summary:
     """Label the input of ``job`` into ``job.out``.
 
     The classifier is loaded after input and output were checked. It is not loaded if an
-    interrupted run had labelled everything.
+    interrupted run had labelled everything, unless only the load tells which device runs.
 
     Raises:
         SpamBatchError: nothing is published. The text is one sentence on what is wrong.
@@ -83,6 +84,7 @@ def _label_to_stream(job: Job, lazy: LazyClassifier) -> Summary:
         table = job.open_table(source, bundle.manifest)
         name = "standard output" if job.out == STANDARD_OUTPUT else job.out
         summary = Summary(bundle, table.text_name, name, "", rules=job.rules)
+        summary.warnings += table.choice_warnings
         classifier = _load(lazy, summary)
         with open_stream(job.out) as file:
             write_all(file, table.header())
@@ -100,15 +102,19 @@ def _label_to_file(job: Job, source: Source, target: Path, lazy: LazyClassifier)
     table = job.open_table(source, bundle.manifest)
     if span:
         table.go_to(span.offset, span.line)
+    precision, device = lazy.runs_in
     settings = {
         **job.settings(bundle.manifest),
         # The resolved values, where the option may be a default or a column number.
         "--format": table.format,
         "--text-column": table.text_in_output,
-        "--precision": job.precision,
+        "--device": device,
+        "--precision": precision,
     }
     resume_key = ResumeKey(source.identity, settings, bundle.digest) if source.identity else None
     summary = Summary(bundle, table.text_name, job.out, str(rejects_path(target)), rules=job.rules)
+    summary.warnings += table.choice_warnings
+    summary.precision = precision
     started = utc_now()
     journal = Journal(target, job.out, resume_key)
     with contextlib.closing(journal):
@@ -185,7 +191,7 @@ def _label_windows(
             predictions = classify_window(job.input.name, classifier, window)
             bar.update(window.offset - done.offset)
             done = replace(
-                _advance(done, window, predictions),
+                _advance(done, window, predictions, table.repeated_headers(window.good)),
                 blank_lines=before.blank_lines + window.blank_lines,
                 statistics=replace(
                     statistics, seconds=statistics.seconds + time.monotonic() - start
@@ -215,7 +221,9 @@ def _label_windows(
     )
 
 
-def _advance(done: Progress, window: Window, predictions: Predictions) -> Progress:
+def _advance(
+    done: Progress, window: Window, predictions: Predictions, headers: list[Record]
+) -> Progress:
     """The counts after a window, except blank lines."""
     texts = [record.text or b"" for record in window.good]
     return replace(
@@ -224,6 +232,8 @@ def _advance(done: Progress, window: Window, predictions: Predictions) -> Progre
         line=window.line,
         records=done.records + len(window.records),
         rejects=done.rejects + len(window.records) - len(window.good),
+        headers=done.headers + len(headers),
+        first_header=done.first_header or (headers[0].line if headers else 0),
         truncated=done.truncated + int(predictions.truncated.sum()),
         labels=dict(Counter(done.labels) + Counter(predictions.labels)),
         histograms=done.histograms.add(predictions.scores, predictions.tokens, texts),
@@ -249,6 +259,8 @@ def _check_end(job: Job, source: Source, table: Table, summary: Summary) -> None
     if warning := source.check_unchanged():
         summary.warnings.append(warning)
     summary.warnings += table.warnings()
+    if warning := describe_headers(summary.progress):
+        summary.warnings.append(warning)
     _check_allowed(job, summary.progress, summary.advice)
     if summary.advice:
         summary.warnings.append(summary.advice)

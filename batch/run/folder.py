@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from batch.errors import REJECTED, SpamBatchError
+from batch.command import explain_out_of_memory, status_of
+from batch.errors import REJECTED, SpamBatchError, is_out_of_memory
 from batch.messages import count
 from batch.model.lazy_classifier import LazyClassifier
 from batch.run.classify import classify_file
@@ -14,12 +15,13 @@ from batch.run.job import Job
 from batch.run.metrics import RunMetrics
 from batch.run.run_manifest import RunManifest, find_done
 from batch.run.summary import Summary, level_of
+from batch.writing.atomic import making_folder
 from batch.writing.lock import hold_lock
 
 log = logging.getLogger("batch")
 
 # With several exit statuses, the command's is the first of these: what a user must fix first.
-WORST_FIRST = (70, 74, 73, 78, 2, 75, 66, 65, REJECTED, 0)
+WORST_FIRST = (70, 71, 74, 73, 78, 2, 75, 66, 65, REJECTED, 0)
 
 
 def label_files(
@@ -31,9 +33,10 @@ def label_files(
     the next job starts. A bundle that cannot be loaded ends the run.
 
     Raises:
-        SpamBatchError: another run labels into ``folder``, or the bundle is not usable.
+        SpamBatchError: another run labels into ``folder``, it cannot be created, or the bundle is
+            not usable.
     """
-    with hold_lock(Path(folder)):
+    with making_folder(Path(folder)), hold_lock(Path(folder)):
         return _label_all(jobs, lazy, force, metrics)
 
 
@@ -50,11 +53,15 @@ def _label_all(jobs: Iterable[Job], lazy: LazyClassifier, force: bool, metrics: 
             summary = label_file(job, lazy)
             metrics.add_file("labelled", summary)
             statuses.append(REJECTED if summary.progress.rejects else 0)
-        except SpamBatchError as error:
+        except (SpamBatchError, MemoryError) as error:
             if lazy.error:
                 raise
-            log.error("error: %s", error)
-            statuses.append(error.exit_code)
+            if is_out_of_memory(error):
+                error = explain_out_of_memory(error, "spam-batch", "classify")
+                log.error("error: %s: %s", job.input.name, error)
+            else:
+                log.error("error: %s", error)
+            statuses.append(status_of(error))
             metrics.add_file("failed")
     if metrics.files["labelled"]:
         log.info("weights: %s", bundle.manifest.weights)

@@ -4,6 +4,7 @@ import glob
 import logging
 import os
 import shlex
+import stat
 from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 
@@ -101,22 +102,23 @@ def _warn_sub_folders(folder: str, found: Container[str]) -> None:
 
 
 def name_outputs(inputs: Sequence[str], folder: str) -> list[str]:
-    """The output of each input: a file with the same name in ``folder``, which is created.
+    """The output of each input: a file with the same name in ``folder``.
 
     Raises:
-        OutputError: the folder cannot be created.
+        OutputError: there is no such folder, and it could not be created.
         UsageError: two inputs would write one file, see :func:`check_no_clash`.
     """
     try:
-        os.mkdir(folder)
-    except FileExistsError:
-        if not os.path.isdir(folder):
-            raise OutputError(f"{folder} is not a folder; give another --out-dir") from None
+        is_wrong = not stat.S_ISDIR(os.stat(folder).st_mode)
     except FileNotFoundError:
-        parent = os.path.dirname(folder.rstrip("/"))
-        raise OutputError(f"the folder {parent} does not exist; make it first") from None
+        is_wrong = os.path.lexists(folder)  # a link to nothing
     except OSError as error:
         raise OutputError(f"cannot create {folder}: {error.strerror}") from None
+    if is_wrong:
+        raise OutputError(f"{folder} is not a folder; give another --out-dir")
+    parent = os.path.dirname(folder.rstrip("/"))
+    if not os.path.isdir(parent or "."):
+        raise OutputError(f"the folder {parent} does not exist; make it first")
     outputs = [str(Path(folder) / Path(name).name) for name in inputs]
     check_no_clash(zip(inputs, outputs, strict=True))
     return outputs

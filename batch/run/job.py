@@ -21,7 +21,6 @@ class Job:
     columns: tuple[str, ...] = ("label", "score")
     allowance: Allowance = NO_REJECTS
     rules: Rules = BUNDLES_RULES
-    precision: str = "fp32 on cpu"  # precision and device of the model
     restart: bool = False  # drop an interrupted run instead of resuming it
     drops_stale: bool = False  # drop an interrupted run of another input, bundle or options
     replaces_any: bool = True  # False: a file that is there already must be an output of ours

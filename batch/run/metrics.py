@@ -37,6 +37,7 @@ class RunMetrics:
         self.labels: Counter[str] = Counter()
         self.histograms = Histograms()
         self.manifest: Manifest | None = None
+        self.score_ranges: dict[str, tuple[float, float]] = {}  # the same for all files
         self.info: dict[str, str] = {}
         self.seconds = 0.0
         self.files: Counter[str] = Counter()  # files of --out-dir by outcome
@@ -51,6 +52,7 @@ class RunMetrics:
         """Add a file that was labelled."""
         done = summary.progress
         self.manifest = summary.manifest
+        self.score_ranges = summary.rules.decision(self.manifest).score_ranges
         self.info = {"bundle": summary.bundle.digest, "precision": summary.precision}
         self.counts += Counter(
             files=1, records=done.records, rejects=done.rejects, truncated=done.truncated
@@ -65,8 +67,10 @@ class RunMetrics:
             return []
         rows = sum(self.labels.values())
         rate = rows / self.seconds if self.seconds else 0.0
-        reference, positive = self.manifest.reference, self.manifest.positive_label
-        shifts = find_drift(reference, positive, self.labels, self.histograms) or []
+        reference, threshold = self.manifest.reference, self.manifest.threshold
+        shifts = (
+            find_drift(reference, self.score_ranges, threshold, self.labels, self.histograms) or []
+        )
         info = [({"version": __version__, **self.info}, 1)]
         numbers = {name: self.counts[name] for name in ("files", "records", "rejects")}
         found: dict[str, tuple[str, Samples]] = {
@@ -177,8 +181,9 @@ def _write(target: Path, metrics: RunMetrics, status: int, seconds: float) -> No
         for line in format_metric(name, text, [] if value is None else [({}, value)])
     ]
     content = "\n".join([*lines, *metrics.lines()]) + "\n"
-    # The node exporter runs as another user.
-    replace_file(target, content.encode("utf-8"), target, ".metrics", 0o644)
+    # The node exporter runs as another user. The file has counts and names of labels, no text.
+    data = content.encode("utf-8")
+    replace_file(target, data, target, ".metrics", 0o644, ignores_umask=True)
 
 
 def _read_last_success(target: Path) -> float | None:

@@ -58,6 +58,24 @@ class RunManifest:
         is_same = is_asked_for and is_allowed
         return is_same and still_has(job.input.name, self.input) and still_has(job.out, self.output)
 
+    def is_valid(self) -> bool:
+        """True if all that ``audit`` and a later run read is there, and of the right type.
+
+        Raises:
+            KeyError, TypeError, AttributeError: a value is missing, or is of another type.
+        """
+        numbers = [self.counts[key] for key in ("records", "rows", "rejects")]
+        numbers += [*self.counts["labels"].values(), *self.scores["counts"], self.input.size]
+        texts = [self.bundle["digest"], self.bundle["precision"], self.table["format"]]
+        texts += [*self.table["columns"], *self.options.values(), self.output.sha256]
+        return (
+            "resumed" in self.run
+            and "text_column" in self.table
+            and all(type(number) is int for number in numbers)
+            and all(isinstance(text, str) for text in texts)
+            and (self.rejects is None or isinstance(self.rejects.name, str))
+        )
+
     def to_json(self) -> str:
         values = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
         return json.dumps(values, indent=1) + "\n"
@@ -71,13 +89,12 @@ def describe_run(job: Job, summary: Summary, table: Table, files: Files) -> RunM
     done, manifest = summary.progress, summary.manifest
     statistics, histograms = done.statistics, done.histograms
     seconds = statistics.seconds
-    precision, _, _ = job.precision.partition(" on ")
     bundle = {
         "name": summary.bundle.folder.resolve().name,
         "digest": summary.bundle.digest,
         "model": manifest.model,
         "weights": manifest.weights,
-        "precision": precision,
+        "precision": summary.precision,
     }
     counts = {
         **summary.counts(),
@@ -150,9 +167,10 @@ def read_manifest(target: Path) -> RunManifest:
         for key in ("input", "output", "rejects"):
             if key != "rejects" or values[key] is not None:
                 values[key] = Fingerprint(**values[key])
-        [int(values["counts"][key]) for key in ("records", "rejects")]
-        values["bundle"]["digest"], values["run"]["resumed"]
-        return RunManifest(**values)
+        manifest = RunManifest(**values)
+        if not manifest.is_valid():
+            raise ValueError
+        return manifest
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(f"{path}: is damaged, or is not a run manifest") from None
 

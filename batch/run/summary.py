@@ -46,9 +46,11 @@ class Summary:
     @property
     def drift(self) -> list[Shift] | None:
         """How the rows differ from the training data; None if the bundle does not say."""
-        done, reference = self.progress, self.manifest.reference
-        positive = self.manifest.positive_label
-        return find_drift(reference, positive, done.labels, done.histograms)
+        done, manifest = self.progress, self.manifest
+        ranges = self.rules.decision(manifest).score_ranges
+        return find_drift(
+            manifest.reference, ranges, manifest.threshold, done.labels, done.histograms
+        )
 
     def counts(self) -> dict:
         """The totals for a program that reads the log. Records are rows plus rejects."""
@@ -95,6 +97,18 @@ class Summary:
             lines.append(f"rejected: {self.rejects}")
         lines.append(f"written: {self.out}")
         return lines
+
+
+def describe_headers(done: Progress) -> str | None:
+    """A warning of records that repeat the header, with the line of the first."""
+    if not done.headers:
+        return None
+    if done.headers == 1:
+        found, they = f"line {done.first_header} repeats the header", "it was labelled as a record"
+    else:
+        found = f"{done.headers:,} records repeat the header, the first in line {done.first_header}"
+        they = "they were labelled as records"
+    return f"{found}; {they}; files that are joined keep one header each"
 
 
 def level_of(line: str) -> int:

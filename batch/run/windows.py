@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from batch.errors import BrokenInputError, InternalError, SpamBatchError
+from batch.errors import BrokenInputError, InternalError, SpamBatchError, is_out_of_memory
 from batch.formats.table import Table
 from batch.model.classifier import Classifier, Prepared
 from batch.model.decision import Predictions
@@ -126,4 +126,4 @@ def _is_fault(error: BaseException) -> bool:
     # A panic in tiktoken is a BaseException, but not an Exception.
     if type(error).__module__ == "pyo3_runtime":
         return True
-    return isinstance(error, Exception) and not isinstance(error, MemoryError)
+    return isinstance(error, Exception) and not is_out_of_memory(error)

@@ -1,6 +1,7 @@
 """Write a file whole or not at all, and make it survive a power cut."""
 
 import contextlib
+import logging
 import os
 import re
 import secrets
@@ -11,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from batch.errors import StorageError
+from batch.errors import OutputError, StorageError
+
+log = logging.getLogger("batch")
 
 
 def write_all(file: BinaryIO, data: bytes) -> None:
@@ -54,6 +57,42 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def make_folders(folder: Path) -> list[Path]:
+    """Create ``folder`` and its parents where they are missing; returns those created, inner first.
+
+    Raises:
+        OSError: one cannot be created.
+    """
+    missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def remove_empty(folders: list[Path]) -> None:
+    """Remove the folders of :func:`make_folders`, up to the first that has something in it."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
+
+
+@contextlib.contextmanager
+def making_folder(folder: Path) -> Iterator[None]:
+    """Create ``folder`` for a block. If the block raises, a folder that stayed empty is removed.
+
+    Raises:
+        OutputError: it cannot be created.
+    """
+    try:
+        made = make_folders(folder)
+    except OSError as error:
+        raise OutputError(f"cannot create {folder}: {error.strerror}") from None
+    try:
+        yield
+    except BaseException:
+        remove_empty(made)
+        raise
+
+
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
     """Ignore the signals that ask a run to stop, for the last short steps of a run."""
@@ -77,20 +116,36 @@ def temporary_name(target: Path, kind: str = "") -> str:
     return f".{target.name}.{secrets.token_hex(8)}{kind}.part"
 
 
-def replace_file(path: Path, data: bytes, target: Path, kind: str, mode: int = 0o600) -> None:
+def remove_leftovers(target: Path, keep: tuple[Path, ...]) -> None:
+    """Remove the part files of ``target`` that killed runs have left, but for ``keep``."""
+    with contextlib.suppress(OSError), os.scandir(target.parent) as entries:
+        for entry in entries:
+            left = LEFTOVER.fullmatch(entry.name)
+            if not left or left[1] != target.name or Path(entry.path) in keep:
+                continue
+            if entry.stat(follow_symlinks=False).st_uid == os.geteuid() and not entry.is_dir():
+                os.unlink(entry.path)
+                log.info("removed %s, which a killed run had left", entry.path)
+
+
+def replace_file(
+    path: Path, data: bytes, target: Path, kind: str, mode: int = 0o600, ignores_umask: bool = False
+) -> None:
     """Replace ``path``, a small file in the folder of ``target``, or ``target`` itself.
 
     At any time the old file or the new one is there, and whole.
 
     Args:
         kind: for the name of the temporary file, see :func:`temporary_name`.
-        mode: permissions of the new file.
+        mode: permissions of the new file, from which the umask takes away unless it is ignored.
 
     Raises:
         OSError: it cannot be written; the old file is still there.
     """
     temporary = write_beside(target, data, kind, mode)
     try:
+        if ignores_umask:
+            os.chmod(temporary, mode)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -12,7 +12,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from batch.drift.histograms import encode_bytes
-from batch.errors import BundleError, InputError, OutputError, StorageError, UsageError
+from batch.errors import (
+    BundleError,
+    InputError,
+    OtherFormatError,
+    OutputError,
+    StorageError,
+    UsageError,
+)
 from batch.reading.source import Identity
 from batch.version import __version__
 from batch.writing.atomic import replace_file
@@ -115,7 +122,8 @@ def read_checkpoint(target: Path) -> Checkpoint | None:
     """The checkpoint of ``target``, or None if there is none.
 
     Raises:
-        InputError: it is damaged, of another user, or of another format version.
+        OtherFormatError: it has another format version.
+        InputError: it is damaged, or of another user.
         StorageError: it cannot be read.
     """
     path = checkpoint_path(target)
@@ -133,7 +141,7 @@ def read_checkpoint(target: Path) -> Checkpoint | None:
         stored_digest = values.pop("sha256")
         version = values.pop("format_version") if values["format"] == FORMAT else None
         if version != FORMAT_VERSION and isinstance(version, int):
-            raise InputError(
+            raise OtherFormatError(
                 f"{path}: format version {version}, this spam-batch reads {FORMAT_VERSION}; {hint}"
             )
         if _digest({**values, "format_version": version}) != stored_digest:

@@ -12,16 +12,16 @@ new run manifest gets its name. The checkpoint is removed.
 import contextlib
 import logging
 import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from batch.errors import InputError, OutputError, StorageError
+from batch.errors import InputError, OtherFormatError, OutputError, StorageError
 from batch.messages import count
 from batch.reading.fingerprint import Fingerprint
 from batch.reading.opening import take_fingerprint
 from batch.writing.atomic import (
+    remove_leftovers,
     storage_errors,
     sync_folder,
     temporary_name,
@@ -76,7 +76,7 @@ class Journal:
         Raises:
             OutputError: it cannot be created.
         """
-        self._remove_leftovers(keep=())
+        remove_leftovers(self.target, keep=())
         path = self.target.with_name(temporary_name(self.target))
         try:
             self._part = PartFile.create(path, 0o666)
@@ -89,7 +89,7 @@ class Journal:
 
         Args:
             restart: remove the checkpoint first.
-            drops_stale: remove the checkpoint if its key does not match, and return False.
+            drops_stale: remove the checkpoint if its key or format does not match; return False.
 
         Returns:
             True if an interrupted run was found; then ``progress`` is the one of that run.
@@ -103,7 +103,16 @@ class Journal:
         if restart:
             with storage_errors(path):
                 path.unlink(missing_ok=True)
-        saved = read_checkpoint(self.target)
+        try:
+            saved = read_checkpoint(self.target)
+        except OtherFormatError:
+            if not drops_stale:
+                raise
+            another = "an interrupted run of another version of spam-batch is not resumed"
+            log.warning("%s: %s; starting over", self._out, another)
+            with storage_errors(path):
+                path.unlink()
+            return False
         if saved is None:
             return False
         part = self.target.with_name(saved.part)
@@ -144,7 +153,7 @@ class Journal:
 
     def _reopen(self, part: Path, done: Progress) -> None:
         rejects = self._rejects_part(part)
-        self._remove_leftovers(keep=(part, rejects) if done.reject_bytes else (part,))
+        remove_leftovers(self.target, keep=(part, rejects) if done.reject_bytes else (part,))
         sums = (done.reject_bytes, done.reject_sha256)
         # A run that was killed between the two renames has given the rejects their name.
         has_name = done.is_complete and is_written(rejects_path(self.target), *sums)
@@ -240,7 +249,7 @@ class Journal:
                 finally:
                     manifest.unlink(missing_ok=True)
         else:
-            self._remove_leftovers(keep=())
+            remove_leftovers(self.target, keep=())
             path = manifest_path(self.target)
             if not path.exists():  # the run was killed after the output got its name
                 with self._writing():
@@ -332,17 +341,3 @@ class Journal:
         except StorageError as error:
             self._is_sound = False
             raise StorageError(f"{error}{more}") from None
-
-    def _remove_leftovers(self, keep: tuple[Path, ...]) -> None:
-        """Remove part files of this target that killed runs have left, but for ``keep``."""
-        name = re.compile(
-            re.escape(f".{self.target.name}.")
-            + r"[0-9a-f]{16}(\.rejects|\.checkpoint|\.whole|\.run)?\.part"
-        )
-        with contextlib.suppress(OSError), os.scandir(self.target.parent) as entries:
-            for entry in entries:
-                if not name.fullmatch(entry.name) or Path(entry.path) in keep:
-                    continue
-                if entry.stat(follow_symlinks=False).st_uid == os.geteuid() and not entry.is_dir():
-                    os.unlink(entry.path)
-                    log.info("removed %s, which a killed run had left", entry.path)

@@ -31,6 +31,8 @@ class Progress:
     rejects: int = 0
     truncated: int = 0
     blank_lines: int = 0
+    headers: int = 0  # records that repeat the header
+    first_header: int = 0  # line of the first of them; 0: there is none
     labels: dict[str, int] = field(default_factory=dict)  # label -> its number of rows
     bytes: int = 0  # of the part file that were written
     sha256: str = ""  # of those bytes

@@ -7,9 +7,11 @@ score can be computed by hand: :func:`stub_logits`.
 import json
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, checker, helper, numpy_helper
 
@@ -26,6 +28,10 @@ from batch.model.classifier import Classifier
 from batch.model.tokenizer import PAD_ID, Tokenizer
 
 WEIGHTS = (-1.0, 1.0)  # one a class
+REAL_SESSION = ort.InferenceSession
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+REDUCED = "model.int8.onnx"
+VARIANTS = {"fp32": "model.onnx", "int8": REDUCED}
 GOLDEN_TEXTS = ("Do you have time", "", "<|endoftext|>", "Call now!\nYou won £100")
 
 
@@ -71,6 +77,32 @@ def _make_graph(weights: tuple[float, ...] = WEIGHTS, width: int | None = None) 
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     checker.check_model(model)
     return model.SerializeToString()
+
+
+class FakeCuda:
+    """Stands in for onnxruntime-gpu: ``problem`` is raised if CUDA is asked for."""
+
+    def __init__(self, monkeypatch, problem: Exception | None = None, is_dropped: bool = False):
+        self.options = []
+        real = REAL_SESSION
+
+        def create(model, options, providers, provider_options, **extra):
+            self.options.append(dict(zip(providers, provider_options, strict=True)) | extra)
+            if CUDA in providers and problem:
+                raise problem
+            session = real(model, options, providers=[CPU])
+            if CUDA in providers and not is_dropped:
+                session._providers = [CUDA, CPU]
+            return session
+
+        monkeypatch.setattr(ort, "InferenceSession", create)
+        monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA, CPU])
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch) -> Callable[..., FakeCuda]:
+    """Puts a :class:`FakeCuda` in place of onnxruntime, which then does or does not work."""
+    return partial(FakeCuda, monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -161,3 +193,32 @@ def classifier(bundle: Path) -> Classifier:
 def fixed_length(make_bundle) -> Classifier:
     """A classifier whose graph is valid at 32 tokens only."""
     return Classifier.load(make_bundle(width=32), device="cpu", threads=1)
+
+
+@pytest.fixture
+def with_int8(make_bundle, make_graph, tokenizer, stub_logits):
+    """Makes a bundle with a second variant, whose golden logits differ by ``by``.
+
+    ``report`` changes what verify.json says of it.
+    """
+
+    def make(by: float = 0.0, weights=(-1.0, 1.0), golden: dict | None = None, **report) -> Path:
+        plain = make_bundle()
+        values = json.loads((plain / GOLDEN).read_bytes())
+        logits = [stub_logits(message["ids"], weights) for message in values["messages"]]
+        logits[2][1] += by
+        values["variants"] = {"int8": logits} if golden is None else golden
+        graph = make_graph(weights)
+        files = {REDUCED: graph, GOLDEN: json.dumps(values).encode()}
+        folder = make_bundle(files=files, variants=VARIANTS)
+        entries = file_entries(folder)
+        passed = {
+            precision: {"passed": True, "sha256": entries[name].sha256, "device": "cpu"}
+            for precision, name in VARIANTS.items()
+        }
+        passed["fp32"]["rows_per_second"] = 10.0
+        passed["int8"] |= {"rows_per_second": 30.0} | report
+        files[VERIFY] = json.dumps({"variants": passed}).encode()
+        return make_bundle(files=files, variants=VARIANTS)
+
+    return make

@@ -16,7 +16,7 @@ from batch.model.bundle_files import MANIFEST, file_entries
 from batch.model.tokenizer import Tokenizer
 from batch.reading.fingerprint import hash_file
 from exporter.verification_set import NASTY_TEXTS, torch_logits
-from trainer.data.labelled_file import write_split
+from trainer.data.sets import write_split
 from trainer.model.gpt2 import GPT2Classifier
 from trainer.recipe import RECIPES
 from trainer.run_folder import RunConfig, package_versions, write_run

@@ -19,9 +19,10 @@ from batch.model.classifier import Classifier
 from batch.reading.fingerprint import hash_file
 from exporter.bundle import GOLDEN_TEXTS, replace_folder, write_manifest
 from exporter.export import export
+from exporter.scratch import exchange
 from exporter.trained_run import TrainedRun
 from exporter.verification_set import NASTY_TEXTS, torch_logits
-from trainer.data.labelled_file import read_split
+from trainer.data.sets import read_split
 from trainer.run_folder import read_config, read_model, read_tokenizer
 
 TOLERANCE = 1e-4
@@ -140,6 +141,11 @@ class TestReplaceFolder:
         (new / "bundle.json").write_text("new", encoding="utf-8")
         return new
 
+    @pytest.fixture
+    def in_two_steps(self, monkeypatch) -> None:
+        """On a system that cannot exchange two names."""
+        monkeypatch.setattr("exporter.bundle.exchange", lambda *_: False)
+
     def replaced(self, tmp_path: Path) -> bool:
         """Whether ``bundle`` is the new one, whole, and nothing else is left."""
         found = {path: path.read_text("utf-8") for path in tmp_path.rglob("*") if path.is_file()}
@@ -207,7 +213,7 @@ class TestReplaceFolder:
         assert list(open_bundle(tmp_path / "current").manifest.variants) == ["fp32"]
 
     def test_a_file_that_comes_meanwhile_stays(
-        self, new: Path, tmp_path: Path, monkeypatch, caplog
+        self, new: Path, tmp_path: Path, monkeypatch, caplog, in_two_steps
     ) -> None:
         target, rename = tmp_path / "bundle", os.rename
         write_old_bundle(target)
@@ -223,6 +229,30 @@ class TestReplaceFolder:
         assert tree_of(old) == {"thesis.txt": b"mine"}
         assert tree_of(target) == {"bundle.json": b"new"}
         assert caplog.messages == [f"WARNING: {old} is what was there before; it cannot be removed"]
+
+    def test_a_file_that_comes_before_the_exchange_stays(
+        self, new: Path, tmp_path: Path, monkeypatch, caplog
+    ) -> None:
+        target = tmp_path / "bundle"
+        write_old_bundle(target)
+
+        def write_first(one: Path, other: Path) -> bool:
+            (target / "thesis.txt").write_text("mine", encoding="utf-8")
+            return exchange(one, other)
+
+        monkeypatch.setattr("exporter.bundle.exchange", write_first)
+        replace_folder(new, target)
+        old = new.with_suffix(".old")
+        assert tree_of(old) == {"thesis.txt": b"mine"}
+        assert tree_of(target) == {"bundle.json": b"new"}
+        assert caplog.messages == [f"WARNING: {old} is what was there before; it cannot be removed"]
+
+    def test_older_bundle_where_names_cannot_be_exchanged(
+        self, new: Path, tmp_path: Path, in_two_steps
+    ) -> None:
+        write_old_bundle(tmp_path / "bundle")
+        replace_folder(new, tmp_path / "bundle")
+        assert self.replaced(tmp_path)
 
     @pytest.mark.parametrize(
         "manifest",
@@ -244,7 +274,7 @@ class TestReplaceFolder:
         assert tree_of(target) == before
 
     def test_older_bundle_comes_back_when_the_second_name_fails(
-        self, new: Path, tmp_path: Path, monkeypatch
+        self, new: Path, tmp_path: Path, monkeypatch, in_two_steps
     ) -> None:
         write_old_bundle(tmp_path / "bundle")
         before = tree_of(tmp_path / "bundle")

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shutil
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ from batch.model.bundle import open_bundle
 from batch.model.classifier import Classifier
 from exporter import parity
 from exporter.cli import main, parse_precisions
+from exporter.parity import VerificationError
 from exporter.verification_set import NASTY_TEXTS
 from trainer.model.gpt2 import GPT2Classifier, init_weights, model_config
 from trainer.run_folder import read_config, read_model, read_tokenizer
@@ -207,6 +209,38 @@ def test_no_run_folder(invoke, exported, tmp_path: Path, command: str) -> None:
         f"spam-export: error: {tmp_path} is not a run folder (it has no config.json); "
         "make one with: spam-train fit\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "Expecting value: line 1 column 1 (char 0)"),
+        ('{"accuracy": {"train"', "Expecting ':' delimiter: line 1 column 22 (char 21)"),
+        ("[]", "it holds a list, expected an object"),
+        ("{}", "accuracy is not valid"),
+        ('{"accuracy": 1}', "accuracy is not valid"),
+    ],
+)
+@pytest.mark.parametrize("command", ["bundle", "verify"])
+def test_torn_metrics(invoke, exported, tmp_path: Path, command, text, reason) -> None:
+    run = shutil.copytree(exported[0], tmp_path / "run")
+    (run / "metrics.json").write_text(text, encoding="utf-8")
+    args = ["--out", tmp_path / "bundle"] if command == "bundle" else [exported[1]]
+    result = invoke(main, command, *args, "--run", run, "--quiet")
+    message = f"{run}/metrics.json: not the metrics.json of a run: {reason}"
+    assert result.stderr == f"spam-export: error: {message}\n"
+    assert (result.exit_code, result.stdout) == (65, "")
+
+
+def test_an_export_that_fails_leaves_no_folder(invoke, exported, tmp_path: Path, monkeypatch):
+    def fail(*_):
+        raise VerificationError("fp32: no")
+
+    monkeypatch.setattr("exporter.export._write_variants", fail)
+    out = tmp_path / "models" / "spam"
+    result = invoke(main, "bundle", "--run", exported[0], "--out", out, "--quiet")
+    assert (result.exit_code, result.stderr) == (78, "spam-export: error: fp32: no\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("command", ["bundle", "verify"])

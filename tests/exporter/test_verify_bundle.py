@@ -1,6 +1,7 @@
 """``spam-export verify`` on bundles that are not what they were: each refusal, and what is left."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from batch.errors import BundleError, InputError
+import exporter.bundle
+from batch.errors import BundleError, InputError, OutOfMemoryError, OutputError
 from batch.model.bundle import open_bundle
 from batch.model.bundle_files import MANIFEST
 from batch.model.classifier import Classifier
@@ -60,6 +62,18 @@ def left(folder: Path) -> list[str]:
 
 
 class TestNothingWrong:
+    def test_a_lack_of_memory_removes_no_variant(self, copied, monkeypatch) -> None:
+        run, bundle = copied
+        before = {path.name: path.read_bytes() for path in bundle.iterdir()}
+
+        def fail(*_):
+            raise OutOfMemoryError("out of memory: loading the model")
+
+        monkeypatch.setattr("exporter.verify_bundle.verify_file", fail)
+        with pytest.raises(OutOfMemoryError, match=r"^out of memory: loading the model$"):
+            verify_quietly(bundle, run)
+        assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
+
     def test_again(self, copied) -> None:
         run, bundle = copied
         before = open_bundle(bundle)
@@ -81,6 +95,63 @@ class TestNothingWrong:
         for name, entry in before.manifest.files.items():
             assert name == "verify.json" or again.manifest.files[name] == entry
         assert Classifier.load(bundle, "cpu", 1).classify(["ok"]).labels
+
+    def test_a_run_that_starts_at_any_moment_finds_a_bundle(
+        self, copied, write_hashes_anew, monkeypatch
+    ) -> None:
+        """It is opened and loaded before and after each call that writes, renames or removes."""
+        run, bundle = copied
+        report = json.loads((bundle / "verify.json").read_bytes())
+        report["machine"]["versions"]["onnxruntime"] = "1.0"
+        (bundle / "verify.json").write_text(json.dumps(report), encoding="utf-8")
+        change_weight(bundle / "model.int8.onnx", "score.bias", lambda values: values + 9)
+        write_hashes_anew(bundle)
+        before, digests = open_bundle(bundle), []
+
+        def watch(module: object, name: str) -> None:
+            real = getattr(module, name)
+
+            def call(*args, **options):
+                digests.append(load())
+                try:
+                    return real(*args, **options)
+                finally:
+                    digests.append(load())
+
+            monkeypatch.setattr(module, name, call)
+
+        def load() -> str:
+            return Classifier.load(bundle, "cpu", 1).bundle.digest
+
+        for name in ("replace", "rename", "unlink", "rmdir"):
+            watch(os, name)
+        watch(Path, "unlink")
+        watch(Path, "rmdir")
+        watch(Path, "write_text")
+        watch(exporter.bundle, "exchange")
+        assert verify_quietly(bundle, run)["int8"].problems()
+        monkeypatch.undo()
+        after = open_bundle(bundle)
+        assert list(after.manifest.variants) == ["fp32"] and left(bundle) == ["fp32"]
+        assert len(digests) > 10 and set(digests) == {before.digest, after.digest}
+        assert [path.name for path in bundle.parent.iterdir()] == [bundle.name]
+
+    def test_a_bundle_that_cannot_be_replaced_is_as_it_was(self, copied, monkeypatch) -> None:
+        run, bundle = copied
+        (bundle / "verify.json").write_text("{", encoding="utf-8")
+
+        def fail(*_):
+            raise OSError(16, "Device or resource busy")
+
+        monkeypatch.setattr("exporter.verify_bundle.swap_folders", fail)
+        with pytest.raises(OutputError) as caught:
+            verify_quietly(bundle, run)
+        assert str(caught.value) == (
+            f"cannot replace {bundle}: Device or resource busy; copy the bundle to another folder, "
+            "and verify it there"
+        )
+        assert (bundle / "verify.json").read_text(encoding="utf-8") == "{"
+        assert [path.name for path in bundle.parent.iterdir()] == [bundle.name]
 
     def test_a_run_that_was_killed_before_its_last_step_is_mended(self, copied) -> None:
         run, bundle = copied

@@ -128,6 +128,7 @@ if __name__ == "__main__":
     if block := os.environ.get("STUB_BLOCK"):
         batch.formats.text_table.RecordReader = partial(RecordReader, block_size=int(block))
         batch.reading.input_stream.HEAD_SIZE = max(64, int(block))
+        batch.formats.text_table.SAMPLE_BYTES = max(64, int(block))
     batch.run.windows.WINDOW = int(os.environ.get("STUB_WINDOW", batch.run.windows.WINDOW))
     batch.run.classify.COMMIT_SECONDS = float(os.environ.get("STUB_COMMIT", 5))
     main(prog_name="spam-batch")

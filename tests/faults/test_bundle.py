@@ -110,7 +110,7 @@ def test_F83_swapped_while_a_run_goes_on(interrupted, finish, stub, stub_bundle)
     """The run keeps what it has loaded; going on with the new one is refused."""
     interrupted.bundle = Path(shutil.copytree(stub_bundle, interrupted.folder.parent / "bundle"))
     process = interrupted.hold()
-    assert b"going on" in process.stderr.readline()
+    assert b"resuming at" in process.stderr.readline()
     stub.write_bundle(interrupted.bundle, threshold=0.9)
     interrupted.release()
     process.wait(timeout=120)

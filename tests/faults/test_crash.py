@@ -8,6 +8,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from batch.writing.part_file import hash_start
@@ -417,3 +419,92 @@ def test_the_checkpoint_says_what_is_written(interrupted):
     rows = sum(saved["progress"]["labels"].values())
     assert saved["progress"]["records"] == rows + saved["progress"]["rejects"]
     assert saved["part"] == interrupted.part.name
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("name", ["in.csv", "in.jsonl", "in.parquet"])
+def test_F09_the_text_column_that_was_chosen_is_that_of_the_resumed_run(make_case, name):
+    """The values choose it anew, from the same start of the input."""
+    rows = [{"message": 9000 + row, "body": f"see you at {row}"} for row in range(60)]
+    table = pa.Table.from_pylist(rows)
+    outputs = []
+    for is_killed in (False, True):
+        case = make_case(args=[], has_old=False)
+        (case.folder / "in.csv").unlink()
+        if name == "in.parquet":
+            pq.write_table(table, case.folder / name)
+        elif name == "in.jsonl":
+            lines = "".join(json.dumps(row) + "\n" for row in rows)
+            (case.folder / name).write_text(lines)
+        else:
+            lines = "".join(f"{row['message']},{row['body']}\n" for row in rows)
+            (case.folder / name).write_text("message,body\n" + lines)
+        swapped = {"in.csv": name, "out.csv": name.replace("in", "out")}
+        command = [swapped.get(arg, arg) for arg in case.command("--quiet")]
+        options = {"capture_output": True, "cwd": case.folder, "timeout": 120}
+        if is_killed:
+            case.gate.write_bytes(b"")
+            env = case.environment(STUB_HOLD=case.gate, STUB_HOLD_AT=3)
+            process = subprocess.Popen(command, cwd=case.folder, env=env)
+            while case.gate.stat().st_size == 0:
+                assert process.poll() is None
+                time.sleep(0.01)
+            process.kill()
+            process.wait()
+            case.gate.unlink()
+        done = subprocess.run(command, env=case.environment(), **options)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count(b"chosen by its values: 'body', of 'message'") == 1
+        outputs.append((case.folder / name.replace("in", "out")).read_bytes())
+        manifest = json.loads((case.folder / f"{name.replace('in', 'out')}.run.json").read_bytes())
+        assert manifest["run"]["resumed"] == int(is_killed)
+        assert manifest["table"]["text_column"] == "body"
+        assert len(manifest["warnings"]) == 1
+    assert outputs[0] == outputs[1]
+
+
+@pytest.mark.quick
+def test_F09_headers_before_and_after_the_kill_are_in_one_warning(make_case):
+    """Two of three repeated headers are labelled before the kill, and one after it."""
+    outputs = []
+    for is_killed in (False, True):
+        case = make_case(args=["--quiet"], has_old=False)
+        dump = b"\xef\xbb\xbfid,text\n" + b"".join(b"%d,see you\n" % row for row in range(7))
+        (case.folder / "in.csv").write_bytes(dump * 4)
+        if is_killed:
+            process = case.hold(at=4)
+            process.kill()
+            process.wait()
+            case.release()
+        done = case.run()
+        assert (done.returncode, done.stderr) == (
+            0,
+            b"WARNING: 3 records repeat the header, the first in line 9; they were labelled as "
+            b"records; files that are joined keep one header each\n",
+        )
+        outputs.append(case.out.read_bytes())
+    assert outputs[0] == outputs[1]
+    lines = outputs[0].splitlines()
+    assert [line.rsplit(b",", 2)[0] for line in lines] == (dump * 4).splitlines()
+
+
+@pytest.mark.quick
+def test_F09_a_line_that_names_the_delimiter_is_there_once(make_case):
+    outputs = []
+    for is_killed in (False, True):
+        case = make_case(args=["--quiet"], has_old=False)
+        data = b"\xef\xbb\xbfsep=;\r\nid;text\r\n" + b"".join(
+            b"%d;see you, at %d\r\n" % (row, row) for row in range(30)
+        )
+        (case.folder / "in.csv").write_bytes(data)
+        if is_killed:
+            process = case.hold(at=3)
+            process.kill()
+            process.wait()
+            case.release()
+        done = case.run()
+        assert (done.returncode, done.stderr) == (0, b"")
+        outputs.append(case.out.read_bytes())
+    assert outputs[0] == outputs[1]
+    first, *rows = outputs[0].split(b"\r\n")[:-1]
+    assert b"\r\n".join([first, *(row.rsplit(b";", 2)[0] for row in rows), b""]) == data

@@ -93,8 +93,9 @@ def test_F90_little_memory(case, finish, megabytes):
 @pytest.mark.quick
 def test_F90_out_of_memory_on_the_way(case, finish, stub, monkeypatch):
     done = case.run(env={"STUB_MEMORY": 'message, "4"'})
-    assert done.stderr.decode().splitlines()[-1] == "spam-batch: error: out of memory"
-    assert done.returncode == 70
+    last = done.stderr.decode().splitlines()[-1]
+    assert last.startswith("spam-batch: error: out of memory; free memory and type the same ")
+    assert done.returncode == 71
     case.check_untouched()
     finish(case)
 

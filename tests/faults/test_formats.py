@@ -237,14 +237,14 @@ def test_F57_an_over_long_line_is_rejected_alone(label, tmp_path, pack):
         (
             b"id,message,message",
             (),
-            "more than one column is called 'message'; columns: 'id', 'message', 'message'; "
-            "give the number of one with --text-column",
+            "more than one column could be the text: 'message' (no text), 'message' (no text); "
+            "name one, for example: --text-column 2",
         ),
         (
             b"id,message,message",
             ("--text-column", "message"),
-            "the text column 'message' is there 2 times; columns: 'id', 'message', 'message'; "
-            "give its number, from 1",
+            "the text column 'message' is there 2 times, as column 2 and 3; "
+            "give one of these numbers",
         ),
         (
             b"id;text",

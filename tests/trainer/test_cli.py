@@ -52,6 +52,33 @@ def unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(initial_weights, "fetch_weights", fail)
 
 
+def test_out_of_memory(invoke, given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same command resumes, and what the line advises trains: half the batch, twice."""
+    fit = ["fit", "--weights", "random", "--out", tmp_path / "run", *given, "--epochs", 2]
+    step, count = torch.optim.AdamW.step, 0
+
+    def fail(self, *args, **options):
+        nonlocal count
+        count += 1
+        if count == 8:  # 42 messages are 5 batches of 8
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return step(self, *args, **options)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", fail)
+    result = invoke(main, *fit)
+    assert result.exit_code == 71
+    assert result.stderr.splitlines()[-2:] == [
+        "The checkpoint of the last whole epoch is kept; the same command resumes from it.",
+        "spam-train: error: out of memory; type half the --batch-size with twice the --accumulate, "
+        "or a smaller --max-length or --model, and training starts over; or free memory and type "
+        "the same command, which resumes from the last whole epoch",
+    ]
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    assert "of another run; starting over" not in (found := invoke(main, *fit)).stderr
+    assert found.exit_code == 0
+    assert invoke(main, *fit, "--batch-size", 4, "--accumulate", 2).exit_code == 0
+
+
 WINNER, DINNER = 'WINNER 17! Call 0900-17, "free" prize', "See you at 17\nfor dinner 😀"
 LOGIT = 1.25  # of the class of a message's last token; one half for it and one against the other
 
@@ -65,7 +92,7 @@ def run_folder(tmp_path_factory, messages_csv: Path, bpe_file: Path, tokenizer) 
     """
     out = tmp_path_factory.mktemp("runs") / "spam"
     options = run.RunOptions(
-        out=out, weights="random", data=messages_csv, bpe=bpe_file, progress=False,
+        out=out, weights="random", data=(messages_csv,), bpe=bpe_file, progress=False,
         changes={"epochs": 1},
     )  # fmt: skip
     run.train(options)
@@ -111,6 +138,7 @@ class TestFit:
         )
         assert lines[8:] == [
             f"weights: {STARTER}",
+            "positive label: spam",
             "data: messages.csv, 60 rows (given: messages.csv)",
             f"run folder: {out}",
         ]
@@ -160,25 +188,30 @@ class TestFit:
         assert result.stdout == ""
         # The data is looked at first: half a gigabyte is not fetched for a wrong column.
         assert result.stderr == (
-            "60 messages: 30 ham, 30 spam\nspam-train: error: weights of gpt2-small: no source "
+            "60 records; 60 messages kept: 30 ham, 30 spam\n"
+            "Positive label, whose probability is the score: spam\n"
+            "spam-train: error: weights of gpt2-small: no source "
             "works; get it elsewhere, then type: spam-train fetch weights --from PATH\n"
         )
         assert not out.exists()
 
     def test_partial_data_is_told(
-        self, invoke, given, messages_csv, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+        self, invoke, given, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        partial = replace(sources.DATA_WHEEL, sha256=hash_file(messages_csv))
+        given[1] = tmp_path / "sms.tsv"  # as the collection is written
+        lines = [f"ham\tdinner at {n}\nspam\tprize {n}\n" for n in range(30)]
+        given[1].write_text("".join(lines), encoding="utf-8")
+        partial = replace(sources.DATA_WHEEL, sha256=hash_file(given[1]))
         monkeypatch.setattr(sources, "DATA_WHEEL", partial)
         result = invoke(
             main, "fit", "--weights", "random", "--out", tmp_path / "run", "--quiet", *given
         )
         assert result.exit_code == 0, result.stderr
         assert result.stderr == (
-            "WARNING: an incomplete copy of the SMS Spam Collection: 91 lines of 5,574.\n"
+            "WARNING: an incomplete copy of the SMS Spam Collection: 60 lines of 5,574.\n"
         )
         assert (
-            "WARNING: an incomplete copy of the SMS Spam Collection: 91 of 5,574 lines; "
+            "WARNING: an incomplete copy of the SMS Spam Collection: 60 of 5,574 lines; "
             "these figures cannot be compared with the published ones.\n"
         ) in result.stdout
         assert read_config(tmp_path / "run").data["is_partial"] is True
@@ -189,9 +222,12 @@ class TestFit:
             (
                 ["--text-column", "body"],
                 65,
-                "the text column 'body' is not there; columns: 'id', 'message', 'category'",
+                "{data}: the text column 'body' is not there; columns: 'id', 'message', 'category'",
             ),
-            (["--delimiter", "ab"], 2, "--delimiter 'ab' must be one character, and no quote"),
+            (["--labels", "ham"], 2, "--labels 'ham' must name two or more different classes; "
+                "type for example: --labels ham,spam"),
+            (["--max-rejects", "x"], 2, "--max-rejects: 'x' is neither a number of records nor a "
+                "percentage up to 100; type for example 10 or 0.5%"),
             (
                 ["--batch-size", 43],
                 65,
@@ -200,7 +236,7 @@ class TestFit:
             (
                 ["--positive-label", "eggs"],
                 2,
-                "--positive-label 'eggs' is not among: ham, spam",
+                "--positive-label 'eggs' is not among the labels: 'ham', 'spam'",
             ),
             (
                 ["--unsure-band", "0.4"],
@@ -232,7 +268,9 @@ class TestFit:
             *given, *options,
         )  # fmt: skip
         assert (result.exit_code, result.stdout) == (exit_code, "")
-        assert result.stderr == f"spam-train: error: {message}\n"
+        told = message.replace("{data}", str(given[1]))
+        assert result.stderr == f"spam-train: error: {told}\n"
+        assert not (tmp_path / "run").exists()
 
     def test_a_budget_needs_two_classes(self, invoke, bpe_file: Path, tmp_path: Path) -> None:
         data = tmp_path / "tickets.csv"
@@ -268,6 +306,7 @@ def test_summary_names_every_set() -> None:
         "accuracy": {"train": 0.97212, "test": 1.0},
         "messages": {"train": 1045, "test": 300},
         "weights": "gpt2-small.",
+        "positive_label": "spam",
         "data": data,
         "scores": {"test": figures},
         "baseline": {"name": "SVM", "test": figures},
@@ -277,10 +316,11 @@ def test_summary_names_every_set() -> None:
     assert run.summary_lines(metrics) == [
         "train accuracy: 97.21% of 1045 messages",
         "test accuracy: 100.00% of 300 messages",
-        format_scores({"test set": figures, "SVM": figures}),
+        *format_scores({"test set": figures, "SVM": figures}),
         "temperature 1.500: calibration error on test 0.0200 before, 0.0100 after; "
         "threshold 0.7500",
         "weights: gpt2-small.",
+        "positive label: spam",
         "data: d.csv, 5,572 rows (UCI)",
     ]
 

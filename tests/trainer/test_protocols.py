@@ -69,7 +69,7 @@ def test_natural_keeps_the_mix(result) -> None:
 
 def test_table(result) -> None:
     stdout, values = result
-    assert format_protocols(values) == stdout.rstrip("\n")
+    assert format_protocols(values) == stdout.splitlines()
     assert "book, seed 124, split 124: SVM" in stdout
     assert "natural: mean of 2 " in stdout
     assert "weights: The starter" in stdout

@@ -9,6 +9,7 @@ import pytest
 from batch.errors import UsageError
 from trainer import published_table
 from trainer.cli import main
+from trainer.data.reading import DEFAULT_OPTIONS
 from trainer.published_table import EXPERIMENTS, KEYS, format_table, parse_rows, run_table
 
 # Test accuracies as published, rows 1 to 19.
@@ -44,8 +45,8 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_row_runs(tiny, messages_csv: Path, bpe_file: Path, tmp_path: Path) -> None:
-    result = run_table(parse_rows("all"), "starter", 1, messages_csv, bpe_file, tmp_path, "cpu",
-                       progress=False)  # fmt: skip
+    result = run_table(parse_rows("all"), "starter", 1, [messages_csv], DEFAULT_OPTIONS, bpe_file,
+                       tmp_path, "cpu", progress=False)  # fmt: skip
     assert [row["row"] for row in result["rows"]] == list(range(1, 20))
     assert all(0 <= row["mean"] <= 100 for row in result["rows"])
     lengths = {row["row"]: row["lengths"] for row in result["rows"]}
@@ -54,7 +55,7 @@ def test_every_row_runs(tiny, messages_csv: Path, bpe_file: Path, tmp_path: Path
     tied = {row for row, valid in lengths.items() if "to" not in valid}
     assert tied == set(range(1, 20)) - {2, 14, 15, 16}
     assert lengths[16] == f"1 to {longest}"
-    text = format_table(result)
+    text = "\n".join(format_table(result))
     assert len(re.findall(r"^\| \d+ \|", text, re.M)) == 19
     assert "say nothing about pretrained GPT-2" in text
 

@@ -12,10 +12,13 @@ import torch
 from safetensors.torch import save_file
 
 from batch.errors import InputError, OutputError, UnavailableError, UsageError
+from batch.formats.input import Input
 from batch.model.tokenizer import PAD_ID
 from batch.reading.fingerprint import hash_file
 from trainer.cli import main
-from trainer.data.labelled_file import Columns
+from trainer.data.reading import ReadOptions
+from trainer.data.sets import REJECTS
+from trainer.fetch.sources import CHECKPOINT_FILES
 from trainer.fetch.weight_files import WeightFiles
 from trainer.model import initial_weights
 from trainer.model.initial_weights import resolve_weights
@@ -62,7 +65,7 @@ def trained(tmp_path_factory, messages_csv: Path, bpe_file: Path) -> tuple[Path,
         weights="random",
         size="starter",
         cache=out.parent / "cache",
-        data=messages_csv,
+        data=(messages_csv,),
         bpe=bpe_file,
         changes={"epochs": 2, "seed": 7},
         unsure_band=(0.4, 0.6),
@@ -136,9 +139,9 @@ class TestTrain:
         options = RunOptions(
             out=tmp_path / "run",
             weights="random",
-            data=data,
+            data=(data,),
             bpe=bpe_file,
-            columns=Columns(label="queue", text="body"),
+            reading=ReadOptions("queue", Input("", text_column="body")),
             changes={"epochs": 1, "balance": False},
             progress=False,
         )
@@ -152,10 +155,10 @@ class TestTrain:
     def test_positive_label_that_is_none_of_them(self, trained, messages_csv, bpe_file) -> None:
         out, _ = trained
         options = RunOptions(
-            out=out.parent / "other", weights="random", data=messages_csv, bpe=bpe_file,
-            positive_label="Spam", progress=False,
+            out=out.parent / "other", weights="random", data=(messages_csv,), bpe=bpe_file,
+            positive_label="Spum", progress=False,
         )  # fmt: skip
-        expected = "^--positive-label 'Spam' is not among: ham, spam$"
+        expected = "^--positive-label 'Spum' is not among the labels: 'ham', 'spam'$"
         with pytest.raises(UsageError, match=expected):
             train(options)
         assert not options.out.exists()
@@ -179,7 +182,7 @@ class TestTrain:
         self, tmp_path: Path, messages_csv, bpe_file, changes, message
     ) -> None:
         options = RunOptions(
-            out=tmp_path / "run", weights="random", data=messages_csv, bpe=bpe_file,
+            out=tmp_path / "run", weights="random", data=(messages_csv,), bpe=bpe_file,
             progress=False, **changes,
         )  # fmt: skip
         with pytest.raises(UsageError) as caught:
@@ -250,6 +253,35 @@ class TestResolveWeights:
             "sha256": {"model.safetensors": "abc"},
             "statement": "gpt2-small, pretrained by OpenAI (a hub), finetuned on this data.",
         }
+
+    def test_a_file_by_path_is_openais_only_if_its_hash_is(self, tmp_path: Path) -> None:
+        """The real tables: gpt2-small has a published hash here, gpt2-medium has none."""
+        path = tmp_path / "mine.safetensors"
+        save_file({"ln_f.bias": torch.arange(3.0)}, path)
+        found = hash_file(path)
+        assert resolve_weights(str(path), None, tmp_path).describe() == {
+            "kind": "huggingface",
+            "origin": "given: mine.safetensors",
+            "sha256": {"mine.safetensors": found},
+            "statement": f"gpt2-small, from mine.safetensors (SHA-256 {found}), which is not the "
+            "published file; finetuned on this data.",
+        }
+        assert resolve_weights(str(path), "gpt2-medium", tmp_path).statement == (
+            f"gpt2-medium, from mine.safetensors (SHA-256 {found}), of which no published SHA-256 "
+            "is known here, so it may not be OpenAI's; finetuned on this data."
+        )
+
+    def test_a_checkpoint_is_named_by_the_file_of_its_tensors(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(initial_weights, "read_openai_checkpoint", lambda path: {})
+        for name in CHECKPOINT_FILES:
+            (tmp_path / name).write_text("mine", encoding="utf-8")
+        found = hash_file(tmp_path / "checkpoint")
+        assert resolve_weights(str(tmp_path), None, tmp_path).statement == (
+            f"gpt2-small, from model.ckpt.data-00000-of-00001 (SHA-256 {found}), which is not the "
+            "published file; finetuned on this data."
+        )
 
 
 class TestEncodeParts:
@@ -322,7 +354,7 @@ class TestFolders:
         )
 
     def test_the_names_of_a_runs_files(self, trained) -> None:
-        assert sorted(path.name for path in trained[0].iterdir()) == sorted(RESULTS)
+        assert sorted(path.name for path in trained[0].iterdir()) == sorted({*RESULTS} - {REJECTS})
 
     @pytest.mark.parametrize("name", ["notes.txt", ".gitkeep", ".DS_Store", "bundle", "train.csv"])
     def test_what_is_no_file_of_the_run_is_not_lost(self, trained, tmp_path, name: str) -> None:
@@ -359,7 +391,7 @@ class TestFolders:
         left = tmp_path / f".checkpoint.pt.{'0' * 16}.part"  # killed in its first checkpoint
         left.write_bytes(b"half")
         check_folder(tmp_path)
-        write_checkpoint(tmp_path / "checkpoint.pt", "a", {})
+        write_checkpoint(tmp_path / "checkpoint.pt", {"a": "b"}, {})
         (tmp_path / "checkpoint.pt.part").write_bytes(b"half")  # of the version before
         (tmp_path / "model.safetensors").write_bytes(b"half")
         check_folder(tmp_path)

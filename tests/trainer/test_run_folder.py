@@ -1,6 +1,7 @@
 """The run folder: what is written is read back, and what is not ours is refused."""
 
 import json
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -116,8 +117,28 @@ class TestRefusals:
             ),
             (
                 lambda values: "[]",
-                "not the config.json of a run: trainer.run_folder.RunConfig() argument after ** "
-                "must be a mapping, not list",
+                "not the config.json of a run: it holds a list, expected an object",
+            ),
+            *(
+                (
+                    lambda values, change=change: json.dumps({**values, **change}),
+                    f"not the config.json of a run: {next(iter(change))} is not valid",
+                )
+                for change in (
+                    {"weights": {}},
+                    {"recipe": "default"},
+                    {"data": None},
+                    {"labels": "ab"},
+                    {"labels": ["a"]},
+                    {"positive_label": "eggs"},
+                    {"max_length": "9"},
+                    {"unsure_band": 1},
+                )
+            ),
+            (
+                lambda values: "[" * 100_000,
+                "not the config.json of a run: maximum recursion depth exceeded while decoding a "
+                "JSON array from a unicode string",
             ),
         ],
     )
@@ -127,6 +148,15 @@ class TestRefusals:
         with pytest.raises(InputError) as caught:
             read_config(folder)
         assert str(caught.value) == f"{path}: {reason}"
+
+    def test_bad_model(self, folder: Path, model: GPT2Classifier) -> None:
+        path, config = folder / "config.json", replace(config_of(model), model={"size": "a"})
+        with pytest.raises(InputError) as caught:
+            read_model(folder, config)
+        assert str(caught.value) == (
+            f"{path}: model is not valid: ModelConfig.__init__() missing 3 required positional "
+            "arguments: 'emb_dim', 'layers', and 'heads'"
+        )
 
     def test_weights_of_another_model(self, folder: Path, tiny_model) -> None:
         config = config_of(tiny_model(vocab_size=8, remapped=True, classes=3))
@@ -228,3 +258,17 @@ def test_json_is_not_written_through_a_link(tmp_path: Path) -> None:
     write_json(tmp_path / "metrics.json", {"a": 1})
     assert (tmp_path / "mine").read_text() == "mine"
     assert json.loads((tmp_path / "metrics.json").read_text()) == {"a": 1}
+
+
+def test_what_a_killed_run_left_of_a_pth(tiny_model, tmp_path: Path) -> None:
+    """A young one may be of a run that is saving now; a link, or another name, is not ours."""
+    old, young = (tmp_path / f".a.pth.{digit * 16}.part" for digit in "01")
+    others = [tmp_path / f".b.pth.{'0' * 16}.part", tmp_path / ".a.pth.part"]
+    for path in (old, young, *others):
+        path.write_bytes(b"x")
+        if path != young:
+            os.utime(path, (0, 0))
+    link = tmp_path / f".a.pth.{'2' * 16}.part"
+    link.symlink_to(others[0])
+    save_state_dict(tiny_model(), tmp_path / "a.pth")
+    assert sorted(tmp_path.iterdir()) == sorted([young, link, *others, tmp_path / "a.pth"])

@@ -6,28 +6,24 @@ to the same set. Without ``recipe.balance`` no message is left out, which keeps 
 natural mix of classes.
 """
 
+import logging
 import re
 import unicodedata
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from batch.errors import InputError, MissingInputError
-from trainer.data.labelled_file import (
-    LABEL_NAMES,
-    SPLITS,
-    TEXT_NAMES,
-    Columns,
-    balance,
-    check_labels,
-    read_labelled,
-    split,
-)
+from batch.errors import InputError
+from batch.messages import show
+from trainer.data.notebook import balance, split
+from trainer.data.sets import SPLITS
 from trainer.recipe import Recipe
+
+log = logging.getLogger("trainer")
 
 HELD_OUT = ("validation", "test")  # the sets that no model has learned
 
+LITTLE_USED = 0.1  # a smaller share of the messages in the sets is worth a warning
 _DIGITS = re.compile(r"\d+")
 _WORD = re.compile(r"[^\W_]+")
 
@@ -43,36 +39,6 @@ def group_key(text: str) -> str:
     """
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return " ".join(_WORD.findall(_DIGITS.sub("0", folded))) or folded.strip()
-
-
-def read_lines(path: Path) -> pd.DataFrame:
-    """Columns ``label`` and ``text`` of a file with one ``label<tab>text`` in each line.
-
-    Quotes have no meaning, so the SMS Spam Collection has 5,574 messages;
-    :func:`trainer.data.labelled_file.read_labelled` joins two pairs of them. The text is
-    everything from the first tab to the end of the line.
-
-    Raises:
-        MissingInputError: the file cannot be read.
-        InputError: no line, a line without a tab, or unusable labels (see ``check_labels``).
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise MissingInputError(f"cannot read {path}: {error.strerror}") from None
-    # Not splitlines(): it would split at characters of a message, such as U+2028.
-    lines = content.decode("utf-8-sig", errors="replace").removesuffix("\n").split("\n")
-    if lines == [""]:
-        raise InputError(f"{path}: the file is empty")
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        label, tab, text = line.removesuffix("\r").partition("\t")
-        if not tab:
-            raise InputError(f"{path}: line {number} has no tab between label and text")
-        rows.append((label, text))
-    frame = pd.DataFrame(rows, columns=["label", "text"], dtype=str)
-    check_labels(frame, path)
-    return frame
 
 
 def split_grouped(frame: pd.DataFrame, recipe: Recipe) -> dict[str, pd.DataFrame]:
@@ -144,28 +110,6 @@ def check_no_leak(parts: dict[str, pd.DataFrame]) -> None:
                 )
 
 
-def read_messages(path: Path, columns: Columns, recipe: Recipe) -> pd.DataFrame:
-    """Columns ``label`` and ``text`` of a file, read as the recipe's split needs it.
-
-    For ``grouped`` a file of ``label<tab>text`` lines is read by :func:`read_lines`; all other
-    files are read by :func:`trainer.data.labelled_file.read_labelled`.
-    """
-    if recipe.split == "grouped" and columns == Columns() and _has_bare_lines(path):
-        return read_lines(path)
-    return read_labelled(path, columns)
-
-
-def _has_bare_lines(path: Path) -> bool:
-    """True if the first line is ``label<tab>text`` and not a header."""
-    try:
-        with open(path, "rb") as file:
-            first = file.readline(1 << 20).decode("utf-8-sig", errors="replace")
-    except OSError:
-        return False  # read_labelled raises the error
-    fields = [name.strip().lower() for name in first.split("\t")]
-    return len(fields) == 2 and not {*fields} & {*LABEL_NAMES, *TEXT_NAMES}
-
-
 def make_split(frame: pd.DataFrame, recipe: Recipe) -> dict[str, pd.DataFrame]:
     """Split into the three sets of a recipe.
 
@@ -175,5 +119,24 @@ def make_split(frame: pd.DataFrame, recipe: Recipe) -> dict[str, pd.DataFrame]:
     if recipe.split == "grouped":
         parts = split_grouped(frame, recipe)
         check_no_leak(parts)
-        return parts
-    return split(balance(frame, recipe.split_seed) if recipe.balance else frame, recipe)
+    else:
+        parts = split(balance(frame, recipe.split_seed) if recipe.balance else frame, recipe)
+    if recipe.balance:
+        _log_balance(frame["label"], sum(map(len, parts.values())))
+    return parts
+
+
+def _log_balance(labels: pd.Series, used: int) -> None:
+    counts = labels.value_counts()
+    smallest = f"{counts.min():,} labelled {show(counts.idxmin())}"
+    if used < LITTLE_USED * len(labels):
+        log.warning(
+            "WARNING: balancing uses only %s of %s messages, because there are only %s; "
+            "--no-balance uses all",
+            f"{used:,}", f"{len(labels):,}", smallest,
+        )  # fmt: skip
+    elif used < len(labels):
+        log.info(
+            "Balanced to the smallest class, %s: %s of %s messages are used; --no-balance uses all",
+            smallest, f"{used:,}", f"{len(labels):,}",
+        )  # fmt: skip

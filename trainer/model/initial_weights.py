@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from batch.errors import UnavailableError, UsageError
-from trainer.fetch.weight_files import fetch_weights
+from trainer.fetch.weight_files import WeightFiles, fetch_weights
 from trainer.model.gpt2 import SIZES, ModelConfig
 from trainer.model.load_weights import read_safetensors
 from trainer.model.openai_checkpoint import read_openai_checkpoint
@@ -75,5 +75,20 @@ def _published_weights(
 ) -> InitialWeights:
     files = fetch_weights(cache, size, kind, source)
     read = read_openai_checkpoint if files.kind == "openai" else read_safetensors
-    statement = f"{size}, pretrained by OpenAI ({files.origin}), finetuned on this data."
-    return InitialWeights(size, files.kind, files.origin, statement, files.sha256, read(files.path))
+    return InitialWeights(
+        size, files.kind, files.origin, _state(size, files), files.sha256, read(files.path)
+    )
+
+
+def _state(size: str, files: WeightFiles) -> str:
+    """The statement on weights that were read from files: OpenAI's only if their hashes say so."""
+    if not (files.others or files.unknown):
+        return f"{size}, pretrained by OpenAI ({files.origin}), finetuned on this data."
+    names = files.others or files.unknown
+    name = next((name for name in names if ".data-" in name), names[0])  # has the tensors
+    why = (
+        "which is not the published file"
+        if files.others
+        else "of which no published SHA-256 is known here, so it may not be OpenAI's"
+    )
+    return f"{size}, from {name} (SHA-256 {files.sha256[name]}), {why}; finetuned on this data."

@@ -8,7 +8,7 @@ import pandas as pd
 
 from batch.errors import InputError, OutputError
 from batch.reading.fingerprint import hash_file
-from trainer.data.labelled_file import SPLITS, read_split
+from trainer.data.sets import SPLITS, read_split
 from trainer.report import figures, html
 from trainer.report.html import escape, percent
 from trainer.run_folder import (
@@ -305,7 +305,7 @@ def _settings(run: Run) -> str:
         "examples seen": f"{history['examples_seen']:,}",
         "data": config.data["name"],
         "data from": config.data["origin"],
-        "rows": f"{config.data['rows']:,}",
+        **_count_records(config.data),
         "weights from": config.weights["origin"],
     }
     groups = {"Recipe": config.recipe, "Run": run_rows, "Model": config.model}
@@ -313,6 +313,24 @@ def _settings(run: Run) -> str:
         f"<div><h3>{name}</h3>{html.draw_facts(values)}</div>" for name, values in groups.items()
     ]
     return f'<div class="columns">{"".join(tables)}</div>'
+
+
+def _count_records(data: dict) -> dict[str, str]:
+    """What came in and what is left of it: records = rejected + dropped + messages."""
+    if "records" not in data:  # a run of a version before 0.2.0
+        return {"messages": f"{data['rows']:,}"}
+    dropped = [f"{number:,} ({reason})" for reason, number in data["dropped"].items()]
+    labels = sorted(data["labels"].items(), key=lambda item: -item[1])[:MOST_CLASSES]
+    rows = {
+        "records": f"{data['records']:,}",
+        "rejected": f"{data['rejected']:,}",
+        "dropped": ", ".join(dropped) or "0",
+        "messages": f"{data['kept']:,}: "
+        + ", ".join(f"{number:,} {label}" for label, number in labels),
+    }
+    if data["glued_lines"]:
+        rows["glued lines"] = f"{data['glued_lines']:,}, as the notebook reads"
+    return rows
 
 
 def _hashes(run: Run) -> str:

@@ -61,7 +61,7 @@ def fit(
     stand_ins: Tensor | None = None,
     caches: dict[str, TrunkCache] | None = None,
     checkpoint: Path | None = None,
-    identity: str = "",
+    resume_key: dict[str, str] | None = None,
 ) -> tuple[History, dict[str, float]]:
     """Train ``model`` in place. Returns the history and the accuracies over the full sets.
 
@@ -73,7 +73,7 @@ def fit(
         stand_ins: those of the starter's :class:`~trainer.model.vocabulary.Vocabulary`.
         caches: those of :func:`~trainer.training.trunk_cache.build_caches`.
         checkpoint: file to write after each epoch; the run resumes from a checkpoint there
-            that has the same ``identity``.
+            that has the same ``resume_key``.
 
     Raises:
         InputError: fewer training messages than one batch, or a loss that is not finite.
@@ -82,7 +82,8 @@ def fit(
         raise InputError(
             f"{len(sets['train'])} training messages do not fill one batch of {recipe.batch_size}"
         )
-    return _Loop(model, sets, recipe, stand_ins, caches or {}, checkpoint, identity).run(progress)
+    loop = _Loop(model, sets, recipe, stand_ins, caches or {}, checkpoint, resume_key or {})
+    return loop.run(progress)
 
 
 class _Loop:
@@ -96,11 +97,11 @@ class _Loop:
         stand_ins: Tensor | None,
         caches: dict[str, TrunkCache],
         checkpoint: Path | None,
-        identity: str,
+        resume_key: dict[str, str],
     ):
         self.model, self.sets, self.recipe = model, sets, recipe
         self.stand_ins, self.caches = stand_ins, caches
-        self.checkpoint, self.identity = checkpoint, identity
+        self.checkpoint, self.resume_key = checkpoint, resume_key
         self.loaders = {
             name: make_loader(
                 len(data),
@@ -148,7 +149,7 @@ class _Loop:
                 self._run_epoch(bar)
                 self.history.seconds = time.monotonic() - start
                 if self.checkpoint is not None:
-                    write_checkpoint(self.checkpoint, self.identity, self._state())
+                    write_checkpoint(self.checkpoint, self.resume_key, self._state())
         if self.average is not None:
             self.model.load_state_dict(self.average.module.state_dict())
         if self.best is not None and self.recipe.keep == "best":
@@ -303,7 +304,7 @@ class _Loop:
         }
 
     def _resume(self) -> bool:
-        state = read_checkpoint(self.checkpoint, self.identity) if self.checkpoint else None
+        state = read_checkpoint(self.checkpoint, self.resume_key) if self.checkpoint else None
         if state is None:
             return False
         self.model.load_state_dict(state["model"])

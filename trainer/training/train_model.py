@@ -49,11 +49,11 @@ def train_model(
     trunk_cache: bool = True,
     progress: bool = True,
     checkpoint: Path | None = None,
-    identity: str = "",
+    resume_key: dict[str, str] | None = None,
 ) -> Trained:
     """Encode ``parts`` (the three sets as text), build the model, and train it.
 
-    After each epoch ``checkpoint`` is written; a checkpoint of a run of the same ``identity``
+    After each epoch ``checkpoint`` is written; a checkpoint of a run of the same ``resume_key``
     is resumed.
 
     Raises:
@@ -81,7 +81,7 @@ def train_model(
         folder = checkpoint.parent if checkpoint else None
         caches = build_caches(model, sets, recipe, CACHE_BYTES, folder) if trunk_cache else {}
         history, accuracy = fit(
-            model, sets, recipe, progress, stand_ins, caches, checkpoint, identity
+            model, sets, recipe, progress, stand_ins, caches, checkpoint, resume_key
         )
     merge_updates(model)
     return Trained(model.requires_grad_(False).eval(), history, accuracy, sets, max_length)

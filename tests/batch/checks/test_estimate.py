@@ -114,6 +114,13 @@ def test_one_of_many_that_cannot_be_read(run, tmp_path, bundle):
     )
 
 
+def test_a_name_is_no_line_of_ours(run):
+    done = run(table(3), name="in\nWARNING: all is lost\x1b[2J.csv")
+    assert done.stdout.splitlines()[0] == (
+        r"in\nWARNING: all is lost\x1b[2J.csv: 3 records (3 read), 0 % of them with a repeated text"
+    )
+
+
 def test_standard_input(bundle):
     command = ["estimate", "-", "--bundle", str(bundle), "--threads", "1"]
     done = CliRunner().invoke(main, command, table(3))

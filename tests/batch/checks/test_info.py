@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tracemalloc
 from hashlib import sha256
 
 import pytest
@@ -126,6 +127,34 @@ def test_never_verified(invoke, make_bundle):
     result = invoke(main, "info", folder)
     hint = "run spam-export verify, or give --allow-unverified (allow_unverified=True)"
     assert result.stdout.splitlines()[-1] == f"WARNING: {folder}: was never verified; {hint}"
+
+
+def test_large_files_are_read_in_blocks(invoke, make_bundle, make_graph):
+    """Of a graph with 32 MiB in it, and of the file beside it, only blocks are in memory."""
+    large = bytes(32 << 20)
+    unknown_field = b"\x9a\x06\x80\x80\x80\x10" + large  # number 99, with its length
+    folder = make_bundle(
+        files={"model.onnx": make_graph() + unknown_field, "model.onnx.data": large}
+    )
+    del large, unknown_field
+    tracemalloc.start()
+    try:
+        result = invoke(main, "info", folder)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert result.exit_code == 0, result.stderr
+    assert "33,554,432 bytes" in result.stdout
+    assert peak < 20 << 20  # bundle.json gets 16 MiB
+
+
+def test_what_a_model_refers_to_is_checked(invoke, make_bundle):
+    folder = make_bundle(files={"model.onnx": b"\xff"})
+    result = invoke(main, "info", folder)
+    assert result.stderr == f"spam-batch: error: {folder}/model.onnx: not an ONNX model\n"
+    assert result.exit_code == 78
+    folder = make_bundle(files={"model.onnx": b""})
+    assert invoke(main, "info", folder).exit_code == 0
 
 
 def test_what_goes_wrong(invoke, bundle, make_bundle, tmp_path):

@@ -301,3 +301,38 @@ def begun(bundle, tmp_path):
             return process
 
         yield begin
+
+
+@pytest.mark.parametrize("command", ["text", "estimate", "classify"])
+def test_the_digest_is_that_of_the_bundle_that_is_loaded(
+    make_bundle, tmp_path, monkeypatch, command
+):
+    """Somebody replaces the bundle between the check of its digest and the load."""
+    from batch.model import bundle as module
+
+    folder, other = make_bundle(), make_bundle(threshold=0.6)
+    table = tmp_path / "in.csv"
+    table.write_bytes(b"text\nDo you have time\n")
+    real = module.open_bundle
+
+    def open_then_replace(*args):
+        found = real(*args)
+        os.replace(other / "bundle.json", folder / "bundle.json")
+        return found
+
+    monkeypatch.setattr(module, "open_bundle", open_then_replace)
+    digest = real(folder).digest
+    more = ["--out", str(tmp_path / "out.csv")] if command == "classify" else []
+    args = [command, str(table), *more, "--bundle", str(folder), "--expect-digest", digest]
+    result = CliRunner().invoke(main, args)
+    assert (result.exit_code, result.stdout) == (78, "")
+    assert result.stderr == (
+        f"spam-batch: error: {folder}: was replaced while it was loaded; run again\n"
+    )
+    monkeypatch.undo()
+    now = real(folder).digest
+    assert CliRunner().invoke(main, args).stderr == (
+        f"spam-batch: error: {folder / 'bundle.json'}: SHA-256 is {now}, --expect-digest says "
+        f"{digest}\n"
+    )
+    assert CliRunner().invoke(main, [*args[:-1], now]).exit_code == 0

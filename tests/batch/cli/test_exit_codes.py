@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from batch import errors
 from batch.cli.commands import EXIT_STATUSES, main
-from batch.errors import InternalError
+from batch.errors import InternalError, OutOfMemoryError
 from batch.model.classifier import Classifier
 from batch.writing.lock import hold_lock
 from batch.writing.part_file import PartFile
@@ -137,6 +137,25 @@ def test_70_a_row_without_a_label(invoke, stub, monkeypatch):
     assert result.stderr.splitlines()[-1] == f"spam-batch: error: {message}"
     with open("out.csv", "rb") as file:
         assert file.read() == OLD
+
+
+def test_71_out_of_memory(invoke, stub, monkeypatch):
+    """The same command, and what the line advises, label the file once there is memory."""
+    real = stub.StubClassifier.classify
+
+    def fail(*_):
+        raise OutOfMemoryError("out of memory: running a batch of 2 x 8 tokens")
+
+    monkeypatch.setattr(stub.StubClassifier, "classify", fail)
+    assert said(invoke(), 71) == (
+        "spam-batch: error: out of memory: running a batch of 2 x 8 tokens; free memory and type "
+        "the same command, which resumes the run; or type --restart with --max-record-bytes "
+        "1000000 if records are long, --device cpu if the GPU's memory is short, or --precision "
+        "int8 if the bundle has it; with --engine ray, type fewer --workers\n"
+    )
+    monkeypatch.setattr(stub.StubClassifier, "classify", real)
+    assert invoke("--restart", "--max-record-bytes", "1000000", "--device", "cpu").exit_code == 0
+    assert invoke().exit_code == 0
 
 
 def test_73_an_output_that_cannot_be(invoke):

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import sys
-from dataclasses import replace
 from unittest.mock import MagicMock
 
 import pytest
@@ -28,8 +27,7 @@ def workers(monkeypatch, bundle, classifier) -> list[int]:
     given: list[int] = []
 
     def label(parts, todo, opened, request):
-        setup = Setup(str(bundle), opened.digest, lambda: classifier)
-        parts = [replace(part, precision="fp32 on cpu") for part in parts]
+        setup = Setup(str(bundle), opened.digest, lambda: classifier, ("fp32", "cpu"))
         for number in todo:
             given.append(number)
             yield Worker(setup, parts).label(number)
@@ -262,6 +260,13 @@ def test_ray_is_not_installed(run, monkeypatch):
     )
 
 
+CLASSIFY = (
+    "free memory and type the same command, which resumes the run; or type --restart with "
+    "--max-record-bytes 1000000 if records are long, --device cpu if the GPU's memory is short, "
+    "or --precision int8 if the bundle has it; with --engine ray, type fewer --workers"
+)
+
+
 class Gone(Exception):
     """Stands for each of Ray's own errors."""
 
@@ -289,6 +294,20 @@ def test_ray_does_not_work(run, monkeypatch, address, problem, code, message):
     write("in/a.csv")
     assert run("--device", "cpu") == (code, [f"spam-batch: error: {message}"])
     assert ray.shutdown.called == (problem is None)
+
+
+def test_a_worker_was_killed_for_lack_of_memory(run, monkeypatch):
+    gone = type("OutOfMemoryError", (Gone,), {})
+    ray = MagicMock(**{"exceptions.RayError": Gone, "cluster_resources.return_value": {"CPU": 1}})
+    ray.data.from_items().map_batches().iter_rows.side_effect = gone
+    monkeypatch.setattr(ray_engine, "_import_ray", lambda: ray)
+    write("in/a.csv")
+    what = (
+        "Ray failed: OutOfMemoryError, most likely because a worker was killed for lack of memory"
+    )
+    assert run("--device", "cpu") == (
+        71, [f"spam-batch: error: out of memory: {what}; {CLASSIFY}"]
+    )  # fmt: skip
 
 
 def test_the_device_is_the_same_for_all():

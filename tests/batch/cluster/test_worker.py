@@ -30,7 +30,9 @@ def part(tmp_path) -> Job:
 def make_worker(bundle, classifier, part):
     def make(**changes) -> Worker:
         values = {"bundle": str(bundle), "digest": open_bundle(bundle).digest, **changes}
-        return Worker(Setup(**{"load": lambda: classifier, **values}), [part])
+        return Worker(
+            Setup(**{"load": lambda: classifier, "runs_in": ("fp32", "cpu"), **values}), [part]
+        )
 
     return make
 
@@ -103,11 +105,17 @@ def test_a_bundle_that_cannot_be_loaded(make_worker):
 @pytest.mark.parametrize(
     ("error", "exit_code", "problem"),
     [
-        (MemoryError(), 70, "out of memory"),
+        (
+            MemoryError(), 71,
+            "out of memory; free memory and type the same command, which resumes the run; or type "
+            "--restart with --max-record-bytes 1000000 if records are long, --device cpu if the "
+            "GPU's memory is short, or --precision int8 if the bundle has it; with --engine ray, "
+            "type fewer --workers",
+        ),
         (OSError(28, "No space left on device"), 74, "No space left on device"),
         (ValueError("odd"), 70, "internal error: ValueError: odd"),
     ],
-)
+)  # fmt: skip
 def test_what_is_no_error_of_ours(make_worker, monkeypatch, part, error, exit_code, problem):
     def fail(*_):
         raise error

@@ -1,10 +1,12 @@
 """What counts as drift, and what chance may do."""
 
+from math import inf
+
 import numpy as np
 import pytest
 
 from batch.drift.histograms import SCORE_BINS, TOKEN_EDGES, Histograms
-from batch.drift.shifts import compare_histogram, compare_rate, find_drift, join_bins
+from batch.drift.shifts import compare_histogram, compare_rate, find_drift, find_rates, join_bins
 from batch.errors import BundleError
 from batch.model.bundle import check_reference, open_bundle
 
@@ -19,10 +21,17 @@ REFERENCE = {
 }
 
 
-def drift(rows: int, spam: int, scores=SHARES, tokens=LENGTHS, **changes):
+SPAM = {"spam": (0.5, inf)}
+
+
+def drift(rows: int, spam: int, scores=SHARES, tokens=LENGTHS, ranges=SPAM, unsure=0, **changes):
     counts = [tuple(round(share * rows) for share in shares) for shares in (scores, tokens)]
     return find_drift(
-        {**REFERENCE, **changes}, "spam", {"ham": rows - spam, "spam": spam}, Histograms(*counts)
+        {**REFERENCE, **changes},
+        ranges,
+        0.5,
+        {"ham": rows - spam - unsure, "spam": spam, "unsure": unsure},
+        Histograms(*counts),
     )
 
 
@@ -71,12 +80,64 @@ def test_what_cannot_be_told_is_left_out():
     assert [shift.what for shift in drift(10_000, 1500, token_edges=[0, 1])] == [
         "label spam", "scores"
     ]  # fmt: skip
-    assert find_drift({}, "spam", {"ham": 5}, Histograms()) is None
+    assert find_drift({}, SPAM, 0.5, {"ham": 5}, Histograms()) is None
+
+
+@pytest.mark.parametrize(
+    ("ranges", "rates"),
+    [
+        ({"spam": (0.5, inf)}, {"spam": (0.15, 0.15)}),  # the reference's own
+        ({"spam": (0.95, inf)}, {"spam": (0.14, 0.14)}),  # the edge of a bin
+        ({"spam": (0.97, inf)}, {"spam": (0.0, 0.14)}),  # inside it
+        ({"spam": (1.0, inf)}, {"spam": (0.0, 0.14)}),
+        ({"spam": (0.45, inf)}, {"spam": (0.18, 0.18)}),
+        ({"spam": (0.47, inf)}, {"spam": (0.16, 0.18)}),
+        ({"spam": (0.51, inf)}, {"spam": (0.14, 0.15)}),  # not above the reference's own rate
+        ({"spam": (0.0, inf)}, {"spam": (1.0, 1.0)}),
+        ({"spam": (0.9, inf), "unsure": (0.45, 0.9)},
+         {"spam": (0.14, 0.14), "unsure": (0.04, 0.04)}),
+        ({"spam": (0.9, inf), "unsure": (0.46, 0.9)},
+         {"spam": (0.14, 0.14), "unsure": (0.02, 0.04)}),
+    ],
+)  # fmt: skip
+def test_the_rate_at_the_threshold_and_the_band_of_the_run(ranges, rates):
+    shares = [0.82, *[0.0] * 8, 0.02, 0.02, *[0.0] * 8, 0.14]
+    found = find_rates({"scores": shares, "labels": {"spam": 0.15}}, ranges, 0.5)
+    assert {name: pytest.approx(rate) for name, rate in found.items()} == rates
+
+
+def test_another_threshold_is_no_drift():
+    """At 0.95, 14 % of the training data are spam: so are 14 % of the rows, and 40 % are not."""
+    at = {"spam": (0.95, inf)}
+    assert not drift(10_000, 1400, ranges=at)[0].is_out
+    rate = drift(10_000, 4000, ranges=at)[0]
+    assert (rate.what, rate.reference, rate.is_out) == ("label spam", pytest.approx(0.14), True)
+    low = drift(10_000, 9900, ranges={"spam": (0.0, inf)})[0]
+    assert (low.reference, low.is_out) == (1.0, False)
+
+
+def test_a_band_has_a_rate_of_its_own():
+    band = {"spam": (0.55, inf), "unsure": (0.45, 0.55)}
+    found = drift(10_000, 1400, ranges=band, unsure=400)
+    assert [(shift.what, shift.is_out) for shift in found[:2]] == [
+        ("label spam", False), ("label unsure", False)
+    ]  # fmt: skip
+    assert [shift.is_out for shift in drift(10_000, 1400, ranges=band, unsure=4000)[:2]] == [
+        False, True
+    ]  # fmt: skip
+
+
+def test_the_threshold_of_the_reference_comes_before_the_bundles():
+    """A user has changed the bundle's to 0.5; the reference was made at 0.95."""
+    found = find_rates(
+        {"scores": SHARES, "labels": {"spam": 0.14}, "threshold": 0.95}, {"spam": (0.95, inf)}, 0.5
+    )
+    assert found == {"spam": (pytest.approx(0.14), pytest.approx(0.14))}
 
 
 def test_every_label_of_several_has_its_rate():
     reference = {**REFERENCE, "labels": {"a": 0.5, "b": 0.3, "c": 0.2}}
-    found = find_drift(reference, None, {"a": 1000}, Histograms())
+    found = find_drift(reference, {}, 0.5, {"a": 1000}, Histograms())
     assert [(shift.what, shift.is_out) for shift in found[:3]] == [
         ("label a", True), ("label b", True), ("label c", True)
     ]  # fmt: skip
@@ -89,8 +150,8 @@ def test_the_index_by_hand():
 
 
 def test_a_rate_of_nought_lets_a_few_through():
-    assert not compare_rate("label x", 1, 1000, 0.0, 285).is_out
-    assert compare_rate("label x", 50, 1000, 0.0, 285).is_out
+    assert not compare_rate("label x", 1, 1000, (0.0, 0.0), 285).is_out
+    assert compare_rate("label x", 50, 1000, (0.0, 0.0), 285).is_out
 
 
 def test_thin_bins_are_joined():

@@ -1,5 +1,7 @@
 """From logits to labels and scores: by hand, and what holds of any logits."""
 
+from math import inf
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,6 +24,14 @@ def test_softmax_of_large_logits():
 def test_a_score_on_the_threshold_is_positive():
     best, scores, _ = decision().decide(np.zeros((1, 2), np.float32))
     assert (best.tolist(), scores.tolist()) == ([1], [0.5])
+
+
+def test_the_scores_of_each_label():
+    assert decision().score_ranges == {"spam": (0.5, inf)}
+    assert decision(unsure_band=(0.4, 0.6)).score_ranges == {
+        "spam": (0.6, inf), "unsure": (0.4, 0.6)
+    }  # fmt: skip
+    assert decision(positive=None).score_ranges == decision(classes=3).score_ranges == {}
 
 
 def test_a_positive_label_that_comes_first():

@@ -9,7 +9,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from batch.errors import BundleError, InternalError
+from batch.errors import BundleError, InternalError, OutOfMemoryError
 from batch.model.batching import Shapes, pad_batch
 from batch.model.inference import PROVIDERS, InferenceSession, usable_cpus
 from batch.model.tokenizer import PAD_ID
@@ -32,13 +32,10 @@ def test_threads_are_the_usable_processors(make_graph):
     assert InferenceSession(make_graph(), "cpu", 3).threads == 3
 
 
-@pytest.mark.parametrize(
-    ("quota", "count"),
-    [("max 100000", 6), ("250000 100000", 2), ("50000 100000", 1), ("9900000 100000", 6), ("", 6)],
-)
+@pytest.mark.parametrize(("quota", "count"), [(None, 6), (2, 2), (99, 6)])
 def test_usable_cpus_obeys_the_quota(monkeypatch, quota, count):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
-    monkeypatch.setattr("batch.model.inference.Path.read_text", lambda *_, **__: quota)
+    monkeypatch.setattr("batch.model.inference.find_cpu_quota", lambda: quota)
     assert usable_cpus() == count
 
 
@@ -52,26 +49,6 @@ def test_cuda_asked_for_where_it_is_not(make_graph):
     )
 
 
-class FakeCuda:
-    """Stands in for onnxruntime-gpu: ``problem`` is raised if CUDA is asked for."""
-
-    def __init__(self, monkeypatch, problem: Exception | None, is_dropped: bool = False):
-        self.options = []
-        real = ort.InferenceSession
-
-        def create(model, options, providers, provider_options, **extra):
-            self.options.append(dict(zip(providers, provider_options, strict=True)) | extra)
-            if CUDA in providers and problem:
-                raise problem
-            session = real(model, options, providers=[CPU])
-            if CUDA in providers and not is_dropped:
-                session._providers = [CUDA, CPU]
-            return session
-
-        monkeypatch.setattr(ort, "InferenceSession", create)
-        monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA, CPU])
-
-
 LIBRARY_MISSING = "the provider could not be loaded (driver, CUDA or cuDNN missing)"
 
 
@@ -80,8 +57,8 @@ LIBRARY_MISSING = "the provider could not be loaded (driver, CUDA or cuDNN missi
     [(RuntimeError("CUDA failure 35: old driver\nmore"), "CUDA failure 35: old driver"),
      (None, LIBRARY_MISSING)],
 )  # fmt: skip
-def test_a_gpu_that_does_not_work(monkeypatch, make_graph, capfd, problem, reason):
-    fake = FakeCuda(monkeypatch, problem, is_dropped=True)
+def test_a_gpu_that_does_not_work(fake_cuda, make_graph, capfd, problem, reason):
+    fake = fake_cuda(problem, is_dropped=True)
     wanted = f"onnxruntime cannot load the model on cuda: {reason}"
     with pytest.raises(BundleError) as error:
         InferenceSession(make_graph(), "cuda", 1)
@@ -96,16 +73,16 @@ def test_a_gpu_that_does_not_work(monkeypatch, make_graph, capfd, problem, reaso
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_gpu_that_works_computes_fp32_as_fp32(monkeypatch, make_graph):
-    fake = FakeCuda(monkeypatch, None)
+def test_a_gpu_that_works_computes_fp32_as_fp32(fake_cuda, make_graph):
+    fake = fake_cuda()
     session = InferenceSession(make_graph(), "auto", 1)
     assert (session.device, session.note) == ("cuda", None)
     assert fake.options == [{CUDA: {"use_tf32": "0"}, CPU: {}, "enable_fallback": 0}]
 
 
-def test_a_gpu_gets_full_shapes_and_gives_the_rows_asked_for(monkeypatch, make_graph, stub_logits):
+def test_a_gpu_gets_full_shapes_and_gives_the_rows_asked_for(fake_cuda, make_graph, stub_logits):
     """On the CPU, where the code of the GPU runs but for its provider."""
-    FakeCuda(monkeypatch, None)
+    fake_cuda()
     session = InferenceSession(make_graph(), "auto", 1, shapes=Shapes(64, 16, PAD_ID))
     ran = []
     run = session._session.run
@@ -118,12 +95,12 @@ def test_a_gpu_gets_full_shapes_and_gives_the_rows_asked_for(monkeypatch, make_g
     assert [ids.shape for ids in ran] == [(4, 16)]
 
 
-def test_more_threads_than_cpus(monkeypatch, make_graph):
+def test_more_threads_than_cpus(monkeypatch, fake_cuda, make_graph):
     monkeypatch.setattr("batch.model.inference.usable_cpus", lambda: 1)
     note = InferenceSession(make_graph(), "cpu", 2).note
     assert note == "more threads (2) than usable CPUs (1), which is slower"
     assert InferenceSession(make_graph(), "cpu", 1).note is None
-    FakeCuda(monkeypatch, None)
+    fake_cuda()
     assert InferenceSession(make_graph(), "cuda", 2).note is None
 
 
@@ -161,7 +138,7 @@ def test_a_logit_that_is_not_a_number(make_graph):
 
 @pytest.mark.parametrize(
     ("problem", "reason"),
-    [(RuntimeError("bad\nmore"), "bad"), (MemoryError(), "MemoryError")],
+    [(RuntimeError("bad\nmore"), "bad"), (ValueError(), "ValueError")],
 )
 def test_a_batch_that_fails(monkeypatch, make_graph, problem, reason):
     class Broken:
@@ -173,6 +150,28 @@ def test_a_batch_that_fails(monkeypatch, make_graph, problem, reason):
     with pytest.raises(InternalError) as error:
         session.run(np.array([[1, 2]]))
     assert str(error.value) == f"onnxruntime failed on a batch: {reason}"
+
+
+def test_a_batch_without_memory(monkeypatch, make_graph):
+    class Broken:
+        def run(self, *_):
+            raise RuntimeError("Failed to allocate memory for requested buffer of size 8")
+
+    session = InferenceSession(make_graph(), "cpu", 1)
+    monkeypatch.setattr(session, "_session", Broken())
+    with pytest.raises(OutOfMemoryError) as error:
+        session.run(np.array([[1, 2]]))
+    assert str(error.value) == "out of memory: running a batch of 1 x 2 tokens"
+
+
+def test_a_model_without_memory(monkeypatch, make_graph):
+    def fail(*_, **__):
+        raise RuntimeError("std::bad_alloc")
+
+    monkeypatch.setattr(ort, "InferenceSession", fail)
+    with pytest.raises(OutOfMemoryError) as error:
+        InferenceSession(make_graph(), "cpu", 1)
+    assert str(error.value) == "out of memory: loading the model"
 
 
 def test_telemetry_is_off_unless_the_user_says_otherwise(monkeypatch, make_graph):

@@ -1,6 +1,7 @@
 """Before a bundle labels anything: what keeps it from loading, by each refusal's whole text."""
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from batch.errors import BundleError
 from batch.model.bundle import open_bundle
 from batch.model.bundle_files import EXTERNAL_SUFFIX, GOLDEN, MANIFEST, VERIFY, file_entries
-from batch.model.classifier import Classifier
+from batch.model.classifier import Classifier, foresee
 from batch.model.selftest import (
     GOLDEN_TOLERANCE,
     REDUCED_TOLERANCE,
@@ -117,39 +118,6 @@ def test_golden_of_another_number_of_classes(make_bundle):
     )
 
 
-REDUCED = "model.int8.onnx"
-VARIANTS = {"fp32": "model.onnx", "int8": REDUCED}
-
-
-@pytest.fixture
-def with_int8(make_bundle, make_graph, tokenizer, stub_logits):
-    """Makes a bundle with a second variant, whose golden logits differ by ``by``.
-
-    ``report`` changes what verify.json says of it.
-    """
-
-    def make(by: float = 0.0, weights=(-1.0, 1.0), golden: dict | None = None, **report) -> Path:
-        plain = make_bundle()
-        values = json.loads((plain / GOLDEN).read_bytes())
-        logits = [stub_logits(message["ids"], weights) for message in values["messages"]]
-        logits[2][1] += by
-        values["variants"] = {"int8": logits} if golden is None else golden
-        graph = make_graph(weights)
-        files = {REDUCED: graph, GOLDEN: json.dumps(values).encode()}
-        folder = make_bundle(files=files, variants=VARIANTS)
-        entries = file_entries(folder)
-        passed = {
-            precision: {"passed": True, "sha256": entries[name].sha256, "device": "cpu"}
-            for precision, name in VARIANTS.items()
-        }
-        passed["fp32"]["rows_per_second"] = 10.0
-        passed["int8"] |= {"rows_per_second": 30.0} | report
-        files[VERIFY] = json.dumps({"variants": passed}).encode()
-        return make_bundle(files=files, variants=VARIANTS)
-
-    return make
-
-
 class TestReducedPrecision:
     def test_has_its_own_golden_logits(self, with_int8):
         """Those of int8 are compared with those of int8, and not with PyTorch's."""
@@ -238,3 +206,70 @@ def test_a_verification_of_other_tensors(make_bundle):
     with pytest.raises(BundleError) as error:
         check_verified(open_bundle(folder), "fp32")
     assert str(error.value) == f"{folder}: verify.json belongs to another {tensors}; {HINT}"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "problem"),
+    [
+        (VERIFY, b"[]", "{folder}/verify.json: not a JSON object"),
+        (VERIFY, b'{"variants": {"fp32"', "{folder}/verify.json: not JSON"),
+        (VERIFY, b'{"variants": []}', "{folder}: verify.json {form}"),
+        (VERIFY, b'{"variants": {"fp32": 1}}', "{folder}: verify.json {form}"),
+        (GOLDEN, b"1", "{folder}/golden.json: not a JSON object"),
+        (GOLDEN, b"", "{folder}/golden.json: not JSON"),
+        (GOLDEN, b'{"labels": ["ham", "spam"], "messages": 1}', "{folder}: golden.json {form}"),
+        (GOLDEN, b'{"labels": ["ham", "spam"], "messages": [1]}', "{folder}: golden.json {form}"),
+        (GOLDEN, b'{"labels": ["ham", "spam"], "messages": [{"text": "a"}]}',
+         "{folder}: golden.json {form}"),
+    ],
+)  # fmt: skip
+def test_json_that_is_not_what_we_write(make_bundle, name, data, problem):
+    """The hashes are right, so somebody made it so; it is an error of the bundle."""
+    folder = make_bundle(files={name: data})
+    form = "does not have the form that spam-export writes; export it again with: "
+    form += "spam-export bundle"
+    assert refusal(folder) == problem.format(folder=folder, form=form)
+
+
+class TestADeviceThatIsKnownAfterTheLoad:
+    """Device ``auto`` with onnxruntime-gpu: the GPU, or the CPU if the GPU does not work."""
+
+    def test_the_device_that_runs_decides(self, with_int8, fake_cuda):
+        folder = with_int8(device="cuda", batch_tokens=1024)
+        fake_cuda()
+        on_gpu = Classifier.load(folder, "auto", 1)
+        found = (on_gpu.precision, on_gpu.session.device, on_gpu.batch_tokens)
+        assert found == ("int8", "cuda", 1024)
+        data = pickle.dumps(on_gpu)
+
+        fake_cuda(RuntimeError("no memory"))
+        for loaded in (Classifier.load(folder, "auto", 1), pickle.loads(data)):
+            found = (loaded.precision, loaded.session.device, loaded.batch_tokens)
+            assert found == ("fp32", "cpu", 256)
+            assert loaded.session.note == (
+                "onnxruntime cannot load the model on cuda: no memory; running on the CPU"
+            )
+        again = pickle.loads(pickle.dumps(loaded))  # the GPU is tried again
+        assert (again.precision, again.session.note) == ("fp32", loaded.session.note)
+
+    def test_its_variant_is_the_one_that_must_be_verified(self, with_int8, fake_cuda):
+        folder = with_int8(device="cuda")
+        values = json.loads((folder / VERIFY).read_bytes())
+        values["variants"]["fp32"]["passed"] = False
+        (folder / VERIFY).write_text(json.dumps(values), encoding="utf-8")
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        entry = file_entries(folder)[VERIFY]
+        manifest["files"][VERIFY] = {"sha256": entry.sha256, "size": entry.size}
+        (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+        fake_cuda(RuntimeError("no memory"))
+        with pytest.raises(BundleError) as error:
+            Classifier.load(folder, "auto", 1)
+        assert str(error.value) == f"{folder}: fp32 was not verified; {HINT}"
+
+    def test_what_is_certain_before_a_load(self, with_int8, fake_cuda):
+        bundle = open_bundle(with_int8(device="cuda"))
+        assert foresee(bundle, "cpu", "auto") == ("fp32", "cpu")
+        fake_cuda()
+        assert foresee(bundle, "cuda", "auto") == ("int8", "cuda")
+        assert foresee(bundle, "cuda", "fp32") == ("fp32", "cuda")
+        assert foresee(bundle, "auto", "auto") is None

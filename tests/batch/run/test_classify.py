@@ -92,7 +92,7 @@ def refuse(classifier: Classifier, tmp_path: Path):
         out.write_bytes(OLD)
         with pytest.raises(kind) as error:
             job = Job(Input(str(source)), str(out), restart=True, **options)
-            classify_file(job, LazyClassifier(classifier.bundle, load))
+            classify_file(job, LazyClassifier(classifier.bundle, load, ("fp32", "cpu")))
         assert out.read_bytes() == OLD
         return str(error.value).replace(str(source), "in.csv")
 

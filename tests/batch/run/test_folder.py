@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from batch.cli.commands import main
+from batch.errors import BundleError
 from batch.run import folder
 from batch.run.summary import PARTIAL, level_of
 from batch.writing.lock import hold_lock
@@ -265,6 +266,68 @@ def test_an_interrupted_run_on_another_input_is_no_obstacle(run, monkeypatch):
     assert sorted(os.listdir("out")) == ["a.csv", "a.csv.run.json"]
 
 
+@pytest.mark.parametrize("engine", [("--out-dir",), ("--engine", "ray", "--out")])
+@pytest.mark.parametrize(
+    ("args", "exit_code"),
+    [
+        (("--columns", "none"), 2),
+        (("--bundle", "none"), 78),
+        (("--threshold", "2"), 2),
+        (("--encoding", "utf-9"), 2),
+        (("--precision", "int4"), 78),
+    ],
+)
+def test_a_run_that_cannot_begin_leaves_no_folder(run, bundle, engine, args, exit_code):
+    if "ray" in engine and "--precision" in args:
+        pytest.skip("a worker finds out")
+    write("in/a.csv")
+    result = CliRunner().invoke(
+        main, ["classify", "in", *engine, "new", "--bundle", str(bundle), *args]
+    )
+    assert result.exit_code == exit_code
+    assert sorted(os.listdir()) == ["in", "out"]
+
+
+def test_a_bundle_that_cannot_be_loaded_leaves_no_folder(run, make_bundle, monkeypatch):
+    def fail(*_, **__):
+        raise BundleError("not verified")
+
+    monkeypatch.setattr("batch.model.classifier.Classifier.load", fail)
+    write("in/a.csv")
+    assert run("in", "--out-dir", "new") == (78, ["spam-batch: error: not verified"])
+    assert sorted(os.listdir()) == ["in", "out"]
+
+
+@pytest.mark.parametrize("version", [2, 4])
+def test_an_interrupted_run_of_another_version_is_no_obstacle(run, monkeypatch, version):
+    """A single run refuses it; a folder's run, and what the refusal advises, start over."""
+    monkeypatch.setattr("batch.run.windows.WINDOW", 1)
+    checkpoint = Path("out/.a.csv.checkpoint.json").resolve()
+    write("in/a.csv")
+    assert run("in", "--out-dir", "out")[0] == 0
+    for restart in (["in", "--out-dir", "out", "--quiet"], ["in/a.csv", "--out", "out/a.csv"]):
+        write("in/a.csv", data=TABLE + b"2\n")
+        assert run("in", "--out-dir", "out")[0] == 65
+        values = json.loads(checkpoint.read_bytes())
+        text = json.dumps(values | {"format_version": version}, indent=1)
+        checkpoint.write_text(text, encoding="utf-8")
+        write("in/a.csv", data=TABLE + b"2,Do you have time\n")
+        assert run("in/a.csv", "--out", "out/a.csv") == (65, [
+            f"spam-batch: error: {checkpoint}: format version {version}, this spam-batch reads 3; "
+            "start over with --restart"
+        ])  # fmt: skip
+        assert read("out/a.csv") == LABELLED  # of the complete run before
+        if "in" in restart:
+            warning = "out/a.csv: an interrupted run of another version of spam-batch is not "
+            assert run(*restart) == (0, [f"{warning}resumed; starting over"])
+        else:
+            assert run(*restart, "--restart")[0] == 0
+        assert sorted(os.listdir("out")) == ["a.csv", "a.csv.run.json"]
+        assert read("out/a.csv") == LABELLED + b"2,Do you have time,ham,0.017986\n"
+        write("in/a.csv")
+        assert run("in", "--out-dir", "out")[0] == 0
+
+
 def test_one_run_at_a_time_for_a_folder(run, loads):
     write("in/a.csv")
     os.symlink("out", "link")
@@ -291,8 +354,32 @@ def test_a_bundle_that_cannot_be_loaded_stops_all(run, monkeypatch):
     )  # fmt: skip
 
 
+def test_one_file_without_memory_stops_no_other(run, classifier, monkeypatch):
+    write("in/a.csv", data=b"text\nlarge\n")
+    write("in/b.csv")
+    real = type(classifier).classify_prepared
+
+    def classify(self, prepared):
+        if "large" in prepared.distinct:
+            raise MemoryError
+        return real(self, prepared)
+
+    monkeypatch.setattr(type(classifier), "classify_prepared", classify)
+    status, lines = run("in", "--out-dir", "out")
+    assert (status, lines[0]) == (
+        71,
+        "error: in/a.csv: out of memory; free memory and type the same command, which resumes the "
+        "run; or type --restart with --max-record-bytes 1000000 if records are long, --device cpu "
+        "if the GPU's memory is short, or --precision int8 if the bundle has it; with --engine "
+        "ray, type fewer --workers",
+    )
+    assert lines[-1] == "2 files: 1 labelled, 0 skipped, 1 failed"
+    monkeypatch.setattr(type(classifier), "classify_prepared", real)
+    assert run("in", "--out-dir", "out")[0] == 0
+
+
 def test_the_worst_status_of_several():
-    statuses = [70, 74, 73, 78, 2, 75, 66, 65, 3, 0]
+    statuses = [70, 71, 74, 73, 78, 2, 75, 66, 65, 3, 0]
     assert sorted(statuses, key=folder.WORST_FIRST.index) == statuses
 
 

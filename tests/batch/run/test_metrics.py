@@ -78,9 +78,18 @@ def test_after_a_success(run, tmp_path):
     assert found["spam_batch_last_success_timestamp_seconds"] == end > 1.7e9
     assert count_files(found) == (0, 0)
     assert found["spam_batch_run_seconds"] >= 0 and found["spam_batch_run_rows_per_second"] > 0
-    umask = os.umask(0)
-    os.umask(umask)
-    assert stat.S_IMODE((tmp_path / "spam.prom").stat().st_mode) == 0o644 & ~umask
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o027, 0o077])
+def test_the_node_exporter_can_read_it(run, tmp_path, umask):
+    """It runs as another user; examples/nightly has the umask 027."""
+    before = os.umask(umask)
+    try:
+        for _ in range(2):  # created, then replaced
+            assert run("--max-rejects", "1")[0] == 3
+            assert stat.S_IMODE((tmp_path / "spam.prom").stat().st_mode) == 0o644
+    finally:
+        os.umask(before)
     assert not [name for name in os.listdir() if name.endswith(".part")]
 
 
@@ -199,7 +208,7 @@ def test_it_does_not_replace_what_the_run_has_written(run, name):
     assert code == 73
     assert said.splitlines()[-1] == (
         f"spam-batch: error: {os.path.realpath(name)} is not a metrics file of spam-batch; give "
-        "another --metrics-file; what was labelled stands"
+        "another --metrics-file; the labelled output is complete"
     )
     with open("out.csv", "rb") as file:
         assert file.readline() == b"id,text,label,score\n"

@@ -13,7 +13,7 @@ from batch.cli.commands import main
 from batch.command import Stopped
 from batch.errors import InputError, MissingInputError, OutputError
 from batch.run import folder
-from batch.run.run_manifest import read_manifest
+from batch.run.run_manifest import read_manifest, read_manifest_if_good
 from batch.writing.names import manifest_path
 from batch.writing.target import resolve_target
 
@@ -156,6 +156,37 @@ def test_drift_is_told(run, make_bundle, tmp_path, monkeypatch):
     ]  # fmt: skip
 
 
+def test_drift_is_that_of_the_runs_threshold_and_band(run, make_bundle, tmp_path, monkeypatch):
+    """All rows score alike: with the threshold below that, all of them are spam."""
+    from batch.drift.histograms import TOKEN_EDGES
+    from batch.model.classifier import Classifier
+
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    folder = make_bundle(
+        reference={
+            "effective_messages": 200, "labels": {"ham": 1.0, "spam": 0.0},
+            "scores": [1.0, *[0.0] * 19], "tokens": [1.0], "token_edges": list(TOKEN_EDGES)[:1],
+        },
+    )  # fmt: skip
+    (tmp_path / "in.csv").write_bytes(b"text\n" + b"Do you have time\n" * 200)
+    score = Classifier.load(folder, "cpu", 1).classify(["Do you have time"]).scores[0]
+    assert 0 < score < 0.05
+    for options, labels in (
+        ((), ["label spam"]),
+        (("--threshold", score / 2, "--restart"), ["label spam"]),
+        (("--unsure-band", f"{score / 2},0.6", "--restart"), ["label spam", "label unsure"]),
+    ):
+        code, said = run(*map(str, options), "--metrics-file", "m.prom", folder=folder)
+        assert (code, [line for line in said.splitlines() if "drift" in line]) == (0, [])
+        shifts = [(shift["what"], shift["is_out"]) for shift in read()["drift"]]
+        assert shifts == [(label, False) for label in labels]
+        metrics = (tmp_path / "m.prom").read_text(encoding="utf-8")
+        assert [f'flagged{{what="{label}"}} 0' in metrics for label in labels] == [True] * len(
+            labels
+        )
+
+
 def test_what_is_no_manifest_is_not_replaced(run, tmp_path):
     (tmp_path / "in.csv").write_bytes(b"text\na\n")
     (tmp_path / "out.csv.run.json").write_bytes(b'{"mine": 1}')
@@ -200,6 +231,30 @@ def test_what_cannot_be_read(tmp_path, data, kind, message):
     with pytest.raises(kind) as error:
         read_manifest(target)
     assert str(error.value) == f"{tmp_path}/{message}"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"counts": {"records": 1}}, {"counts": 1}, {"bundle": {"digest": "a"}}, {"options": []},
+        {"table": {}}, {"scores": {"edges": []}}, {"run": {}}, {"input": 1}, {"output": {}},
+    ],
+)  # fmt: skip
+def test_one_that_was_edited(run, tmp_path, bundle, change):
+    """``audit`` says so; a folder's run labels again."""
+    (tmp_path / "in.csv").write_bytes(b"text\na\n")
+    assert run()[0] == 0
+    path = tmp_path / "out.csv.run.json"
+    whole = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**whole, **change}, indent=1), encoding="utf-8")
+    result = CliRunner().invoke(main, ["audit", "out.csv", "--bundle", str(bundle)])
+    message = f"{path}: is damaged, or is not a run manifest"
+    assert (result.exit_code, result.stderr) == (65, f"spam-batch: error: {message}\n")
+    assert read_manifest_if_good("out.csv") is None
+    for text in (whole | change, [whole], None):
+        path.write_text(json.dumps(text)[:-1], encoding="utf-8")
+        result = CliRunner().invoke(main, ["audit", "out.csv", "--bundle", str(bundle)])
+        assert (result.exit_code, result.stderr) == (65, f"spam-batch: error: {message}\n")
 
 
 def test_hashing_an_input_in_pieces(tmp_path):

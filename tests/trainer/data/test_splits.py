@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.errors import InputError, MissingInputError
-from trainer.data.labelled_file import SPLITS, balance, read_labelled, split
-from trainer.data.splits import check_no_leak, group_key, read_lines, split_grouped
+from batch.errors import InputError
+from trainer.data.notebook import balance, read_as_notebook, split
+from trainer.data.reading import SMS_OPTIONS, read_labelled
+from trainer.data.sets import SPLITS
+from trainer.data.splits import check_no_leak, group_key, split_grouped
 from trainer.evaluation.baseline import baseline_scores
 from trainer.recipe import RECIPES
 
@@ -56,46 +58,6 @@ class TestGroupKey:
         key = group_key(text)
         assert group_key(key) == key
         assert group_key(f"Call 1: {text}!") == group_key(f"CALL 22 {text} ")
-
-
-class TestReadLines:
-    def read(self, folder: Path, content: bytes) -> list[tuple[str, str]]:
-        path = folder / "messages.tsv"
-        path.write_bytes(content)
-        return list(read_lines(path).itertuples(index=False, name=None))
-
-    def test_quotes_and_line_separators_are_text(self, tmp_path: Path) -> None:
-        content = '\ufeffham\t"open\r\nspam\tone\ttwo\nham\ta\u2028b\x85c\x0cd\nham\tNA\nham\t'
-        assert self.read(tmp_path, content.encode()) == [
-            ("ham", '"open'), ("spam", "one\ttwo"), ("ham", "a\u2028b\x85c\x0cd"), ("ham", "NA"),
-            ("ham", ""),
-        ]  # fmt: skip
-
-    def test_bytes_that_are_not_utf8(self, tmp_path: Path) -> None:
-        assert self.read(tmp_path, b"ham\t\xa3\nspam\tb\n") == [("ham", "�"), ("spam", "b")]
-
-    @pytest.mark.parametrize(
-        ("content", "reason"),
-        [
-            (b"", "the file is empty"),
-            (b"\n", "the file is empty"),
-            (b"ham\ta\n\nspam\tb\n", "line 2 has no tab between label and text"),
-            (b"ham\ta\nham\tb\n", "every label is 'ham'; two classes are needed"),
-            (
-                b"ham\ta\nHam\tb\n",
-                "the labels 'Ham' and 'ham' differ in case or spaces only; make them one",
-            ),
-        ],
-    )
-    def test_refused(self, tmp_path: Path, content: bytes, reason: str) -> None:
-        with pytest.raises(InputError) as caught:
-            self.read(tmp_path, content)
-        assert str(caught.value) == f"{tmp_path / 'messages.tsv'}: {reason}"
-
-    def test_missing(self, tmp_path: Path) -> None:
-        with pytest.raises(MissingInputError) as caught:
-            read_lines(tmp_path / "none")
-        assert str(caught.value) == f"cannot read {tmp_path / 'none'}: No such file or directory"
 
 
 class TestSplitGrouped:
@@ -196,13 +158,13 @@ class TestLeak:
 
 class TestRealFile:
     def test_lines(self, sms_file: Path) -> None:
-        frame = read_lines(sms_file)
+        frame = read_labelled([sms_file], SMS_OPTIONS).frame
         assert frame["label"].value_counts().to_dict() == {"ham": 4827, "spam": 747}
         assert frame["text"].nunique() == 5171  # DESIGN.md, section 5
         assert frame["text"].map(group_key).nunique() == 5101
 
     def test_the_book_split_leaks(self, sms_file: Path) -> None:
-        parts = split(balance(read_labelled(sms_file), BOOK.split_seed), BOOK)
+        parts = split(balance(read_as_notebook(sms_file), BOOK.split_seed), BOOK)
         seen = set(parts["train"]["text"])
         assert parts["test"]["text"].isin(seen).sum() == 37  # DESIGN.md, section 5
         with pytest.raises(InputError) as caught:
@@ -217,7 +179,7 @@ class TestRealFile:
         [(BOOK, [1046, 150, 298], 0.983), (NATURAL, [3902, 557, 1115], 0.991)],
     )
     def test_the_svm_on_grouped(self, sms_file, recipe, sizes, accuracy: float) -> None:
-        parts = split_grouped(read_lines(sms_file), recipe)
+        parts = split_grouped(read_labelled([sms_file], SMS_OPTIONS).frame, recipe)
         check_no_leak(parts)
         assert [len(part) for part in parts.values()] == sizes
         found = baseline_scores(parts["train"], parts["test"], ["ham", "spam"], positive=1)

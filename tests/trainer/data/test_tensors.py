@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from batch.model.tokenizer import PAD_ID, Tokenizer
-from trainer.data.labelled_file import balance, read_labelled, split
+from trainer.data.notebook import balance, read_as_notebook, split
 from trainer.data.tensors import EncodedSet, encode_frame, longest, make_loader, pad_messages
 from trainer.recipe import RECIPES
 
@@ -76,7 +76,7 @@ def test_batches_equal_the_notebooks(train: bool) -> None:
 
 def test_book_figures(sms_file: Path, tokenizer: Tokenizer) -> None:
     book = RECIPES["book"]
-    parts = split(balance(read_labelled(sms_file), book.split_seed), book)
+    parts = split(balance(read_as_notebook(sms_file), book.split_seed), book)
     train = encode_frame(parts["train"], ["ham", "spam"], tokenizer, None)
     assert train.ids.shape == (1045, 120)
     assert train.lengths.max() == 120

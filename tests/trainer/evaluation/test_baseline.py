@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from batch.errors import InputError
-from trainer.data.labelled_file import balance, read_labelled, split
+from trainer.data.notebook import balance, read_as_notebook, split
 from trainer.evaluation.baseline import baseline_scores
 from trainer.recipe import RECIPES
 
@@ -25,7 +25,7 @@ TEST = frame_of(("ham", "at home"), ("spam", "win!"), ("spam", "your prize"), ("
 def test_book_split(sms_file: Path) -> None:
     """DESIGN.md, section 5: 97.3 % on the book's test set."""
     book = RECIPES["book"]
-    parts = split(balance(read_labelled(sms_file), book.split_seed), book)
+    parts = split(balance(read_as_notebook(sms_file), book.split_seed), book)
     found = baseline_scores(parts["train"], parts["test"], ["ham", "spam"], positive=1)
     assert found["messages"] == 300
     assert found["confusion"] == [[148, 1], [7, 144]]

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from batch.errors import InputError, MissingInputError
-from trainer.data.labelled_file import Columns
+from batch.formats.input import Input
+from batch.reading.dialect import Dialect
+from trainer.data.reading import ReadOptions
 from trainer.data.tensors import pad_messages
 from trainer.evaluation.evaluate import evaluate, evaluation_lines, predict_logits
 from trainer.evaluation.scores import expected_calibration_error, score
@@ -43,7 +45,8 @@ def make_run(tmp_path: Path, tiny_model, bpe_file: Path):
         config = RunConfig(
             model=model.config.to_dict(), recipe=RECIPES["default"].to_dict(),
             labels=["ham", "spam"], positive_label="spam", max_length=16,
-            weights={"statement": "Random weights."}, data={}, tokenizer_sha256="",
+            weights={"kind": "random", "sha256": {}, "statement": "Random weights."},
+            data={"sha256": "d"}, tokenizer_sha256="",
             device="cpu", versions={},
         )  # fmt: skip
         run = tmp_path / "run"
@@ -72,7 +75,7 @@ def one_by_one(run: Path, tokenizer, texts: list[str]) -> torch.Tensor:
 def test_scores(make_run, other: Path, tokenizer, pooling: str) -> None:
     metrics = {"calibration": {"temperature": 2.0}, "threshold": {"value": 0.3}}
     run = make_run(metrics, pooling=pooling)
-    result = evaluate(run, other)
+    result = evaluate(run, [other])
     logits = one_by_one(run, tokenizer, [OTHER[row][1] for row in KEPT])
     labels = [["ham", "spam"].index(OTHER[row][0]) for row in KEPT]
     probabilities = torch.softmax(logits.double() / 2, dim=1).numpy()
@@ -101,7 +104,7 @@ def test_order_and_company_do_not_matter(make_run, tokenizer, pooling: str) -> N
 
 
 def test_defaults_and_lines(make_run, other: Path) -> None:
-    result = evaluate(make_run(), other)
+    result = evaluate(make_run(), [other])
     assert (result["temperature"], result["threshold"]) == (1.0, 0.5)
     # Figures of our own, since those of a random model mean nothing.
     result["scores"] = score([0, 0, 0], [0, 1, 0], [[0.9, 0.1], [0.4, 0.6], [0.8, 0.2]], 1)
@@ -126,26 +129,28 @@ def test_defaults_and_lines(make_run, other: Path) -> None:
 
 def test_columns(make_run, tmp_path: Path) -> None:
     path = tmp_path / "named.csv"
+    given = Input("", Dialect(b";"), text_column="words")
+    options = ReadOptions("kind", given, finds_delimiter=False)
     path.write_text("id;kind;words\n1;ham;at noon\n2;spam;a prize\n")
-    assert evaluate(make_run(), path, Columns("kind", "words", ";"))["rows"] == 2
+    assert evaluate(make_run(), [path], options)["rows"] == 2
 
 
 class TestRefusals:
     def refused(self, run: Path, data: Path, kind: type[Exception] = InputError) -> str:
         with pytest.raises(kind) as caught:
-            evaluate(run, data)
+            evaluate(run, [data])
         return str(caught.value)
 
     def test_unknown_label(self, make_run, tmp_path: Path) -> None:
         path = write_csv(tmp_path / "other.csv", [("ham", "a"), ("Spam", "b")])
         assert self.refused(make_run(), path) == (
-            f"{path}: the label 'Spam' is none of the run's: ham, spam"
+            "other.csv: the run has no label 'Spam' (1); it knows ham, spam"
         )
 
     def test_every_message_seen(self, make_run, tmp_path: Path) -> None:
         run, path = make_run(), write_csv(tmp_path / "other.csv", [OTHER[0], OTHER[6]])
         assert self.refused(run, path) == (
-            f"{path}: all 2 messages are in the training set of {run}; none is left to score"
+            f"other.csv: all 2 messages are in the training set of {run}; none is left to score"
         )
 
     def test_missing_files(self, make_run, other: Path, tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def test_table() -> None:
     table = format_scores(
         {"starter": score(LABELS, PREDICTED, PROBABILITIES, positive=1), "a|b": alone}
     )
-    assert table.splitlines() == [
+    assert table == [
         "| model   | messages |         accuracy [95 %] | precision | recall |     F1 |    FPR |    AUC |",  # noqa: E501
         "| ------- | -------: | ----------------------: | --------: | -----: | -----: | -----: | -----: |",  # noqa: E501
         "| starter |       10 |   70.00% [39.68, 89.22] |    60.00% | 75.00% | 66.67% | 33.33% | 0.7708 |",  # noqa: E501

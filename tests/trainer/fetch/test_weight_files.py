@@ -191,8 +191,13 @@ class TestFetchWeights:
         assert caplog.messages == []
         own = tmp_path / "other.safetensors"
         assert fetch_weights(folder, "gpt2-small", source=own) == WeightFiles(
-            "huggingface", own, "given: other.safetensors", {"other.safetensors": sha256(b"mine")}
-        )
+            "huggingface", own, "given: other.safetensors", {"other.safetensors": sha256(b"mine")},
+            others=("other.safetensors",),
+        )  # fmt: skip
+        assert fetch_weights(folder, "gpt2-xl", source=own) == WeightFiles(
+            "huggingface", own, "given: other.safetensors", {"other.safetensors": sha256(b"mine")},
+            unknown=("other.safetensors",),
+        )  # fmt: skip
         assert caplog.messages == [
             "other.safetensors is not the published model.safetensors of gpt2-small"
         ]

@@ -95,3 +95,13 @@ def test_full_disk(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
     assert str(caught.value) == f"{tmp_path}/file cannot be written: No space left on device"
     assert names(tmp_path) == []
+
+
+def test_a_folder_stays_only_if_something_is_in_it(tmp_path: Path) -> None:
+    target = tmp_path / "cache" / "data" / "file"
+    with pytest.raises(ValueError), workspace(target):
+        raise ValueError
+    assert names(tmp_path) == []
+    with workspace(target) as scratch:
+        write_whole(b"1", target, scratch)
+    assert names(target.parent) == ["file"]

@@ -85,7 +85,8 @@ def make_run(folder: Path, labels: tuple[str, ...] = ("ham", "spam"), positive="
     config = RunConfig(
         model={"size": "tiny", "layers": 1}, recipe={"name": "default", "epochs": 2},
         labels=list(labels), positive_label=positive, max_length=8,
-        weights={"kind": "random", "origin": "random", "sha256": {"part": "e" * 64}},
+        weights={"kind": "random", "origin": "random", "sha256": {"part": "e" * 64},
+                 "statement": "Random."},
         data=data, tokenizer_sha256="f" * 64, device="cpu", versions={"torch": "2.6.0"},
     )  # fmt: skip
     (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
@@ -253,8 +254,12 @@ def test_what_is_missing(run: Path, tmp_path: Path) -> None:
         write_report(run)
     assert str(caught.value) == f"cannot read {run / 'test.csv'}: No such file or directory"
     (run / "metrics.json").write_text("{", encoding="utf-8")
-    with pytest.raises(InputError, match=r"metrics\.json: Expecting property name"):
+    with pytest.raises(InputError) as caught:
         write_report(run)
+    assert str(caught.value) == (
+        f"{run / 'metrics.json'}: not the metrics.json of a run: Expecting property name enclosed "
+        "in double quotes: line 1 column 2 (char 1)"
+    )
     (run / "metrics.json").unlink()
     with pytest.raises(MissingInputError) as caught:
         write_report(run)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 import trainer.training.fit
-from batch.errors import InputError, MissingInputError, OutputError
+from batch.errors import InputError, MissingInputError, OutputError, UsageError
 from trainer.cli import main
 from trainer.model.build import build_model
 from trainer.model.gpt2 import model_config
@@ -32,9 +32,9 @@ class Killed(Exception):
     """Stands for a kill in the middle of an epoch."""
 
 
-def state_after(sets, recipe, checkpoint=None, identity="a") -> dict[str, torch.Tensor]:
+def state_after(sets, recipe, checkpoint=None, resume_key=None) -> dict[str, torch.Tensor]:
     model = build_model(CONFIG, recipe, None)
-    history, _ = fit(model, sets, recipe, False, None, {}, checkpoint, identity)
+    history, _ = fit(model, sets, recipe, False, None, {}, checkpoint, resume_key)
     return {**model.state_dict(), "losses": torch.tensor(history.train_losses)}
 
 
@@ -61,20 +61,35 @@ def test_the_same_weights_bit_for_bit(sets, tmp_path: Path, monkeypatch, step: i
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_a_checkpoint_of_another_run_is_left_aside(tmp_path: Path, caplog) -> None:
-    path = tmp_path / "checkpoint.pt"
-    write_checkpoint(path, "another", {"step": 3})
-    assert read_checkpoint(path, "a") is None
-    assert caplog.messages == [f"The checkpoint {path} is of another run; starting over."]
-    assert read_checkpoint(tmp_path / "none", "a") is None
-    assert read_checkpoint(path, "another") == {"step": 3}
-    assert os.listdir(tmp_path) == ["checkpoint.pt"]
-
-
 def refusal(kind, action, *args) -> str:
     with pytest.raises(kind) as caught:
         action(*args)
     return str(caught.value)
+
+
+KEY = {"--label-column": "kind", "--epochs": "4", "the data": "a" * 64}
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"--label-column": "label"}, "--label-column was 'kind' and is 'label' now"),
+        ({"the data": "b" * 64}, "the data was aaaaaaaaaaaa and is bbbbbbbbbbbb now"),
+        ({"--seed": "3"}, "--seed was not there and is '3' now"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, changed: dict, told: str) -> None:
+    path = tmp_path / "checkpoint.pt"
+    write_checkpoint(path, KEY, {"step": 3})
+    assert refusal(UsageError, read_checkpoint, path, {**KEY, **changed}) == (
+        f"{path}: an interrupted run is kept there, but {told}; give it as before, or start over "
+        "with --restart"
+    )
+    assert not has_checkpoint(path, {**KEY, **changed})
+    assert has_checkpoint(path, KEY)
+    assert read_checkpoint(path, KEY) == {"step": 3}
+    assert read_checkpoint(tmp_path / "none", KEY) is None
+    assert os.listdir(tmp_path) == ["checkpoint.pt"]
 
 
 NOT_OURS = (
@@ -86,7 +101,7 @@ NOT_OURS = (
 @pytest.mark.parametrize("kind", ["torch", "damaged", "text", "link", "folder", "code"])
 def test_somebody_elses_checkpoint_is_refused(tmp_path: Path, kind: str) -> None:
     path, elsewhere = tmp_path / "checkpoint.pt", tmp_path / "elsewhere"
-    write_checkpoint(path, "a", {"step": 3})
+    write_checkpoint(path, KEY, {"step": 3})
     data = path.read_bytes()
     path.unlink()
     if kind == "torch":
@@ -100,29 +115,32 @@ def test_somebody_elses_checkpoint_is_refused(tmp_path: Path, kind: str) -> None
         torch.save(Path("a"), path)
     else:
         path.write_bytes(data[: len(data) // 2] if kind == "damaged" else b"mine")
-    assert refusal(OutputError, read_checkpoint, path, "a") == f"{path} {NOT_OURS}"
-    assert not has_checkpoint(path, "a")
+    assert refusal(OutputError, read_checkpoint, path, KEY) == f"{path} {NOT_OURS}"
+    assert not has_checkpoint(path, KEY)
     assert path.exists()
 
 
 def test_checkpoints_of_other_versions(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     before = {"identity": "a", "state": {"step": 3}, "cpu_rng": torch.get_rng_state()}
-    torch.save(before, path)  # as it was before it had a format
-    assert read_checkpoint(path, "a") == {"step": 3}
-    torch.save({**before, "format": "spam-train checkpoint", "format_version": 2}, path)
-    assert refusal(InputError, read_checkpoint, path, "a") == (
-        f"{path}: format version 2, this spam-train reads 1; start over with --restart"
-    )
+    for version, marks in (
+        (1, {}),  # as it was before it had a format
+        (1, {"format": "spam-train checkpoint", "format_version": 1}),
+        (3, {"format": "spam-train checkpoint", "format_version": 3}),
+    ):
+        torch.save({**before, **marks}, path)
+        assert refusal(InputError, read_checkpoint, path, KEY) == (
+            f"{path}: format version {version}, this spam-train reads 2; start over with --restart"
+        )
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch) -> None:
     path = tmp_path / "checkpoint.pt"
-    write_checkpoint(path, "a", {"step": 3})
+    write_checkpoint(path, KEY, {"step": 3})
     monkeypatch.setattr(os, "fsync", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        write_checkpoint(path, "a", {"step": 4})
-    assert read_checkpoint(path, "a") == {"step": 3}
+        write_checkpoint(path, KEY, {"step": 4})
+    assert read_checkpoint(path, KEY) == {"step": 3}
     assert os.listdir(tmp_path) == ["checkpoint.pt"]
 
 
@@ -138,8 +156,8 @@ class Marker:
 
 def test_code_in_a_checkpoint_or_in_given_weights_is_not_run(tmp_path: Path) -> None:
     marker, path = tmp_path / "marker", tmp_path / "evil.pth"
-    torch.save({"identity": "a", "state": Marker(marker)}, path)
-    assert refusal(OutputError, read_checkpoint, path, "a") == f"{path} {NOT_OURS}"
+    torch.save({"identity": KEY, "state": Marker(marker)}, path)
+    assert refusal(OutputError, read_checkpoint, path, KEY) == f"{path} {NOT_OURS}"
     with pytest.raises(MissingInputError):  # only safetensors and OpenAI's format are read
         resolve_weights(str(path), None, tmp_path)
     assert not marker.exists()
@@ -218,7 +236,7 @@ def test_an_interrupted_run_says_what_it_kept(
 # The command line, in a process that is killed once its second checkpoint is whole.
 KILLED = """
 import os, signal
-import trainer.fit
+import trainer.training.fit
 from trainer.cli import main
 
 original, count = trainer.training.fit.write_checkpoint, 0

@@ -1,0 +1,245 @@
+"""Labelled files as people have them: what ``spam-train fit`` refuses, and what its advice does."""
+
+import csv
+import gzip
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from trainer.cli import main
+
+HAM = [f"ham,see you at {n} for dinner" for n in range(30)]
+SPAM = [f"spam,win a prize {n} now" for n in range(30)]
+ROWS = ["label,text", *(row for pair in zip(HAM, SPAM, strict=True) for row in pair)]
+
+
+def join(*rows: str) -> str:
+    return "".join(f"{row}\n" for row in rows)
+
+
+TABLE = join(*ROWS)
+TABBED = TABLE.replace(",", "\t")
+
+
+@pytest.fixture
+def fit(invoke, bpe_file: Path, tmp_path: Path, monkeypatch):
+    """Run ``fit`` on files of these contents, in their folder; returns status, stderr, config."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(files: dict[str, str | bytes], *args: object):
+        for name, content in files.items():
+            data = content if isinstance(content, bytes) else content.encode()
+            Path(name).write_bytes(data)
+        given = [word for name in files for word in ("--data", name)]
+        done = invoke(
+            main, "fit", "--weights", "random", "--model", "starter", "--bpe", bpe_file,
+            "--cache", "cache", "--out", "run", "--epochs", 1, "--device", "cpu", "--quiet",
+            *given, *args,
+        )  # fmt: skip
+        path = Path("run/config.json")
+        found = json.loads(path.read_bytes()) if path.exists() else None
+        return done.exit_code, done.stderr, found
+
+    return run
+
+
+# Content, exit status, message, options that the message advises, records that are then kept.
+REFUSED = {
+    "repeated-header": (
+        join(*ROWS, *ROWS), 65,
+        "in.csv: line 62 repeats the header (1 such line), as when files are joined with cat; give "
+        "the files one by one, each with its own --data, or remove the line", None, 0,
+    ),
+    "null": (
+        join(*ROWS, "NULL,a", "NULL,b"), 65,
+        "in.csv: line 62: the label is 'NULL', which stands for no label (2 such records); label "
+        "them, or leave them out by naming the classes: --labels ham,spam",
+        ["--labels", "ham,spam"], 60,
+    ),
+    "empty": (
+        join(*ROWS, ",a"), 65,
+        "in.csv: line 62: the label is empty (1 such record); label them, or leave them out by "
+        "naming the classes: --labels ham,spam", ["--labels", "ham,spam"], 60,
+    ),
+    "postgres": (
+        join(*ROWS, "\\N,a"), 65,
+        "in.csv: line 62: the label is '\\\\N', which stands for no label (1 such record); label "
+        "them, or leave them out by naming the classes: --labels ham,spam",
+        ["--labels", "ham,spam"], 60,
+    ),
+    "mistyped": (
+        join(*ROWS, "sapm,a"), 65,
+        "in.csv: 1 message labelled 'sapm', fewer than the 10 that a class needs to be in each set "
+        "(mistyped?); label more; or leave it out: --labels ham,spam; or keep it as it is: "
+        "--min-class 1", ["--labels", "ham,spam"], 60,
+    ),
+    "one-class": (
+        join("label,text", *HAM), 65,
+        "in.csv: every label is 'ham'; two classes are needed", None, 0,
+    ),
+    "case": (
+        join(*ROWS, "Spam,a"), 65,
+        "in.csv: the labels 'Spam' (1) and 'spam' (30) differ in case only; make them one; 'Spam' "
+        "stands first on line 62", None, 0,
+    ),
+    "message-as-label": (
+        join("text,label", *(f"{'word ' * 20}{n},spam" for n in range(5))), 65,
+        "in.csv: line 2: the label has 101 characters (5 labels of more than 64); is the label "
+        "column the right one? name it with --label-column", ["--label-column", "label"], None,
+    ),
+    "too-few-fields": (
+        join(*ROWS, "bye"), 65,
+        "in.csv: line 62, byte offset 1581: has 1 field, expected 2; to set bad records aside, "
+        "type --max-rejects 10, or 1%", ["--max-rejects", "10"], 60,
+    ),
+    "utf-16": (
+        TABLE.encode("utf-16"), 65, "in.csv: looks like utf-16; type: --encoding utf-16",
+        ["--encoding", "utf-16"], 60,
+    ),
+    "unclosed-quote": (
+        join(*ROWS[:31], 'ham,"hello', *ROWS[31:]), 65, None, ["--no-quote"], 61,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_and_the_advice_works(fit, name: str) -> None:
+    data, status, message, advised, kept = REFUSED[name]
+    if name == "message-as-label":
+        advised_data, message_args = data, ["--label-column", "text", "--text-column", "label"]
+        code, said, config = fit({"in.csv": advised_data}, *message_args)
+        assert (code, said) == (status, f"spam-train: error: {message}\n")
+        return
+    code, said, config = fit({"in.csv": data})
+    assert (code, config) == (status, None)
+    if message is not None:
+        assert said == f"spam-train: error: {message}\n"
+    if advised is not None:
+        assert " ".join(advised) in said
+        code, said, config = fit({"in.csv": data}, *advised)
+        assert code == 0, said
+        assert config["data"]["kept"] == kept
+
+
+# Files, warnings, counts of the labels.
+READ = {
+    "gzip": ({"in.csv.gz": gzip.compress(TABLE.encode())}, "", {"ham": 30, "spam": 30}),
+    "tabs": ({"in.txt": TABBED}, "", {"ham": 30, "spam": 30}),
+    "jsonl": (
+        {"in.jsonl": join(*(json.dumps(dict(zip(("label", "text"), row.split(","), strict=True)))
+                            for row in ROWS[1:]))}, "", {"ham": 30, "spam": 30},
+    ),
+    "spaces": (
+        {"in.csv": TABLE.replace("spam,", " spam ,")}, "", {"ham": 30, "spam": 30},
+    ),
+    "numbers": (
+        {"in.csv": TABLE.replace("ham,", "0,").replace("spam,win a prize 1", "1.0,win a prize 1")
+                        .replace("spam,", "1,")}, "", {"0": 30, "1": 30},
+    ),
+    "two-files": ({"a.csv": TABLE, "b.csv": join("label,text", *SPAM[:9])}, "",
+                  {"ham": 30, "spam": 39}),
+    "corrected": (
+        {"a.csv": TABLE, "b.csv": join("label,text", HAM[0].replace("ham,", "spam,"))}, "",
+        {"ham": 29, "spam": 31},
+    ),
+    "two-labels": (
+        {"a.csv": TABLE + join(HAM[0].replace("ham,", "spam,"))},
+        "WARNING: a.csv: 1 text with two labels; the first on lines 2 and 62; all were kept\n",
+        {"ham": 30, "spam": 31},
+    ),
+    "cp1252": (
+        {"in.csv": TABLE.replace("dinner", "diné").encode("cp1252")},
+        "WARNING: in.csv: 30 texts with bytes that are not UTF-8, the first on line 2; such bytes "
+        "became U+FFFD; if the file is from Windows, type --encoding cp1252\n",
+        {"ham": 30, "spam": 30},
+    ),
+    "alphabetical": (
+        {"in.csv": TABLE.replace("ham,", "b,").replace("spam,", "a,")},
+        "WARNING: neither 'a' nor 'b' is a usual name of the positive class; taken is 'b', the "
+        "second in alphabetical order; to choose, type --positive-label\n", {"a": 30, "b": 30},
+    ),
+    "balanced-away": (
+        {"in.csv": TABLE + join(*(f"ham,home by {n}" for n in range(700)))},
+        "WARNING: balancing uses only 60 of 760 messages, because there are only 30 labelled "
+        "'spam'; --no-balance uses all\n", {"ham": 730, "spam": 30},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("name", READ)
+def test_read_right(fit, name: str) -> None:
+    files, warning, labels = READ[name]
+    code, said, config = fit(files)
+    assert (code, said) == (0, warning)
+    data = config["data"]
+    assert data["labels"] == labels
+    dropped = sum(data["dropped"].values())
+    assert data["records"] == data["rejected"] + dropped + data["kept"]
+    assert data["kept"] == sum(labels.values())
+    metrics = json.loads(Path("run/metrics.json").read_bytes())
+    assert metrics["data"] == data
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    ("labels", "positive"),
+    [
+        (("ham", "Spam"), "Spam"), (("legit", "Spam"), "Spam"), (("SPAM", "notspam"), "SPAM"),
+        (("clean", "junk"), "junk"), (("fraud", "ok"), "fraud"), (("1", "0"), "1"),
+        (("phishing", "safe"), "phishing"), (("no", "yes"), "yes"), (("true", "false"), "true"),
+    ],
+)  # fmt: skip
+def test_the_positive_label(fit, labels, positive: str) -> None:
+    first, second = labels
+    rows = [row.replace("spam,", f"{second},") for row in SPAM]
+    files = {"in.csv": join(ROWS[0], *(row.replace("ham,", f"{first},") for row in HAM), *rows)}
+    code, said, config = fit(files)
+    assert (code, said, config["positive_label"]) == (0, "", positive)
+    code, said, config = fit(files, "--positive-label", positive.swapcase())
+    assert (code, config["positive_label"]) == (0, positive)
+
+
+@pytest.mark.quick
+def test_a_text_is_read_whole(fit) -> None:
+    """A NUL ends no text, and a quote in a TSV does not glue lines."""
+    fit({"in.csv": TABLE.replace("dinner", "dinner\0tonight")})
+    texts = []
+    for name in ("train", "validation", "test"):
+        with open(f"run/{name}.csv", encoding="utf-8", newline="") as file:
+            texts += [row["text"] for row in csv.DictReader(file)]
+    assert sum("dinner\0tonight" in text for text in texts) == 30
+    code, said, config = fit({"in.tsv": TABBED.replace("you", 'you say "hi" or')}, "--no-quote")
+    assert code == 0, said
+    assert config["data"]["kept"] == 60
+
+
+@pytest.mark.quick
+def test_archives_and_spreadsheets(fit, tmp_path: Path) -> None:
+    with zipfile.ZipFile("one.zip", "w") as archive:
+        archive.writestr("in.csv", TABLE)
+    code, said, _ = fit({"one.zip": Path("one.zip").read_bytes()})
+    assert code == 65
+    assert "unzip" in said and "SMSSpamCollection" not in said
+
+
+@pytest.mark.quick
+def test_rejects_are_kept_and_counted(fit) -> None:
+    data = join(*ROWS, "one", "ham,two,three", *SPAM[:4], "NULL,x")
+    code, said, config = fit({"in.csv": data}, "--max-rejects", "2", "--labels", "spam,ham")
+    assert (code, said) == (0, "")
+    assert {key: config["data"][key] for key in ("records", "rejected", "dropped", "kept")} == {
+        "records": 67, "rejected": 2, "dropped": {"not among --labels": 1}, "kept": 64,
+    }  # fmt: skip
+    assert Path("run/rejects.csv").read_bytes() == (
+        b'file,line,byte_offset,reason,record\n"in.csv",62,1581,"has 1 field, expected 2","one"\n'
+        b'"in.csv",63,1585,"has 3 fields, expected 2","ham,two,three"\n'
+    )
+    report = Path("run/report.html").read_text(encoding="utf-8")
+    for fact in ("67", "1 (not among --labels)", "64: 34 spam, 30 ham"):
+        assert fact in report
+    fit({"in.csv": TABLE})
+    assert not Path("run/rejects.csv").exists()

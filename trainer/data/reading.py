@@ -1,0 +1,263 @@
+"""Read labelled files with the reader of spam-batch: one record, one label, one text.
+
+What labelling refuses is refused here too, by line and byte; what it reads is read with the
+same texts.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pandas as pd
+
+from batch.errors import InputError, MissingInputError
+from batch.formats.input import Input
+from batch.formats.layout import Layout
+from batch.formats.open_table import open_table
+from batch.messages import count
+from batch.reading.dialect import Dialect
+from batch.reading.opening import open_source
+from batch.reading.records import Record
+from batch.reading.source import STANDARD_INPUT
+from batch.writing.output import STANDARD_OUTPUT
+from batch.writing.rejects import NO_REJECTS, Allowance
+from trainer.data.columns import complete_input, find_label_column
+from trainer.data.labels import (
+    DEFAULT_RULES,
+    SHOWN_LABELS,
+    LabelRules,
+    clean_labels,
+    resolve_conflicts,
+)
+from trainer.data.notebook import read_as_notebook
+from trainer.fetch.assets import DataFile
+from trainer.recipe import Recipe
+
+log = logging.getLogger("trainer")
+
+WINDOW = 4096  # records read at once
+
+
+DEFAULT_INPUT = Input("")
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How labelled files are read. The defaults read what spam-batch reads without options."""
+
+    label_column: str | None = None  # a name, or a number from 1; None: the first usual name
+    input: Input = DEFAULT_INPUT  # the options of every file; the name is that of the file
+    finds_delimiter: bool = True  # False: the dialect's delimiter was asked for
+    allowance: Allowance = NO_REJECTS  # bad records that may be set aside, of all files
+    labels: LabelRules = DEFAULT_RULES
+
+    def to_dict(self) -> dict:
+        """As ``config.json`` keeps it, to repeat the run."""
+        return {
+            "label_column": self.label_column,
+            "input": self.input.settings(),
+            "finds_delimiter": self.finds_delimiter,
+            "max_rejects": self.allowance.typed,
+            "labels": self.labels.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "ReadOptions":
+        """The inverse of :meth:`to_dict`."""
+        return cls(
+            values["label_column"],
+            Input.of_settings("", values["input"]),
+            values["finds_delimiter"],
+            Allowance.parse(values["max_rejects"]),
+            LabelRules.from_dict(values["labels"]),
+        )
+
+
+# The SMS Spam Collection: label<tab>text, one message a line, and quotes are text.
+SMS_INPUT = Input("", Dialect(b"\t", None), Layout(has_header=False), text_column="2")
+DEFAULT_OPTIONS = ReadOptions()
+SMS_OPTIONS = ReadOptions("1", SMS_INPUT, finds_delimiter=False)
+
+
+@dataclass(frozen=True)
+class LabelledData:
+    """The messages of one or more files, and what became of every record.
+
+    ``records`` is ``rejected`` + the sum of ``dropped`` + the rows of ``frame``.
+    """
+
+    frame: pd.DataFrame  # columns label and text, str, in the order of the files
+    records: int
+    rejects: list[tuple[str, Record]] = field(default_factory=list)  # file, bad record
+    dropped: dict[str, int] = field(default_factory=dict)  # reason -> records
+    glued_lines: int = 0  # of the notebook's reading: lines that it joined to the one before
+
+    @property
+    def rejected(self) -> int:
+        return len(self.rejects)
+
+    def counts(self) -> dict:
+        """For ``metrics.json``; ``labels`` is the number of messages that were kept of each."""
+        labels = self.frame["label"].value_counts()
+        return {
+            "records": self.records,
+            "rejected": self.rejected,
+            "dropped": self.dropped,
+            "kept": len(self.frame),
+            "labels": {name: int(labels[name]) for name in sorted(labels.index)},
+            "glued_lines": self.glued_lines,
+        }
+
+    def sentence(self) -> str:
+        """One line for the log: what came in, and what is left."""
+        parts = [count(self.records, "record")]
+        if self.rejected:
+            parts.append(f"{self.rejected:,} rejected")
+        parts += [f"{number:,} dropped ({reason})" for reason, number in self.dropped.items()]
+        if self.glued_lines:
+            parts.append(f"{count(self.glued_lines, 'line')} glued, as the notebook reads")
+        found = self.frame["label"].value_counts()
+        labels = [f"{found[name]:,} {name}" for name in sorted(found.index[:SHOWN_LABELS])]
+        more = (
+            [f"and {len(found) - SHOWN_LABELS:,} more labels"] if len(found) > SHOWN_LABELS else []
+        )
+        kept = ", ".join([*labels, *more])
+        return f"{', '.join(parts)}; {count(len(self.frame), 'message')} kept: {kept}"
+
+
+@dataclass
+class FileRecords:
+    """The good records of one file, in order."""
+
+    name: str
+    labels: list[str | None] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    rejects: list[Record] = field(default_factory=list)
+    records: int = 0
+    headers: list[int] = field(default_factory=list)  # lines that repeat the header
+    undecoded: list[int] = field(default_factory=list)  # lines of texts that are not UTF-8
+
+    def add_texts(self, records: list[Record]) -> None:
+        for record in records:
+            try:
+                self.texts.append(record.text.decode())
+            except UnicodeDecodeError:
+                self.texts.append(record.text.decode("utf-8", "replace"))
+                self.undecoded.append(record.line)
+
+    def refuse_headers(self) -> None:
+        if self.headers:
+            raise InputError(
+                f"{self.name}: line {self.headers[0]} repeats the header "
+                f"({count(len(self.headers), 'such line')}), as when files are joined with cat; "
+                "give the files one by one, each with its own --data, or remove the line"
+            )
+
+    def log_undecoded(self) -> None:
+        """Damaged texts would teach the model the damage, so ``--quiet`` does not hide this."""
+        if self.undecoded:
+            log.warning(
+                "WARNING: %s: %s with bytes that are not UTF-8, the first on line %d; such bytes "
+                "became U+FFFD; if the file is from Windows, type --encoding cp1252",
+                self.name, count(len(self.undecoded), "text"), self.undecoded[0],
+            )  # fmt: skip
+
+
+def read_messages(data: Sequence[DataFile], options: ReadOptions, recipe: Recipe) -> LabelledData:
+    """The messages of ``data``, read as the recipe reads them.
+
+    The SMS Spam Collection has a layout of its own, which no option need say; the notebook's
+    split reads it as the notebook does.
+
+    Raises:
+        SpamBatchError: see :func:`read_labelled`.
+    """
+    is_default = replace(options, allowance=NO_REJECTS, labels=DEFAULT_RULES) == DEFAULT_OPTIONS
+    if len(data) == 1 and data[0].is_sms and is_default:
+        path = data[0].path
+        if recipe.split == "book":
+            frame = read_as_notebook(path)
+            glued = data[0].lines - len(frame)
+            return LabelledData(frame, len(frame), glued_lines=glued)
+        sms = replace(SMS_OPTIONS, allowance=options.allowance, labels=options.labels)
+        return read_labelled([path], sms)
+    return read_labelled([file.path for file in data], options)
+
+
+def read_labelled(paths: Sequence[Path], options: ReadOptions = DEFAULT_OPTIONS) -> LabelledData:
+    """Read labelled files; the last file decides where two files label one text differently.
+
+    Raises:
+        MissingInputError: a file cannot be read.
+        InputError: no such column, too many bad records, or a label that cannot be one.
+        UsageError: options that do not go together.
+    """
+    files = []
+    for path in paths:
+        files.append(read_file(str(path), options, sum(len(file.rejects) for file in files)))
+    for file in files:
+        file.refuse_headers()
+    rejects = [(file.name, record) for file in files for record in file.rejects]
+    records = sum(file.records for file in files)
+    options.allowance.check_total(", ".join(map(str, paths)), len(rejects), records)
+    rows = pd.DataFrame(
+        {
+            "label": pd.Series([label for file in files for label in file.labels], dtype=object),
+            "text": pd.Series([text for file in files for text in file.texts], dtype=object),
+            "file": [number for number, file in enumerate(files) for _ in file.texts],
+            "line": [line for file in files for line in file.lines],
+        }
+    )
+    if rows.empty:
+        raise InputError(f"{', '.join(map(str, paths))}: there is no labelled record")
+    names = [file.name for file in files]
+    rows, dropped = clean_labels(rows, names, options.labels)
+    rows, replaced = resolve_conflicts(rows, names)
+    if replaced:
+        dropped["labelled anew by a later file"] = replaced
+    frame = rows[["label", "text"]].astype(object).reset_index(drop=True)
+    return LabelledData(frame, records, rejects, dropped)
+
+
+def read_file(name: str, options: ReadOptions, rejects_before: int = 0) -> FileRecords:
+    """Every record of one file with its label, as it is written, and its text.
+
+    Raises:
+        MissingInputError, InputError, UsageError: see :func:`read_labelled`.
+    """
+    if name == STANDARD_INPUT or not os.path.isfile(name):
+        _refuse_no_file(name)
+    with open_source(name) as source:
+        given, label_column = complete_input(
+            replace(options.input, name=name), options.label_column, options.finds_delimiter
+        )
+        table = open_table(source, given, STANDARD_OUTPUT, (), [])
+        label = find_label_column(name, table, label_column)
+        found = FileRecords(name)
+        while records := table.read(WINDOW):
+            good = [record for record in records if not record.problem]
+            bad = [record for record in records if record.problem]
+            before = rejects_before + len(found.rejects)
+            options.allowance.check_window(name, before, bad)
+            found.rejects += bad
+            found.headers += [record.line for record in table.repeated_headers(good)]
+            found.records += len(records)
+            found.labels += table.values(good, label)
+            found.add_texts(good)
+            found.lines += [record.line for record in good]
+        source.check_unchanged()
+    found.log_undecoded()
+    return found
+
+
+def _refuse_no_file(name: str) -> None:
+    if name == STANDARD_INPUT:
+        raise MissingInputError("--data: training reads a file; save standard input to one")
+    if os.path.isdir(name):
+        raise MissingInputError(f"{name} is a folder; give the name of a file")
+    if os.path.exists(name):
+        raise MissingInputError(f"{name} is a pipe or a device; save it to a file first")
+    raise MissingInputError(f"cannot read {name}: No such file or directory")

@@ -1,0 +1,87 @@
+"""Command-line options of labelled files: which, how they are read, which labels count."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from batch.cli.options import input_options, make_input
+
+if TYPE_CHECKING:  # imported late, or --help would be slow
+    from trainer.data.reading import ReadOptions
+
+Command = Callable[..., Any]
+
+_LABELLED = (
+    click.option("--label-column",
+        help="Name, or number from 1; default: the first usual name, such as label."),
+    click.option("--labels", metavar="NAME,NAME",
+        help="Train on these labels; records with another one are left out, and counted."),
+    click.option("--min-class", type=click.IntRange(1), metavar="N",
+        help="Fewest messages of a class. Default: enough for one in each set."),
+    click.option("--max-rejects", default="0", show_default=True, metavar="N|P%",
+        help="Bad records, at most, to leave out; more stop the run."),
+)  # fmt: skip
+
+
+def data_options(required: bool = False) -> Callable[[Command], Command]:
+    """Add ``--data`` and the options of labelled files to a command.
+
+    The command gets the files as ``data`` and the rest as ``reading``, a
+    :class:`trainer.data.reading.ReadOptions`.
+    """
+    data = click.option(
+        "--data", type=click.Path(path_type=Path), multiple=True, required=required,
+        help="Labelled CSV, TSV, JSON Lines or Parquet file; repeat it for more files.",
+    )  # fmt: skip
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def run(*args, data: tuple[Path, ...], **values):
+            names = ("label_column", "labels", "min_class", "max_rejects", *_LAYOUT)
+            given = {name: values.pop(name) for name in names}
+            return command(*args, data=data, reading=make_reading(data, **given), **values)
+
+        wrapped: Command = run
+        for option in reversed(_LABELLED):
+            wrapped = option(wrapped)
+        return data(input_options(wrapped))
+
+    return decorate
+
+
+_LAYOUT = (
+    "text_column", "encoding", "delimiter", "quote", "no_quote", "escape", "trust_quotes",
+    "format_", "no_header", "max_record_bytes",
+)  # fmt: skip
+
+
+def make_reading(
+    data: tuple[Path, ...],
+    label_column: str | None,
+    labels: str | None,
+    min_class: int | None,
+    max_rejects: str,
+    **layout,
+) -> "ReadOptions":
+    """How labelled files are read, from the options of :func:`data_options`.
+
+    Raises:
+        UsageError: a value that its option does not take.
+        click.UsageError: the options contradict each other, or say how to read files but none
+            is given.
+    """
+    from batch.writing.rejects import Allowance
+    from trainer.data.labels import LabelRules, parse_labels
+    from trainer.data.reading import ReadOptions
+
+    finds_delimiter = layout["delimiter"] is None
+    only = () if labels is None else parse_labels(labels)
+    # The default delimiter depends on the name of each file; the reader finds it.
+    given = make_input("", overwrite_columns=False, **layout)
+    return ReadOptions(
+        label_column, given, finds_delimiter, Allowance.parse(max_rejects),
+        LabelRules(only, min_class),
+    )  # fmt: skip

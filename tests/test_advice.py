@@ -345,21 +345,21 @@ CASES = {
         "in.csv",
         make_zip("inbox.csv"),
         "",
-        "in.csv: is a zip archive; type: unzip -p in.csv | spam-batch classify - --out ...",
+        "in.csv: is a zip archive; type: unzip -p in.csv > in.fixed.csv",
         2,
     ),
     "a tar archive": Case(
         "in.csv.gz",
         gzip.compress(make_tar()),
         "",
-        "in.csv.gz: is a tar archive; type: tar -xOf in.csv.gz | spam-batch classify - --out ...",
+        "in.csv.gz: is a tar archive; type: tar -xOf in.csv.gz > in.fixed.csv",
         2,
     ),
     "lzma": Case(
         "in.csv",
         lzma.compress(TABLE, lzma.FORMAT_ALONE),
         "",
-        "in.csv: is lzma data; type: xz --format=lzma -dc in.csv | spam-batch classify - --out ...",
+        "in.csv: is lzma data; type: xz --format=lzma -dc in.csv > in.fixed.csv",
         2,
     ),
     "Parquet": Case(
@@ -497,13 +497,7 @@ def follow(classify, case: Case):
         return *classify(case.name, f"{case.options} {shell}"), shell
     if shutil.which(shlex.split(shell)[0]) is None:
         pytest.skip(f"{shlex.split(shell)[0]} is not installed")
-    before, _, piped = shell.partition(" | spam-batch classify - --out ...")
-    printed = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", before], check=True, timeout=60, capture_output=True
-    )
-    if before != shell:
-        assert piped == ""
-        return *classify("-", case.options, printed.stdout), ""
+    subprocess.run(["bash", "-euo", "pipefail", "-c", shell], check=True, timeout=60)
     name = shlex.split(shell)[-1]
     assert name != case.name
     return *classify(name, f"{case.options} {options}"), options
@@ -594,27 +588,27 @@ FOREIGN = {
     ),
     "lz4": (
         b"\x04\x22\x4d\x18" + bytes(9),
-        "is lz4 data; type: lz4 -dc in.csv | spam-batch classify - --out ...",
+        "is lz4 data; type: lz4 -dc in.csv > in.fixed.csv",
     ),
     "compress": (
         b"\x1f\x9d" + bytes(9),
-        "is data of compress; type: gzip -dc in.csv | spam-batch classify - --out ...",
+        "is data of compress; type: gzip -dc in.csv > in.fixed.csv",
     ),
     "lzip": (
         b"LZIP\x01" + bytes(9),
-        "is lzip data; type: lzip -dc in.csv | spam-batch classify - --out ...",
+        "is lzip data; type: lzip -dc in.csv > in.fixed.csv",
     ),
     "Snappy": (
         b"\xff\x06\x00\x00sNaPpY",
-        "is Snappy data; type: python3 -m snappy -d in.csv | spam-batch classify - --out ...",
+        "is Snappy data; type: python3 -m snappy -d in.csv > in.fixed.csv",
     ),
     "7-Zip": (
         b"7z\xbc\xaf\x27\x1c" + bytes(9),
-        "is a 7-Zip archive; type: 7z x -so in.csv | spam-batch classify - --out ...",
+        "is a 7-Zip archive; type: 7z x -so in.csv > in.fixed.csv",
     ),
     "RAR": (
         b"Rar!\x1a\x07" + bytes(9),
-        "is a RAR archive; type: unrar p -inul in.csv | spam-batch classify - --out ...",
+        "is a RAR archive; type: unrar p -inul in.csv > in.fixed.csv",
     ),
     "Arrow": (
         b"ARROW1\0\0" + bytes(9),

@@ -274,10 +274,8 @@ class JsonTable(TextTable):
     ):
         name, wanted, layout = source.name, input_.text_column, input_.layout
         if layout.encoding.codec != "utf-8":
-            found = layout.encoding.name
-            raise UsageError(
-                f"--encoding: JSON Lines is in UTF-8, UTF-16 or UTF-32, not in {found}"
-            )
+            kind = layout.encoding.name
+            raise UsageError(f"--encoding: JSON Lines is in UTF-8, UTF-16 or UTF-32, not in {kind}")
         if not layout.has_header:
             raise UsageError("--no-header: JSON Lines has no header; leave it out")
         super().__init__(source, layout, LINES, compress)
@@ -286,9 +284,8 @@ class JsonTable(TextTable):
             sample = [] if wanted else self._sample()
             self._bom = self._reader.bom
             first = self._reader.peek()
-        if first and (what := describe_json(name, first.raw)):
-            raise InputError(f"{name}: {what}")
-        if first and (what := describe_columns(name, first, wanted)):
+        what = first and (describe_json(name, first.raw) or describe_columns(name, first, wanted))
+        if what:
             raise InputError(f"{name}: {what}")
         self.text_name, self.choice_warnings = find_text_key(name, first, wanted, sample)
         self.text_in_output = self.text_name

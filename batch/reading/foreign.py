@@ -82,8 +82,10 @@ def describe_foreign(name: str, head: bytes) -> str | None:
 
 
 def _unpack(command: str, name: str) -> str:
-    file = "FILE" if name == "-" else shlex.quote(name)
-    return f"{command} {file} | spam-batch classify - --out ..."
+    file = "FILE" if name == "-" or "://" in name else name
+    kind = compression_of_name(file)  # the program decompresses, too
+    new = PurePath(file[: -len(kind.ending)] if kind else file).with_suffix(".fixed.csv")
+    return f"{command} {shlex.quote(file)} > {shlex.quote(str(new))}"
 
 
 def _describe_text(name: str, head: bytes) -> str | None:

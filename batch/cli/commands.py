@@ -262,7 +262,23 @@ def estimate(
         print_line(line)
 
 
-@main.command()
+class _TextCommand(click.Command):
+    """Tells how to type a message that looks like an option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            is_option = not any(map(str.isspace, error.option_name))  # else it is a message
+            what = f"No such option {error.option_name!r}. " if is_option else ""
+            raise click.UsageError(
+                f"{what}A message that begins with - is typed behind --, for example: "
+                "spam-batch text -- '-50% today'",
+                ctx,
+            ) from None
+
+
+@main.command(cls=_TextCommand)
 @click.argument("message")
 @_bundle
 @rule_options

@@ -40,7 +40,7 @@ def plan_spans(
         before = total = rejects = 0  # records before the span; records and rejects so far
         while records := read_window(table, total):
             bad = [record for record in records if record.problem]
-            job.allowance.check_window(job.input.name, rejects, bad)
+            job.allowance.check_window(job.input.name, rejects, bad, table.advise)
             total, rejects = total + len(records), rejects + len(bad)
             if table.offset - start[0] >= span_bytes:
                 spans.append(Span(len(spans) + 1, *start, total - before))

@@ -6,6 +6,7 @@ from functools import partial
 from itertools import chain
 
 from batch.errors import InputError, UsageError
+from batch.formats.advice import HEAD_BYTES, CsvAdvice
 from batch.formats.columns import check_column_names, encode_texts, format_columns
 from batch.formats.input import Input
 from batch.formats.layout import CSV, DEFAULT_LAYOUT, Layout
@@ -16,6 +17,7 @@ from batch.messages import show
 from batch.model.decision import Predictions
 from batch.reading.dialect import Dialect
 from batch.reading.encoding import UTF_8, Encoding
+from batch.reading.foreign import describe_json
 from batch.reading.records import UTF8_BOM, Record, RecordReader
 from batch.reading.source import Source, reading
 
@@ -63,17 +65,21 @@ class CsvTable(TextTable):
         layout = input_.layout
         super().__init__(source, layout, input_.dialect, compress)
         self._columns = columns
-        with reading(source.name):
-            preamble = read_preamble(source.name, self._stream, input_.dialect, layout)
+        name, wanted = source.name, input_.text_column
+        with reading(name):
+            preamble = read_preamble(name, self._stream, input_.dialect, layout)
             if preamble.raw:
                 self.dialect = preamble.dialect
                 self._read_from(len(preamble.raw), 2)
-            sample = [] if input_.text_column else self._sample()
+            self._advice = CsvAdvice(
+                name, self._stream.peek(HEAD_BYTES), self.dialect, layout, wanted, preamble
+            )
+            sample = [] if wanted else self._sample()
             self._start = preamble.raw or self._reader.bom
             self._header = header = read_header(
-                source.name, self._reader, input_.text_column, columns, layout, sample
+                name, self._reader, wanted, columns, layout, sample, self._advice
             )
-        self.warnings = header.warnings
+        self.choice_warnings = header.warnings
         encode = partial(encode_field, dialect=self.dialect, encoding=layout.encoding)
         self._texts = encode_texts(columns, labels, encode)
         self._names = [encode(column) for column in columns] if layout.has_header else []
@@ -95,12 +101,18 @@ class CsvTable(TextTable):
         """See :meth:`Table.read`."""
         records = super().read(n)
         encoding = self._layout.encoding
+        if self._utf8:
+            self._utf8.look_at(records)
         if encoding.codec == "utf-8":
             return records
         return [
             record._replace(text=encoding.decode(record.text).encode()) if record.text else record
             for record in records
         ]
+
+    def advise(self, record: Record) -> str | None:
+        """See :meth:`Table.advise`."""
+        return self._advice.for_record(record, len(self._header.names))
 
     @property
     def column_names(self) -> list[str]:
@@ -167,6 +179,7 @@ def read_header(
     columns: tuple[str, ...],
     layout: Layout = DEFAULT_LAYOUT,
     sample: Sequence[Record] = (),
+    advice: CsvAdvice | None = None,
 ) -> Header:
     """Find the text column by the first record; the reader then expects records of its width.
 
@@ -179,20 +192,25 @@ def read_header(
         columns: names of our columns.
         sample: the first records, as :func:`~batch.formats.text_table.sample_records` has them;
             without --text-column their values decide which column is the text.
+        advice: on the input; None: a header that does not fit the records is not looked for.
 
     Raises:
-        InputError: the first record is missing or bad, there is not exactly one text column, or
-            one of our columns is there already.
+        InputError: the first record is missing or bad, there is not exactly one text column, one
+            of our columns is there already, or the records have another width.
     """
     record = reader.peek()
     if record is None:
         hint = "; its first line must name the columns" if layout.has_header else ""
         raise InputError(f"{name}: the file is empty{hint}")
+    if what := describe_json(name, record.raw):
+        raise InputError(f"{name}: {what}")
     if record.raw.startswith((b'{"', b"{ ")):
         raise InputError(f"{name}: looks like JSON Lines; type: --format jsonl")
     if record.problem:
         what = "header" if layout.has_header else "first record"
-        raise InputError(f"{name}: line {record.line}: the {what}: {record.problem}")
+        found = advice and advice.for_record(record)
+        rest = f"; {found}" if found else ""
+        raise InputError(f"{name}: line {record.line}: the {what}: {record.problem}{rest}")
     decode = layout.encoding.decode
     names = [decode(field) for field in record.fields]
     width = len(names)
@@ -202,28 +220,38 @@ def read_header(
     def values(column: int) -> list[str]:
         return [decode(row[column]) for row in rows if len(row) == width]
 
+    def advise() -> str | None:
+        return advice.for_header(names) if advice else None
+
     if layout.has_header:
         reader.read_records(1)
-        choice = find_text_column(name, names, wanted, values, reader.dialect)
-        check_column_names(name, names, names[choice.column], columns, layout.overwrite)
-        dropped = tuple(index for index, field in enumerate(names) if field in columns)
+        choice = find_text_column(name, names, wanted, values, advise)
     else:
-        choice = TextChoice(find_numbered_column(name, width, wanted))
-        names = [f"column {number}" for number in range(1, width + 1)]
+        choice = TextChoice(find_numbered_column(name, width, wanted, advise))
         if wanted is None:
             choice = choose_text_column(name, [look_at(0, "1", values(0))])
-    reader.expect(width, choice.column)
+    if advice:
+        advice.check_width(width)
     at = choice.column
+    if layout.has_header:
+        check_column_names(name, names, names[at], columns, layout.overwrite)
+        dropped = tuple(index for index, field in enumerate(names) if field in columns)
+    else:
+        names = [f"column {number}" for number in range(1, width + 1)]
+    reader.expect(width, at)
     shown = names[at].strip() if choice.may_show else f"column {at + 1} of {width}"
     return Header(record, names, at, shown, dropped, choice.warnings)
 
 
-def find_numbered_column(name: str, width: int, wanted: str | None) -> int:
+def find_numbered_column(
+    name: str, width: int, wanted: str | None, advise: Callable[[], str | None] = lambda: None
+) -> int:
     """Index of the text column in a table without a header.
 
     Args:
         width: number of columns.
         wanted: number of the text column, from 1; may be None if there is one column.
+        advise: why there is no such column, and what to type, if the input shows it.
 
     Raises:
         InputError: ``wanted`` is not a number from 1 to ``width``.
@@ -232,6 +260,8 @@ def find_numbered_column(name: str, width: int, wanted: str | None) -> int:
         return 0
     if wanted is not None and wanted.isdecimal() and 1 <= int(wanted) <= width:
         return int(wanted) - 1
+    if why := advise():
+        raise InputError(f"{name}: no text column found; {why}")
     given = "" if wanted is None else f", not {show(wanted)}"
     raise InputError(
         f"{name}: without a header the text column is a number from 1 to {width}{given}; "

@@ -7,6 +7,7 @@ key twice anywhere in it, is a bad record, too; its neighbours are not affected.
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Collection, Sequence
 from itertools import accumulate
 
@@ -16,9 +17,10 @@ from batch.formats.input import Input
 from batch.formats.layout import JSONL
 from batch.formats.text_choice import find_text_column
 from batch.formats.text_table import TextTable
-from batch.messages import show
+from batch.messages import TEXT_NAMES, list_columns, show
 from batch.model.decision import Predictions
 from batch.reading.dialect import Dialect
+from batch.reading.foreign import describe_json, make_command
 from batch.reading.records import Record
 from batch.reading.source import Source, reading
 
@@ -149,6 +151,20 @@ def find_text_key(
     return keys[choice.column], choice.warnings
 
 
+def describe_columns(name: str, first: Record, wanted: str | None) -> str | None:
+    """What an input is whose first line is one object of columns, as pandas writes it; or None."""
+    found, problem = parse_object(first.raw)
+    if problem or not found or not all(isinstance(v, dict | list) for v in found.values()):
+        return None
+    keys = [key for key in found if key == wanted or (not wanted and key.lower() in TEXT_NAMES)]
+    lengths = {len(value) for value in found.values() if isinstance(value, dict | list)}
+    if not keys or len(lengths) > 1 or len(found) < 2:
+        return None
+    rows = f"range(.[{json.dumps(keys[0])}]|length) as $i | map_values(.[$i])"
+    command = make_command(f"jq -c {shlex.quote(f'map_values([.[]]) | {rows}')}", name, ".jsonl")
+    return f"is one JSON object of columns, not of one message a line; type: {command}"
+
+
 def drop_members(raw: bytes, names: Collection[str]) -> bytes:
     """A valid object without its members of these names; all else byte for byte.
 
@@ -256,33 +272,57 @@ class JsonTable(TextTable):
         labels: Sequence[str],
         compress: Callable[[bytes], bytes] | None = None,
     ):
-        layout = input_.layout
+        name, wanted, layout = source.name, input_.text_column, input_.layout
         if layout.encoding.codec != "utf-8":
-            name = layout.encoding.name
-            raise UsageError(f"--encoding: JSON Lines is in UTF-8, UTF-16 or UTF-32, not in {name}")
+            kind = layout.encoding.name
+            raise UsageError(f"--encoding: JSON Lines is in UTF-8, UTF-16 or UTF-32, not in {kind}")
         if not layout.has_header:
             raise UsageError("--no-header: JSON Lines has no header; leave it out")
         super().__init__(source, layout, LINES, compress)
         self._columns, self._taken = columns, frozenset(() if layout.overwrite else columns)
-        with reading(source.name):
-            sample = [] if input_.text_column else self._sample()
+        with reading(name):
+            sample = [] if wanted else self._sample()
             self._bom = self._reader.bom
             first = self._reader.peek()
-        self.text_name, self.warnings = find_text_key(
-            source.name, first, input_.text_column, sample
-        )
+        what = first and (describe_json(name, first.raw) or describe_columns(name, first, wanted))
+        if what:
+            raise InputError(f"{name}: {what}")
+        self.text_name, self.choice_warnings = find_text_key(name, first, wanted, sample)
         self.text_in_output = self.text_name
         self._names = list(parse_object(first.raw)[0]) if first and not first.problem else []
-        check_column_names(source.name, [], self.text_name, columns)
+        check_column_names(name, [], self.text_name, columns)
         line_end = (first and first.line_end) or b"\n"
         self._writer = JsonRowWriter(columns, labels, line_end, layout.overwrite)
 
     def read(self, n: int) -> list[Record]:
         """See :meth:`Table.read`."""
-        return [
+        records = [
             record if record.problem else parse_record(record, self.text_name, self._taken)
             for record in super().read(n)
         ]
+        if self._utf8:
+            self._utf8.look_at(records)
+        return records
+
+    def advise(self, record: Record) -> str | None:
+        """A command for an object in which the text is nested; see :meth:`Table.advise`."""
+        value = parse_object(record.raw)[0].get(self.text_name)
+        if not isinstance(value, dict):
+            return None
+        strings = [key for key, inner in value.items() if isinstance(inner, str)]
+        usual = [key for key in strings if key.lower() in TEXT_NAMES]
+        if not strings:
+            return None
+        path = f".[{json.dumps(self.text_name)}][{json.dumps((usual or strings)[0])}]"
+        new = "text" if self.text_name != "text" else "text_inside"
+        command = f"jq -c {shlex.quote(f'. + {{{new}: {path}}}')}"
+        return (
+            f"it is an object with {list_columns(list(value))}; type: "
+            f"{make_command(command, self._source.name)}, and then --text-column {new}"
+        )
+
+    def _advise_cp1252(self) -> str:
+        return make_command("iconv -f cp1252 -t utf-8", self._source.name)
 
     @property
     def column_names(self) -> list[str]:

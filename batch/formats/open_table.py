@@ -35,8 +35,13 @@ def inner_ending(name: str) -> str:
 
 
 def find_format(name: str, layout: Layout) -> str:
-    """The format of an input: ``--format``, else by its name, else CSV."""
-    return layout.format or ENDINGS.get(inner_ending(name), CSV)
+    """The format of an input: ``--format``, else by its name, else CSV.
+
+    A folder's ``.json`` files are left out, as they are seldom messages. One that is given by
+    its name is read as JSON Lines, and never as CSV.
+    """
+    ending = inner_ending(name)
+    return layout.format or ENDINGS.get(ending, JSONL if ending == ".json" else CSV)
 
 
 def check_output(input_: Input, out: str) -> None:
@@ -49,10 +54,11 @@ def check_output(input_: Input, out: str) -> None:
     name, format_ = input_.name, find_format(input_.name, input_.layout)
     promised = ENDINGS.get(inner_ending(out), format_)
     if promised != format_:
+        is_fixed = input_.layout.format or inner_ending(name) == ".json"
+        rest = "" if is_fixed else f", or --format {promised}"
         raise UsageError(
-            f"--out {out} is named as {SHOWN[promised]}, but {name} is read as "
-            f"{SHOWN[format_]}, and the output has the input's format; give another name, or "
-            f"--format {promised}"
+            f"--out {out} is named as {SHOWN[promised]}, but {name} is read as {SHOWN[format_]}, "
+            f"and the output has the input's format; give another name{rest}"
         )
     if format_ != PARQUET:
         return

@@ -27,6 +27,7 @@ class Preamble:
 
     raw: bytes  # byte order mark and line; b"" if there is no such line
     dialect: Dialect
+    has_sep: bool = False  # the line names the delimiter
 
 
 def read_preamble(name: str, stream: InputStream, dialect: Dialect, layout: Layout) -> Preamble:
@@ -42,11 +43,12 @@ def read_preamble(name: str, stream: InputStream, dialect: Dialect, layout: Layo
     head = stream.peek(_LONGEST)
     start = len(UTF8_BOM) if head.startswith(UTF8_BOM) else 0
     found = _SEP.match(head, start)
+    has_sep = found is not None
     if found:
         dialect = _take_delimiter(name, found[1], dialect, layout)
     elif layout.has_header:
         found = _TYPE.match(head, start)
-    return Preamble(stream.read(found.end()) if found else b"", dialect)
+    return Preamble(stream.read(found.end()) if found else b"", dialect, has_sep)
 
 
 def _take_delimiter(name: str, mark: bytes, dialect: Dialect, layout: Layout) -> Dialect:

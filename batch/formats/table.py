@@ -22,7 +22,7 @@ class Table(Protocol):
         format: one of ``layout.FORMATS``.
         text_name: the text column, as messages show it.
         text_in_output: the text column, as a user types it to read the output again.
-        warnings: sentences for the summary, such as that the text column was a guess.
+        choice_warnings: sentences for the summary, such as that the text column was a guess.
         offset: of the next record: in bytes, for Parquet in rows.
         line: number of the line where the next record starts, from 1; for Parquet, of its row.
         blank_lines: how many were skipped since reading began, or since :meth:`go_to`.
@@ -32,7 +32,7 @@ class Table(Protocol):
     format: str
     text_name: str
     text_in_output: str
-    warnings: tuple[str, ...]
+    choice_warnings: tuple[str, ...]
 
     @property
     def column_names(self) -> list[str]:
@@ -60,6 +60,12 @@ class Table(Protocol):
             InputError: the input is damaged, or was cut while it was read.
             StorageError: an I/O error.
         """
+
+    def advise(self, record: Record) -> str | None:
+        """What to type so that a bad record is good; None if the input does not show it."""
+
+    def warnings(self) -> list[str]:
+        """What looked wrong in the records that were read so far."""
 
     def values(self, records: Sequence[Record], column: int) -> list[str | None]:
         """The values of N good records in one column of ``column_names``.

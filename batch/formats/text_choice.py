@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from batch.errors import InputError
 from batch.messages import TEXT_NAMES, list_columns, look_like_names, show
-from batch.reading.dialect import Dialect
 
 SAMPLE = 100  # records looked at
 LONGEST = 200  # characters of a value that are compared with KINDS
@@ -111,7 +110,7 @@ def find_text_column(
     names: list[str],
     wanted: str | None,
     values: Callable[[int], Sequence[str]],
-    dialect: Dialect | None = None,
+    advise: Callable[[], str | None] | None = None,
 ) -> TextChoice:
     """The column that holds the messages.
 
@@ -120,14 +119,14 @@ def find_text_column(
         names: of all columns.
         wanted: a name or, if no column has it, a number from 1; None: names and values decide.
         values: number of a column, from 0 -> its values in the first records, if they are text.
-        dialect: of a CSV input, for a hint at another delimiter.
+        advise: of a CSV input: why no column fits, and what to type, if the input shows it.
 
     Raises:
         InputError: the column is not there or there twice, no name fits, the one that fits holds
             no messages, or the values do not decide between several.
     """
     if wanted is not None:
-        return _find_named(name, names, wanted, values, dialect)
+        return _find_named(name, names, wanted, advise)
     lowered = [column.strip().lower() for column in names]
     fitting = [
         number
@@ -136,20 +135,14 @@ def find_text_column(
         if column == candidate
     ]
     if not fitting:
-        raise InputError(
-            f"{name}: no text column found; columns: {list_columns(names)}; "
-            f"name it with --text-column{_hint_at_delimiter(names, dialect)}"
-            f"{_hint_at_no_header(names, values, dialect)}"
-        )
+        why = advise and advise()
+        why = why or f"columns: {list_columns(names)}; name it with --text-column"
+        raise InputError(f"{name}: no text column found; {why}")
     return choose_text_column(name, [look_at(at, names[at], values(at)) for at in fitting])
 
 
 def _find_named(
-    name: str,
-    names: list[str],
-    wanted: str,
-    values: Callable[[int], Sequence[str]],
-    dialect: Dialect | None,
+    name: str, names: list[str], wanted: str, advise: Callable[[], str | None] | None
 ) -> TextChoice:
     found = [index for index, column in enumerate(names) if column == wanted]
     if len(found) == 1:
@@ -159,7 +152,7 @@ def _find_named(
         if look_like_names(names):
             return TextChoice(at)
         warning = "the first line was read as the header, but looks like a record; if it is one, "
-        warnings = (f"{warning}type: --no-header --text-column {wanted}",) if dialect else ()
+        warnings = (f"{warning}type: --no-header --text-column {wanted}",) if advise else ()
         return TextChoice(at, warnings, names[at].strip().lower() in TEXT_NAMES)
     if found:
         numbers = " and ".join(str(at + 1) for at in found)
@@ -167,29 +160,11 @@ def _find_named(
             f"{name}: the text column {show(wanted)} is there {len(found)} times, as column "
             f"{numbers}; give one of these numbers"
         )
-    hint = _hint_at_no_header(names, values, dialect)
+    if advise and (why := advise()):
+        raise InputError(f"{name}: no text column found; {why}")
     raise InputError(
-        f"{name}: the text column {show(wanted)} is not there; columns: {list_columns(names)}{hint}"
+        f"{name}: the text column {show(wanted)} is not there; columns: {list_columns(names)}"
     )
-
-
-def _hint_at_no_header(
-    names: list[str], values: Callable[[int], Sequence[str]], dialect: Dialect | None
-) -> str:
-    """What to type where the first record of a CSV file is no header."""
-    if dialect is None or look_like_names(names):
-        return ""
-    looks = [look_at(at, name, [name, *values(at)]) for at, name in enumerate(names)]
-    number = max(looks, key=lambda look: look.score).number + 1
-    return f"; if the first line is a record, type: --no-header --text-column {number}"
-
-
-def _hint_at_delimiter(names: list[str], dialect: Dialect | None) -> str:
-    marks = "\t;|,".replace(dialect.delimiter.decode("latin-1"), "") if dialect else ""
-    others = [mark for mark in marks if mark in names[0]] if len(names) == 1 else []
-    if not others:
-        return ""
-    return f"; is the delimiter {show(others[0])}? type: --delimiter {show(others[0])}"
 
 
 def choose_text_column(name: str, looks: Sequence[ColumnLook]) -> TextChoice:

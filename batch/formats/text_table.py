@@ -6,6 +6,7 @@ from pathlib import Path
 
 from batch.formats.layout import Layout
 from batch.formats.text_choice import SAMPLE
+from batch.reading.codepage import CheckedStream
 from batch.reading.dialect import Dialect
 from batch.reading.input_stream import InputStream
 from batch.reading.records import Record, RecordReader
@@ -69,12 +70,13 @@ class TextTable:
     def _open(self, offset: int, line: int) -> None:
         encoding = self._layout.encoding
         self._stream = InputStream(self._source.name, self._source.stream, encoding, offset)
+        self._utf8 = CheckedStream(self._stream) if encoding.name == "utf-8" else None
         self._read_from(offset, line)
 
     def _read_from(self, offset: int, line: int) -> None:
-        longest = self._layout.max_record_bytes
+        longest, stream = self._layout.max_record_bytes, self._utf8 or self._stream
         self._reader = RecordReader(
-            self._stream, self.dialect, max_record_bytes=longest, offset=offset, line=line
+            stream, self.dialect, max_record_bytes=longest, offset=offset, line=line
         )
 
     def _sample(self) -> list[Record]:
@@ -105,6 +107,17 @@ class TextTable:
         """See :meth:`Table.read`."""
         with reading(self._source.name):
             return self._reader.read_records(n)
+
+    def advise(self, record: Record) -> str | None:
+        """Nothing, unless the format knows better; see :meth:`Table.advise`."""
+
+    def warnings(self) -> list[str]:
+        """See :meth:`Table.warnings`."""
+        found = self._utf8 and self._utf8.warning(self._advise_cp1252())
+        return [found] if found else []
+
+    def _advise_cp1252(self) -> str:
+        return "--encoding cp1252"
 
     def repeated_headers(self, records: Sequence[Record]) -> list[Record]:
         """None: without a header no record repeats it."""

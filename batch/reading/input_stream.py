@@ -5,7 +5,6 @@ input that is not text (a workbook, a zip archive, UTF-16 without ``--encoding``
 that tells the user what to type instead.
 """
 
-import shlex
 from collections.abc import Callable
 
 from batch.errors import BrokenInputError, InputError
@@ -18,6 +17,7 @@ from batch.reading.encoding import (
     detect_encoding,
     find_byte_order,
 )
+from batch.reading.foreign import describe_foreign
 
 HEAD_SIZE = 4096  # bytes by which a stream is recognised
 
@@ -148,21 +148,11 @@ def check_is_text(name: str, head: bytes, encoding: Encoding = UTF_8) -> None:
     """Refuse an input that is not text in ``encoding``, by its first bytes.
 
     Raises:
-        InputError: it is an archive, a workbook, Parquet, or UTF-16 or UTF-32 without
-            ``--encoding``.
+        InputError: it is of another kind, see :func:`describe_foreign`, or UTF-16 or UTF-32
+            without ``--encoding``.
     """
-    is_zip = head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
-    parts = (b"[Content_Types].xml", b"xl/", b"application/vnd.oasis.opendocument")
-    is_workbook = is_zip and any(part in head for part in parts)
-    if is_workbook or head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
-        raise InputError(f"{name}: is a workbook, not text; save it as CSV (UTF-8) and give that")
-    if is_zip:
-        file = "FILE" if name == "-" else shlex.quote(name)
-        raise InputError(
-            f"{name}: is a zip archive; type: unzip -p {file} | spam-batch classify - --out ..."
-        )
-    if head.startswith(b"PAR1"):
-        raise InputError(f"{name}: is a Parquet file; type: --format parquet")
+    if what := describe_foreign(name, head):
+        raise InputError(f"{name}: {what}")
     found = detect_encoding(head)
     if found and not encoding.name.startswith(found[:6]):
         raise InputError(f"{name}: looks like {found}; type: --encoding {found}")

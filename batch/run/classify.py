@@ -84,14 +84,14 @@ def _label_to_stream(job: Job, lazy: LazyClassifier) -> Summary:
         table = job.open_table(source, bundle.manifest)
         name = "standard output" if job.out == STANDARD_OUTPUT else job.out
         summary = Summary(bundle, table.text_name, name, "", rules=job.rules)
-        summary.warnings += table.warnings
+        summary.warnings += table.choice_warnings
         classifier = _load(lazy, summary)
         with open_stream(job.out) as file:
             write_all(file, table.header())
             for rows, _, progress in _label_windows(job, table, classifier, summary):
                 write_all(file, rows)
                 summary.progress = progress
-            _check_end(job, source, summary)
+            _check_end(job, source, table, summary)
     return summary
 
 
@@ -113,7 +113,7 @@ def _label_to_file(job: Job, source: Source, target: Path, lazy: LazyClassifier)
     }
     resume_key = ResumeKey(source.identity, settings, bundle.digest) if source.identity else None
     summary = Summary(bundle, table.text_name, job.out, str(rejects_path(target)), rules=job.rules)
-    summary.warnings += table.warnings
+    summary.warnings += table.choice_warnings
     summary.precision = precision
     started = utc_now()
     journal = Journal(target, job.out, resume_key)
@@ -136,7 +136,7 @@ def _label_to_file(job: Job, source: Source, target: Path, lazy: LazyClassifier)
                     journal.start(table.header(), begun)
                     summary.progress = journal.progress
                 _label_rest(job, table, classifier, summary, journal)
-            _check_end(job, source, summary)
+            _check_end(job, source, table, summary)
             read = source.fingerprint()
             journal.publish(
                 table.finish,
@@ -184,7 +184,10 @@ def _label_windows(
     ) as bar, contextlib.closing(prefetch(windows)) as windows:  # fmt: skip
         for window in windows:
             bad = [record for record in window.records if record.problem]
-            job.allowance.check_window(job.input.name, done.rejects, bad)
+            job.allowance.check_window(job.input.name, done.rejects, bad, table.advise)
+            if bad and summary.advice is None:
+                advice = table.advise(bad[0])
+                summary.advice = f"line {bad[0].line}: {advice}" if advice else ""
             predictions = classify_window(job.input.name, classifier, window)
             bar.update(window.offset - done.offset)
             done = replace(
@@ -252,13 +255,16 @@ def _log_resumed(job: Job, done: Progress) -> None:
         log.info("resuming at line %d of %s, after %s", done.line, name, records)
 
 
-def _check_end(job: Job, source: Source, summary: Summary) -> None:
+def _check_end(job: Job, source: Source, table: Table, summary: Summary) -> None:
     if warning := source.check_unchanged():
         summary.warnings.append(warning)
+    summary.warnings += table.warnings()
     if warning := describe_headers(summary.progress):
         summary.warnings.append(warning)
-    _check_allowed(job, summary.progress)
+    _check_allowed(job, summary.progress, summary.advice)
+    if summary.advice:
+        summary.warnings.append(summary.advice)
 
 
-def _check_allowed(job: Job, done: Progress) -> None:
-    job.allowance.check_total(job.input.name, done.rejects, done.records)
+def _check_allowed(job: Job, done: Progress, advice: str | None = None) -> None:
+    job.allowance.check_total(job.input.name, done.rejects, done.records, advice)

@@ -3,6 +3,7 @@
 import glob
 import logging
 import os
+import shlex
 import stat
 from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
@@ -21,8 +22,9 @@ def find_inputs(names: Sequence[str]) -> list[str]:
 
     A folder stands for its files, sorted by name, with a known ending and no dot at the
     beginning; folders in it and files that a run writes beside an output are left out. A
-    warning lists files with other endings, because they may have messages, too. A pattern that
-    the shell has not expanded stands for the files that match.
+    warning counts files with other endings and folders with files to label, because they may
+    have messages, too. A pattern that the shell has not expanded stands for the files that
+    match; ``**`` in it stands for folders at any depth.
 
     Raises:
         MissingInputError: a folder or pattern has no file.
@@ -33,6 +35,7 @@ def find_inputs(names: Sequence[str]) -> list[str]:
             found.setdefault(path if is_uri(path) else os.path.realpath(path), path)
     for name in filter(os.path.isdir, names):
         _warn_left_out(name, found)
+        _warn_sub_folders(name, found)
     return list(found.values())
 
 
@@ -46,7 +49,9 @@ def _expand(name: str) -> list[str]:
             raise MissingInputError(f"{name}: has no files to label; their names end in {known}")
         return list(map(str, paths))
     if glob.has_magic(name) and not os.path.exists(name):
-        files = sorted(path for path in glob.glob(name) if os.path.isfile(path))
+        ours = (REJECTS_ENDING, MANIFEST_ENDING) if "**" in name else ()
+        matching = filter(os.path.isfile, glob.glob(name, recursive=True))
+        files = sorted(match for match in matching if not match.endswith(ours))
         if not files:
             raise MissingInputError(f"{name}: no file matches")
         return files
@@ -70,6 +75,30 @@ def _warn_left_out(folder: str, found: Container[str]) -> None:
         left, known = count(len(others), "file"), ", ".join(ENDINGS)
         why = f"because the ending is not one of {known}; to label such a file, give its name"
         log.warning("%s: %s left out (%s), %s", folder, left, shown, why)
+
+
+def _warn_sub_folders(folder: str, found: Container[str]) -> None:
+    """Warn of folders in it with files to label, unless those are outputs of ours."""
+    left, endings = 0, set()
+    for path, folders, _ in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        files = [
+            file
+            for file in (_list_files(path) if path != folder else ())
+            if inner_ending(file.name) in ENDINGS
+            and os.path.realpath(file) not in found
+            and not manifest_path(file).exists()
+        ]
+        left += bool(files)
+        for name in (file.name for file in files):
+            endings.add(name[name.lower().rindex(inner_ending(name)) :])
+    if left:
+        patterns = [shlex.quote(os.path.join(folder, "**", f"*{end}")) for end in sorted(endings)]
+        which = "the files in it" if left == 1 else "the files in them"
+        log.warning(
+            "%s: %s left out; to label %s, too, type: %s",
+            folder, count(left, "sub-folder"), which, " ".join(patterns),
+        )  # fmt: skip
 
 
 def name_outputs(inputs: Sequence[str], folder: str) -> list[str]:

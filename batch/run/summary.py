@@ -29,6 +29,8 @@ class Summary:
     precision: str = ""
     repeated: int = 0  # records of this run with the text of an earlier one
     warnings: list[str] = field(default_factory=list)
+    # What to type so that the first bad record is good; "": nothing is known; None: none was bad.
+    advice: str | None = None
     rules: Rules = BUNDLES_RULES
 
     @property

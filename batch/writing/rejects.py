@@ -1,6 +1,6 @@
 """Rejected records: how many are allowed, and the rows of the file that keeps them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from batch.errors import InputError, UsageError
@@ -63,13 +63,20 @@ class Allowance:
         """True if no reject is allowed."""
         return self.count == 0 or self.percent == 0
 
-    def check_window(self, name: str, before: int, bad: Sequence[Record]) -> None:
+    def check_window(
+        self,
+        name: str,
+        before: int,
+        bad: Sequence[Record],
+        advise: Callable[[Record], str | None] = lambda _: None,
+    ) -> None:
         """Check the bad records of a window.
 
         Args:
             name: of the input.
             before: how many records were rejected before.
             bad: those of the window.
+            advise: what to type so that a bad record is good, if the input shows it.
 
         Raises:
             InputError: they are too many; the message has the first that is not allowed.
@@ -79,10 +86,13 @@ class Allowance:
             return
         record = bad[max(allowed - before, 0)]
         where = f"{name}: line {record.line}, byte offset {record.offset}: {record.problem}"
+        advice = advise(record)
         if allowed == 0:
-            raise InputError(f"{where}; to set bad records aside, type --max-rejects 10, or 1%")
+            advice = advice or "to set bad records aside, type --max-rejects 10, or 1%"
+            raise InputError(f"{where}; {advice}")
+        rest = f"; {advice}" if advice else ""
         raise InputError(
-            f"{where}; as many as --max-rejects {self.typed} allows were rejected before it"
+            f"{where}; as many as --max-rejects {self.typed} allows were rejected before it{rest}"
         )
 
     def allows(self, rejects: int, records: int) -> bool:
@@ -91,8 +101,11 @@ class Allowance:
             return rejects <= self.count
         return rejects * 100 <= (self.percent or 0) * records
 
-    def check_total(self, name: str, rejects: int, records: int) -> None:
+    def check_total(self, name: str, rejects: int, records: int, advice: str | None = None) -> None:
         """Check the rejects of the whole input.
+
+        Args:
+            advice: what to type so that they are fewer, if the input shows it.
 
         Raises:
             InputError: they are too many.
@@ -101,6 +114,7 @@ class Allowance:
             raise InputError(
                 f"{name}: {rejects:,} of {records:,} records were rejected "
                 f"({100 * rejects / records:.2f} %), more than --max-rejects {self.typed} allows"
+                + (f"; {advice}" if advice else "")
             )
 
 

@@ -138,15 +138,7 @@ class FileRecords:
     rejects: list[Record] = field(default_factory=list)
     records: int = 0
     headers: list[int] = field(default_factory=list)  # lines that repeat the header
-    undecoded: list[int] = field(default_factory=list)  # lines of texts that are not UTF-8
-
-    def add_texts(self, records: list[Record]) -> None:
-        for record in records:
-            try:
-                self.texts.append(record.text.decode())
-            except UnicodeDecodeError:
-                self.texts.append(record.text.decode("utf-8", "replace"))
-                self.undecoded.append(record.line)
+    advice: str | None = None  # what to type so that the first bad record is good
 
     def refuse_headers(self) -> None:
         if self.headers:
@@ -155,15 +147,6 @@ class FileRecords:
                 f"({count(len(self.headers), 'such line')}), as when files are joined with cat; "
                 "give the files one by one, each with its own --data, or remove the line"
             )
-
-    def log_undecoded(self) -> None:
-        """Damaged texts would teach the model the damage, so ``--quiet`` does not hide this."""
-        if self.undecoded:
-            log.warning(
-                "WARNING: %s: %s with bytes that are not UTF-8, the first on line %d; such bytes "
-                "became U+FFFD; if the file is from Windows, type --encoding cp1252",
-                self.name, count(len(self.undecoded), "text"), self.undecoded[0],
-            )  # fmt: skip
 
 
 def read_messages(data: Sequence[DataFile], options: ReadOptions, recipe: Recipe) -> LabelledData:
@@ -202,7 +185,10 @@ def read_labelled(paths: Sequence[Path], options: ReadOptions = DEFAULT_OPTIONS)
         file.refuse_headers()
     rejects = [(file.name, record) for file in files for record in file.rejects]
     records = sum(file.records for file in files)
-    options.allowance.check_total(", ".join(map(str, paths)), len(rejects), records)
+    name = ", ".join(map(str, paths))
+    advised = [(file.name, file.advice) for file in files if file.advice]
+    advice = f"{advised[0][0]}: {advised[0][1]}" if advised else None
+    options.allowance.check_total(name, len(rejects), records, advice)
     rows = pd.DataFrame(
         {
             "label": pd.Series([label for file in files for label in file.labels], dtype=object),
@@ -212,7 +198,7 @@ def read_labelled(paths: Sequence[Path], options: ReadOptions = DEFAULT_OPTIONS)
         }
     )
     if rows.empty:
-        raise InputError(f"{', '.join(map(str, paths))}: there is no labelled record")
+        raise InputError(f"{name}: there is no labelled record")
     names = [file.name for file in files]
     rows, dropped = clean_labels(rows, names, options.labels)
     rows, replaced = resolve_conflicts(rows, names)
@@ -241,15 +227,19 @@ def read_file(name: str, options: ReadOptions, rejects_before: int = 0) -> FileR
             good = [record for record in records if not record.problem]
             bad = [record for record in records if record.problem]
             before = rejects_before + len(found.rejects)
-            options.allowance.check_window(name, before, bad)
+            options.allowance.check_window(name, before, bad, table.advise)
+            if bad and not found.rejects and (advice := table.advise(bad[0])):
+                found.advice = f"line {bad[0].line}: {advice}"
             found.rejects += bad
             found.headers += [record.line for record in table.repeated_headers(good)]
             found.records += len(records)
             found.labels += table.values(good, label)
-            found.add_texts(good)
+            found.texts += [(record.text or b"").decode("utf-8", "replace") for record in good]
             found.lines += [record.line for record in good]
         source.check_unchanged()
-    found.log_undecoded()
+    for warning in (*table.choice_warnings, *table.warnings(), *filter(None, [found.advice])):
+        # A text that is misread would teach the model the fault, so --quiet does not hide this.
+        log.warning("WARNING: %s: %s", name, warning)
     return found
 
 

@@ -118,8 +118,7 @@ def test_a_delimiter_that_is_none(invoke, option, message):
         (
             ("in.csv", "--out", "o", "--delimiter", ";"),
             65,
-            "in.csv: no text column found; columns: 'id,text'; name it with --text-column; "
-            "is the delimiter ','? type: --delimiter ','",
+            "in.csv: no text column found; the delimiter ',' fits; type: --delimiter ,",
         ),
         (
             ("in.csv", "--out", "o", "--columns", "x"),

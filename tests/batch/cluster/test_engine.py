@@ -78,6 +78,8 @@ def test_a_folder_and_its_manifest(run, workers, bundle, tmp_path):
         f"in/a.csv: {ONE}",
         "in/b.csv: 4,096 records in, 4,096 rows out: 0 ham, 4,096 spam",
         "in/b.csv: 905 records in, 905 rows out: 0 ham, 905 spam",
+        "in/b.csv: WARNING: 1 text has bytes that are not UTF-8 and are read as U+FFFD, first in "
+        "line 5002; each byte is a letter in cp1252; type: --encoding cp1252",
         f"in/c.csv: {ONE}",
         "weights: none, the graph is a sum",
         "4 parts: 4 labelled, 0 skipped, 0 failed",

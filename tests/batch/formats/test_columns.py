@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.errors import InputError, UsageError
+from batch.formats.advice import CsvAdvice
 from batch.formats.columns import (
     COLUMNS,
     encode_texts,
@@ -16,8 +17,7 @@ from batch.formats.columns import (
 )
 from batch.formats.csv_table import CsvTable, encode_field, read_header
 from batch.formats.input import Input
-from batch.formats.layout import Layout
-from batch.formats.text_choice import find_text_column
+from batch.formats.layout import DEFAULT_LAYOUT, Layout
 from batch.messages import TEXT_NAMES, show
 from batch.model.decision import REASONS
 from batch.reading.dialect import Dialect
@@ -29,7 +29,9 @@ ALL = "label, score, probability, tokens, truncated, reason"
 
 def header_of(data: bytes, wanted=None, columns=("label", "score"), dialect=None):
     dialect = dialect or Dialect()
-    return read_header("in.csv", RecordReader(io.BytesIO(data), dialect), wanted, columns)
+    reader = RecordReader(io.BytesIO(data), dialect)
+    advice = CsvAdvice("in.csv", data, dialect, DEFAULT_LAYOUT, wanted)
+    return read_header("in.csv", reader, wanted, columns, advice=advice)
 
 
 def refusal(kind, action, *args, **options) -> str:
@@ -107,7 +109,8 @@ def test_the_name_asked_for_wins():
         (
             b'id,"text\n1,x\n',
             None,
-            "in.csv: line 1: the header: quote opened at byte 4 of line 1 is never closed",
+            "in.csv: line 1: the header: quote opened at byte 4 of line 1 is never closed; "
+            "if quotes are text, type: --no-quote",
         ),
         (
             b"id,TEXT,Note\n",
@@ -149,32 +152,24 @@ def test_our_columns_may_be_there_if_they_are_not_asked_for():
 
 
 @pytest.mark.parametrize(
-    ("delimiter", "name", "mark"),
+    ("delimiter", "name", "advice"),
     [
-        (b",", "id;text", "';'"),
-        (b",", "id\ttext", r"'\t'"),
-        (b",", "id|text", "'|'"),
-        (b";", "id,text", "','"),
-        (b"\t", "id;a,text", "';'"),
+        (b",", "id;text", "';' fits; type: --delimiter ';'"),
+        (b",", "id\ttext", r"'\t' fits; type: --delimiter '\t'"),
+        (b",", "id|text", "'|' fits; type: --delimiter '|'"),
+        (b";", "id,text", "',' fits; type: --delimiter ,"),
+        (b"\t", "id;a,text", "',' fits; type: --delimiter ,"),
     ],
 )
-def test_a_wrong_delimiter_gets_a_hint(delimiter, name, mark):
+def test_a_wrong_delimiter_gets_advice(delimiter, name, advice):
     message = refusal(InputError, header_of, name.encode() + b"\n", dialect=Dialect(delimiter))
-    assert message == (
-        f"in.csv: no text column found; columns: {name!r}; name it with --text-column"
-        f"; is the delimiter {mark}? type: --delimiter {mark}"
-    )
+    assert message == f"in.csv: no text column found; the delimiter {advice}"
 
 
-def no_values(column):
-    return []
-
-
-@pytest.mark.parametrize("names", [["id"], ["a,b"], ["a;b", "c"]])
-def test_no_hint_where_the_delimiter_is_not_the_problem(names):
-    message = refusal(InputError, find_text_column, "in.csv", names, None, no_values, Dialect())
+@pytest.mark.parametrize("names", [["id"], ["a;b", "c"]])
+def test_no_advice_where_the_delimiter_is_not_the_problem(names):
     listed = ", ".join(map(repr, names))
-    assert message == (
+    assert refusal(InputError, header_of, ",".join(names).encode() + b"\n") == (
         f"in.csv: no text column found; columns: {listed}; name it with --text-column"
     )
 

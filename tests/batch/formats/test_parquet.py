@@ -193,10 +193,9 @@ def test_a_codec_that_none_asked_for(tmp_path):
             "the text column 'id' holds int32, not strings; name another with --text-column",
         ),
         (
-            make([["a"]]),
+            make([[1]]),
             {},
-            "the text column 'text' holds list<element: string>, not strings; "
-            "name another with --text-column",
+            "the text column 'text' is a list of int64; make one text of each list first",
         ),
         (
             make(["a"], score=[1]),

@@ -237,7 +237,7 @@ def zipped(name: str, data: bytes = TEXT) -> bytes:
         ),
         (
             zipped("inbox.csv"),
-            "is a zip archive; type: unzip -p in.csv | spam-batch classify - --out ...",
+            "is a zip archive; type: unzip -p in.csv > in.fixed.csv",
         ),
         (b"PAR1" + bytes(50), "is a Parquet file; type: --format parquet"),
         (TEXT.decode().encode("utf-16"), "looks like utf-16; type: --encoding utf-16"),

@@ -204,7 +204,7 @@ def test_what_is_no_manifest_is_not_replaced(run, tmp_path):
 
 def test_the_input_may_not_be_called_so(run, tmp_path):
     (tmp_path / "out.csv.run.json").write_bytes(b"text\na\n")
-    assert run(source="out.csv.run.json") == (
+    assert run("--format", "csv", source="out.csv.run.json") == (
         73, f"spam-batch: error: {tmp_path / 'out.csv.run.json'} is the input out.csv.run.json; "
         "give another --out\n"
     )  # fmt: skip

@@ -194,8 +194,8 @@ REFUSED = [
     (b"", "messages.csv: the file is empty; its first line must name the columns"),
     (b"label,text\n", "messages.csv: there is no labelled record"),
     (
-        b"id,text,body\n1,a,b\n",
-        "messages.csv: no label column found; columns: 'id', 'text', 'body'; "
+        b"id,text,other\n1,a,b\n",
+        "messages.csv: no label column found; columns: 'id', 'text', 'other'; "
         "name it with --label-column",
     ),
     (

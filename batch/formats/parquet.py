@@ -9,39 +9,28 @@ file cannot be continued.
 import contextlib
 import io
 import os
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from batch.errors import BrokenInputError, InputError
 from batch.formats.columns import check_column_names, encode_texts, format_columns, kind_of
 from batch.formats.input import Input
 from batch.formats.layout import PARQUET
+from batch.formats.parquet_types import BYTES, STRINGS, holds, make_decode_command, refuse_type
 from batch.formats.text_choice import SAMPLE, find_text_column
-from batch.messages import TEXT_NAMES, list_columns, show
+from batch.messages import show
 from batch.model.decision import Predictions
 from batch.reading.codepage import Utf8Check
 from batch.reading.dialect import Dialect
 from batch.reading.records import Record
-from batch.reading.remote import is_uri
 from batch.reading.source import BinaryFile
 from batch.writing.atomic import create_file
 
 SLICE_ROWS = 1 << 16  # rows of a row group that we write, at most
 SLICE_BYTES = 32 << 20  # bytes of it, at most, by the sizes in the input's metadata
 _NO_DIALECT = Dialect()  # a record must have one; only CSV uses it
-# Programs that write a Parquet file anew; their arguments are a column, the file, and the new one.
-_FLATTEN = "i, o = sys.argv[1:]; t = q.read_table(i).flatten(); q.write_table(t, o)"
-_CHANGE = (
-    "n, i, o = sys.argv[1:]; t = q.read_table(i); "
-    "q.write_table(t.set_column(t.column_names.index(n), n, {}), o)"
-)
-_JOIN = _CHANGE.format(r"c.binary_join(t[n], chr(10))")
-_DECODE = _CHANGE.format("[[v if v is None else v.decode('cp1252') for v in t[n].to_pylist()]]")
-_STRINGS = ("string", "large_string", "string_view")
-_BYTES = ("binary", "large_binary", "binary_view")
 CODECS = ("NONE", "SNAPPY", "GZIP", "BROTLI", "LZ4", "ZSTD")
 
 
@@ -104,7 +93,7 @@ class ParquetTable:
 
     def _holds_strings(self, at: int) -> bool:
         """True if a column holds strings or bytes."""
-        return _inner_type(self._file.schema_arrow.field(at).type) in _STRINGS + _BYTES
+        return holds(self._file.schema_arrow.field(at).type, STRINGS + BYTES)
 
     def _sample(self, at: int) -> list[str]:
         """The first values of a column; none if they are no strings."""
@@ -124,32 +113,11 @@ class ParquetTable:
 
     def _check_type(self) -> None:
         """Refuse a text column that holds neither strings nor bytes."""
-        from pyarrow import types
-
-        at = self._file.schema_arrow.names.index(self.text_key)
-        found = self._file.schema_arrow.field(at).type
-        self._utf8 = Utf8Check() if _inner_type(found) in _BYTES else None
-        if self._holds_strings(at):
-            return
-        column = f"{self._name}: the text column {self._shown.removeprefix('column ')}"
-        if types.is_null(found):
-            raise InputError(f"{column} has no value at all; name another with --text-column")
-        if types.is_struct(found) and self._may_show:
-            fields = [found.field(at).name for at in range(found.num_fields)]
-            field = next((name for name in fields if name.lower() in TEXT_NAMES), fields[0])
-            raise InputError(
-                f"{column} is a struct of {list_columns(fields)}; type: "
-                f"{_make_command(_FLATTEN, self._name)}, and then --text-column "
-                f"{shlex.quote(f'{self.text_key}.{field}')}"
-            )
-        if types.is_list(found) or types.is_large_list(found):
-            value = found.value_type
-            if _inner_type(value) in _STRINGS and self._may_show:
-                command = _make_command(_JOIN, self._name, self.text_key)
-                raise InputError(f"{column} is a list of strings; type: {command}")
-            of = "structs" if types.is_struct(value) else str(value)
-            raise InputError(f"{column} is a list of {of}; make one text of each list first")
-        raise InputError(f"{column} holds {found}, not strings; name another with --text-column")
+        found = self._file.schema_arrow.field(self._file.schema_arrow.names.index(self.text_key))
+        self._utf8 = Utf8Check() if holds(found.type, BYTES) else None
+        if not holds(found.type, STRINGS + BYTES):
+            key = self.text_key if self._may_show else None
+            refuse_type(self._name, self._shown.removeprefix("column "), found.type, key)
 
     def go_to(self, offset: int, line: int) -> None:
         """See :meth:`Table.go_to`; whole row groups before that row are not read."""
@@ -207,7 +175,7 @@ class ParquetTable:
 
     def warnings(self) -> list[str]:
         """See :meth:`Table.warnings`."""
-        advice = _make_command(_DECODE, self._name, self.text_key if self._may_show else "COLUMN")
+        advice = make_decode_command(self._name, self.text_key if self._may_show else None)
         found = self._utf8 and self._utf8.warning(advice, "row")
         return [found] if found else []
 
@@ -365,17 +333,3 @@ class ParquetTable:
                 raise  # of the disk
             problem = "is not Parquet, or is damaged or cut off"
             raise BrokenInputError(f"{self._name}: {problem}") from None
-
-
-def _inner_type(found: Any) -> str:
-    """The name of a type of Arrow; of a dictionary, that of its values."""
-    from pyarrow import types
-
-    return str(found.value_type if types.is_dictionary(found) else found)
-
-
-def _make_command(program: str, name: str, *column: str) -> str:
-    new = "FILE.parquet" if is_uri(name) else str(PurePath(name).with_suffix(".fixed.parquet"))
-    words = [*column, "FILE" if is_uri(name) else name, new]
-    imports = "import sys, pyarrow.compute as c, pyarrow.parquet as q"
-    return f'python3 -c "{imports}; {program}" {shlex.join(words)}'

@@ -289,3 +289,47 @@ def test_rejects_are_kept_and_counted(fit) -> None:
         assert fact in report
     fit({"in.csv": TABLE})
     assert not Path("run/rejects.csv").exists()
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            join(*ROWS[:51], *(row.replace("ham,", "ham\u200b,") for row in ROWS[51:])),
+            "in.csv: the labels 'ham' (25) and 'ham\\u200b' (5) differ in what cannot be seen "
+            "only; make them one; 'ham\\u200b' stands first on line 52",
+        ),
+        (
+            TABLE.replace("ham,", "re\u0301,").replace("win a prize 1", "x")
+            + join(*(f"r\u00e9,{n}" for n in range(3))),
+            "in.csv: the labels 're\\u0301' (30) and 'r\\xe9' (3) differ in what cannot be seen "
+            "only; make them one; 'r\\xe9' stands first on line 62",
+        ),
+        (
+            TABLE.replace("ham,", "['ham'],").replace("spam,", "['spam'],"),
+            "in.csv: line 2: the labels are lists (60 such records), such as \"['ham']\"; write "
+            "one label a record, without brackets",
+        ),
+        (
+            TABLE.replace("label,text", "text,label").replace("text,label", "label,text,label")
+            .replace("dinner", "dinner,x").replace(" now", ",x"),
+            "in.csv: the columns 1 and 3 are called 'label'; choose one, for example: "
+            "--label-column 1",
+        ),
+        (
+            TABLE.replace("ham,", "none,"),
+            "in.csv: line 2: the label is 'none', which stands for no label (30 such records); "
+            "label them, or leave them out by naming the classes: --labels none,spam",
+        ),
+    ],
+)  # fmt: skip
+def test_labels_that_are_a_slip(fit, data: str, message: str) -> None:
+    code, said, _ = fit({"in.csv": data})
+    assert (code, said) == (65, f"spam-train: error: {message}\n")
+
+
+@pytest.mark.quick
+def test_a_class_called_none_is_kept_if_it_is_named(fit) -> None:
+    code, said, config = fit({"in.csv": TABLE.replace("ham,", "none,")}, "--labels", "none,spam")
+    assert (code, said, config["data"]["labels"]) == (0, "", {"none": 30, "spam": 30})

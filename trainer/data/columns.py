@@ -123,6 +123,12 @@ def _find_usual(name: str, names: list[str]) -> int:
     for candidate in LABEL_NAMES:
         if lowered.count(candidate) == 1:
             return lowered.index(candidate)
+        if candidate in lowered:
+            numbers = [str(at + 1) for at, column in enumerate(lowered) if column == candidate]
+            raise InputError(
+                f"{name}: the columns {' and '.join(numbers)} are called {candidate!r}; choose "
+                f"one, for example: --label-column {numbers[0]}"
+            )
     raise InputError(
         f"{name}: no label column found; columns: {list_columns(names)}; "
         "name it with --label-column"

@@ -2,6 +2,8 @@
 
 import logging
 import math
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -95,6 +97,7 @@ def clean_labels(
     else:
         _check_missing(rows, files)
     _check_many(rows, files)
+    _check_lists(rows, files)
     _check_case(rows, files)
     return rows, dropped
 
@@ -160,18 +163,37 @@ def _check_many(rows: pd.DataFrame, files: Sequence[str]) -> None:
 
 
 def _check_case(rows: pd.DataFrame, files: Sequence[str]) -> None:
+    """Refuse labels that look alike, since one of them is a slip of somebody's hand."""
     folded: dict[str, str] = {}
     for name in sorted(rows["label"].unique()):
-        other = folded.setdefault(name.casefold(), name)
+        other = folded.setdefault(_fold(name), name)
         if other != name:
             counts = rows["label"].value_counts()
             rare = min(name, other, key=lambda label: counts[label])
             first = rows[rows["label"] == rare].iloc[0]
+            how = "case" if name.casefold() == other.casefold() else "what cannot be seen"
             raise InputError(
-                f"{files[first['file']]}: the labels {other!r} ({counts[other]:,}) and {name!r} "
-                f"({counts[name]:,}) differ in case only; make them one; {rare!r} stands first "
+                f"{files[first['file']]}: the labels {other!a} ({counts[other]:,}) and {name!a} "
+                f"({counts[name]:,}) differ in {how} only; make them one; {rare!a} stands first "
                 f"on line {first['line']}"
             )
+
+
+def _fold(label: str) -> str:
+    """A label without case and without what cannot be seen: marks of direction, joiners."""
+    seen = (c for c in label if unicodedata.category(c) != "Cf")
+    return unicodedata.normalize("NFKC", "".join(seen)).casefold().strip()
+
+
+def _check_lists(rows: pd.DataFrame, files: Sequence[str]) -> None:
+    lists = rows[rows["label"].str.fullmatch(r"\[.*\]", flags=re.DOTALL)]
+    if len(lists) > len(rows) // 2:
+        first = lists.iloc[0]
+        raise InputError(
+            f"{files[first['file']]}: line {first['line']}: the labels are lists "
+            f"({count(len(lists), 'such record')}), such as {first['label']!r}; write one label a "
+            "record, without brackets"
+        )
 
 
 def resolve_conflicts(rows: pd.DataFrame, files: Sequence[str]) -> tuple[pd.DataFrame, int]:
@@ -285,5 +307,7 @@ def suggest_labels(labels: pd.Series) -> str:
         if label.lower() not in MISSING and "," not in label and len(label) <= LONGEST_LABEL
     )  # fmt: skip
     names = sorted(label for label, _ in good.most_common(SHOWN_LABELS))
-    listed = ",".join(names) if len(names) > 1 else "NAME,NAME"
+    if len(names) < 2:  # what stands for no label elsewhere may be meant here
+        names = sorted({label for label in labels if label and len(label) <= LONGEST_LABEL})
+    listed = ",".join(names) if 1 < len(names) <= SHOWN_LABELS else "NAME,NAME"
     return f"--labels '{listed}'" if " " in listed else f"--labels {listed}"

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import io
 import json
 import shlex
 import shutil
@@ -231,11 +232,16 @@ def test_a_text_is_read_whole(fit) -> None:
     assert config["data"]["kept"] == 60
 
 
+def make_zip(name: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(name, TABLE)
+    return file.getvalue()
+
+
 @pytest.mark.quick
 def test_archives_and_spreadsheets(fit) -> None:
-    with zipfile.ZipFile("one.zip", "w") as archive:
-        archive.writestr("in.csv", TABLE)
-    code, said, _ = fit({"one.zip": Path("one.zip").read_bytes()})
+    code, said, _ = fit({"one.zip": make_zip("in.csv")})
     command = "unzip -p one.zip > one.fixed.csv"
     assert (code, said) == (
         65, f"spam-train: error: one.zip: is a zip archive; type: {command}\n"
@@ -247,7 +253,7 @@ def test_archives_and_spreadsheets(fit) -> None:
 
 NO_TABLES = {
     "in.xlsx": (
-        b"PK\x03\x04 [Content_Types].xml",
+        make_zip("[Content_Types].xml"),
         "is a workbook, not text; save it as CSV (UTF-8) and give that",
     ),
     "in.json": (

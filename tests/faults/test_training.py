@@ -171,6 +171,12 @@ READ = {
         "line 2; each byte is a letter in cp1252; type: --encoding cp1252\n",
         {"ham": 30, "spam": 30},
     ),
+    "two-text-columns": (
+        {"in.csv": join("label,text,message", *(f"{row},{n}" for n, row in enumerate(ROWS[1:])))},
+        "WARNING: in.csv: the text column was chosen by its values: 'text', of 'text' (4.5 words a "
+        "value, 100% distinct), 'message' (0.0 words a value, 100% distinct, numbers); to be sure, "
+        "name it with --text-column\n", {"ham": 30, "spam": 30},
+    ),
     "alphabetical": (
         {"in.csv": TABLE.replace("ham,", "b,").replace("spam,", "a,")},
         "WARNING: neither 'a' nor 'b' is a usual name of the positive class; taken is 'b', the "

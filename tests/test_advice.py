@@ -138,6 +138,39 @@ CASES = {
         "delimiter ';' fits; type: --delimiter ';'",
         3,
     ),
+    # a line above the header that is for a program
+    "a line sep=, and a title": Case(
+        "in.csv",
+        b"sep=;\nexport\nid;text\n1;" + SEEN + b"\n2;b\n",
+        "",
+        f"in.csv: {NO_COLUMN}; line 2 does not name the columns; line 3 does; type: sed 2,2d "
+        "in.csv > in.fixed.csv",
+        3,
+    ),
+    "a line sep=, and a header that ends with a delimiter": Case(
+        "in.csv",
+        b"sep=;\nid;text;\n1;" + SEEN + b"\n2;b\n",
+        "",
+        "in.csv: line 2 has 3 fields, unlike all of the next 2 records; they have 2; line 2 ends "
+        r"with a delimiter, and the records do not; type: sed '2s/;\(\r*\)$/\1/' in.csv > "
+        "in.fixed.csv",
+        3,
+    ),
+    "a line sep=, and stray quotes": Case(
+        "in.csv",
+        b'sep=;\nid;text\n1;"' + SEEN + b"\n2;b\n",
+        "",
+        "in.csv: line 3, byte offset 14: quote opened at byte 3 of line 3 is never closed; if "
+        "quotes are text, type: --no-quote",
+        3,
+    ),
+    "a line #TYPE, and semicolons": Case(
+        "in.csv",
+        b"#TYPE System.Object\nid;text\n1;" + SEEN + b"\n2;b\n",
+        "",
+        f"in.csv: {NO_COLUMN}; the delimiter ';' fits; type: --delimiter ';'",
+        3,
+    ),
     # quotes
     "stray quotes in a TSV": Case(
         "in.tsv",

@@ -25,7 +25,10 @@ BAD = b'id,text\n1,hello\n2,"not" closed\n'
 INPUTS = {
     "the header:": (b'id,"te\nx', "", "--max-rejects 10", 65),
     "line N, byte offset M": (BAD, "", "--max-rejects 10", 3),
-    "is the delimiter ';'?": (b"id;text\n1;hello\n", "", "--delimiter ';'", 0),
+    "fits; type: --delimiter": (b"id;text\n1;hello\n", "", "--delimiter ';'", 0),
+    "looks like a record, not like the names": (
+        b"1,hello you\n2,bye\n", "", "--no-header --text-column 2", 0,
+    ),
     "than --max-rejects": (BAD, "--max-rejects 1%", "--max-rejects 10", 3),
     "as many as --max-rejects": (BAD + b'3,"x" y\n', "--max-rejects 1", "--max-rejects 2", 3),
     "no text column found": (b"id,note\n1,hello\n", "", "--text-column note", 0),

@@ -249,8 +249,7 @@ def test_F57_an_over_long_line_is_rejected_alone(label, tmp_path, pack):
         (
             b"id;text",
             (),
-            "no text column found; columns: 'id;text'; name it with --text-column; "
-            "is the delimiter ';'? type: --delimiter ';'",
+            "no text column found; the delimiter ';' fits; type: --delimiter ';'",
         ),
         (
             b"id,text,label",

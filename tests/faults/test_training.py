@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import io
 import json
 import shlex
 import shutil
@@ -170,6 +171,12 @@ READ = {
         "line 2; each byte is a letter in cp1252; type: --encoding cp1252\n",
         {"ham": 30, "spam": 30},
     ),
+    "two-text-columns": (
+        {"in.csv": join("label,text,message", *(f"{row},{n}" for n, row in enumerate(ROWS[1:])))},
+        "WARNING: in.csv: the text column was chosen by its values: 'text', of 'text' (4.5 words a "
+        "value, 100% distinct), 'message' (0.0 words a value, 100% distinct, numbers); to be sure, "
+        "name it with --text-column\n", {"ham": 30, "spam": 30},
+    ),
     "alphabetical": (
         {"in.csv": TABLE.replace("ham,", "b,").replace("spam,", "a,")},
         "WARNING: neither 'a' nor 'b' is a usual name of the positive class; taken is 'b', the "
@@ -231,11 +238,16 @@ def test_a_text_is_read_whole(fit) -> None:
     assert config["data"]["kept"] == 60
 
 
+def make_zip(name: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(name, TABLE)
+    return file.getvalue()
+
+
 @pytest.mark.quick
 def test_archives_and_spreadsheets(fit) -> None:
-    with zipfile.ZipFile("one.zip", "w") as archive:
-        archive.writestr("in.csv", TABLE)
-    code, said, _ = fit({"one.zip": Path("one.zip").read_bytes()})
+    code, said, _ = fit({"one.zip": make_zip("in.csv")})
     command = "unzip -p one.zip > one.fixed.csv"
     assert (code, said) == (
         65, f"spam-train: error: one.zip: is a zip archive; type: {command}\n"
@@ -247,7 +259,7 @@ def test_archives_and_spreadsheets(fit) -> None:
 
 NO_TABLES = {
     "in.xlsx": (
-        b"PK\x03\x04 [Content_Types].xml",
+        make_zip("[Content_Types].xml"),
         "is a workbook, not text; save it as CSV (UTF-8) and give that",
     ),
     "in.json": (

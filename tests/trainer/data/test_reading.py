@@ -216,7 +216,7 @@ REFUSED = [
     (
         b'label,text\nham,"a\nspam,b\n',
         "messages.csv: line 2, byte offset 11: quote opened at byte 5 of line 2 is never closed; "
-        "to set bad records aside, type --max-rejects 10, or 1%",
+        "if quotes are text, type: --no-quote",
     ),
     (
         "label,text\nham,a\n".encode("utf-16"),

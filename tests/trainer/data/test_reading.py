@@ -200,8 +200,8 @@ REFUSED = [
     ),
     (
         b"label,label,text\na,b,c\n",
-        "messages.csv: no label column found; columns: 'label', 'label', 'text'; "
-        "name it with --label-column",
+        "messages.csv: the columns 1 and 2 are called 'label'; choose one, for example: "
+        "--label-column 1",
     ),
     (
         b"label,text\nham,a\nspam,b, c\n",

@@ -31,7 +31,9 @@ def is_archive_without(path: Path, member: str) -> bool:
                 return False
         with zipfile.ZipFile(path) as contents:
             return member not in contents.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, struct.error):
+    except OSError:
+        return False  # whoever reads it says so
+    except (zipfile.BadZipFile, ValueError, struct.error):
         return True
 
 

@@ -137,14 +137,12 @@ def fetch_files(folder: Path, given: Sequence[Path]) -> list[DataFile]:
     Raises:
         SpamBatchError: see :func:`fetch_data`.
     """
-    if not given:
-        return [fetch_data(folder)]
     return [
         _describe_data(path, path.name, f"given: {path.name}")  # the reader says what it is
-        if path.is_file() and is_archive_without(path, sources.DATA_MEMBER)
+        if is_archive_without(path, sources.DATA_MEMBER)
         else fetch_data(folder, path)
         for path in given
-    ]
+    ] or [fetch_data(folder)]
 
 
 def fetch_bpe(folder: Path, source: Path | None = None) -> BpeFile:

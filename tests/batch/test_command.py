@@ -389,7 +389,9 @@ def test_every_command_prints_with_controls_escaped(root):
         for package in ("batch", "exporter", "trainer")
         for path in sorted((root / package).rglob("*.py"))
         for line in path.read_text(encoding="utf-8").splitlines()
-        if re.search(r"\b(click\.echo|print)\(", line) and path.name != "command.py"
+        if re.search(r"\b(click\.echo|print)\(", line)
+        and path.name != "command.py"
+        and line.strip()[0] not in "'\""  # a program that an error tells to type
     ]
     assert found == [
         'batch/cli/commands.py: click.echo(f"{escape_controls(result.labels[0])}'

@@ -330,6 +330,11 @@ def test_rejects_are_kept_and_counted(fit) -> None:
             "--label-column 1",
         ),
         (
+            TABLE.replace("spam,", "win $$,").replace("ham,", "it's,") + join(",x"),
+            "in.csv: line 62: the label is empty (1 such record); label them, or leave them out by "
+            "naming the classes: --labels 'it'\"'\"'s,win $$'",
+        ),
+        (
             TABLE.replace("ham,", "none,"),
             "in.csv: line 2: the label is 'none', which stands for no label (30 such records); "
             "label them, or leave them out by naming the classes: --labels none,spam",
@@ -345,3 +350,12 @@ def test_labels_that_are_a_slip(fit, data: str, message: str) -> None:
 def test_a_class_called_none_is_kept_if_it_is_named(fit) -> None:
     code, said, config = fit({"in.csv": TABLE.replace("ham,", "none,")}, "--labels", "none,spam")
     assert (code, said, config["data"]["labels"]) == (0, "", {"none": 30, "spam": 30})
+
+
+@pytest.mark.quick
+def test_suggested_labels_are_typed_as_a_shell_takes_them(fit) -> None:
+    data = TABLE.replace("spam,", "win $$,").replace("ham,", "it's,") + join(",x")
+    _, said, _ = fit({"in.csv": data})
+    advised = shlex.split(said[said.index("--labels") :])
+    code, _, config = fit({"in.csv": data}, *advised)
+    assert (code, config["data"]["labels"]) == (0, {"it's": 30, "win $$": 30})

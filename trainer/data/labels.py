@@ -3,6 +3,7 @@
 import logging
 import math
 import re
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -308,6 +309,7 @@ def suggest_labels(labels: pd.Series) -> str:
     )  # fmt: skip
     names = sorted(label for label, _ in good.most_common(SHOWN_LABELS))
     if len(names) < 2:  # what stands for no label elsewhere may be meant here
-        names = sorted({label for label in labels if label and len(label) <= LONGEST_LABEL})
+        short = {label for label in labels if label and len(label) <= LONGEST_LABEL}
+        names = sorted(label for label in short if "," not in label)
     listed = ",".join(names) if 1 < len(names) <= SHOWN_LABELS else "NAME,NAME"
-    return f"--labels '{listed}'" if " " in listed else f"--labels {listed}"
+    return f"--labels {shlex.quote(listed)}"

@@ -38,8 +38,6 @@ from trainer.recipe import Recipe
 log = logging.getLogger("trainer")
 
 WINDOW = 4096  # records read at once
-
-
 DEFAULT_INPUT = Input("")
 
 
@@ -120,11 +118,9 @@ class LabelledData:
             parts.append(f"{count(self.glued_lines, 'line')} glued, as the notebook reads")
         found = self.frame["label"].value_counts()
         labels = [f"{found[name]:,} {name}" for name in sorted(found.index[:SHOWN_LABELS])]
-        more = (
-            [f"and {len(found) - SHOWN_LABELS:,} more labels"] if len(found) > SHOWN_LABELS else []
-        )
-        kept = ", ".join([*labels, *more])
-        return f"{', '.join(parts)}; {count(len(self.frame), 'message')} kept: {kept}"
+        if len(found) > SHOWN_LABELS:
+            labels.append(f"and {len(found) - SHOWN_LABELS:,} more labels")
+        return f"{', '.join(parts)}; {count(len(self.frame), 'message')} kept: {', '.join(labels)}"
 
 
 @dataclass

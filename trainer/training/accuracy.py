@@ -1,6 +1,7 @@
 """Logits, accuracy and loss over the batches of a loader, computed as in the notebook."""
 
 import math
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -34,9 +35,7 @@ def accuracy_over(
     model.eval()
     right = torch.zeros((), dtype=torch.int64, device=data.ids.device)
     seen = 0
-    for number, rows in enumerate(loader):
-        if batches is not None and number >= batches:
-            break
+    for rows in islice(loader, batches):
         predicted = set_logits(model, data, rows, cache).argmax(dim=-1)
         right += (predicted == data.labels[rows.to(predicted.device)]).sum()
         seen += len(rows)
@@ -54,9 +53,7 @@ def loss_over(
     """Mean cross-entropy of the first ``batches`` batches, every batch with the same weight."""
     model.eval()
     losses = []
-    for number, rows in enumerate(loader):
-        if batches is not None and number >= batches:
-            break
+    for rows in islice(loader, batches):
         target = data.labels[rows.to(data.labels.device)]
         losses.append(F.cross_entropy(set_logits(model, data, rows, cache), target))
     return torch.stack(losses).mean().item() if losses else math.nan

@@ -6,12 +6,12 @@ import os
 import re
 import shutil
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-import torch
 
 from batch.errors import OutputError
 from batch.model.bundle import open_bundle
@@ -66,7 +66,7 @@ def test_manifest(exported) -> None:
     assert manifest.made_by["model_sha256"] == hash_file(run / "model.safetensors")
     assert manifest.made_by["recipe"] == ("book" if fixed else "default")
     assert manifest.made_by["weights"] == config.weights
-    assert manifest.made_by["versions"]["torch"] == torch.__version__
+    assert manifest.made_by["versions"]["torch"] == version("torch")
 
 
 def test_the_runs_band_is_the_bundles(exported, tmp_path: Path) -> None:

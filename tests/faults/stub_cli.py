@@ -23,6 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
+import batch.formats.csv_table
+import batch.formats.preamble
 import batch.formats.text_table
 import batch.reading.input_stream
 import batch.run.classify
@@ -129,6 +131,8 @@ if __name__ == "__main__":
         batch.formats.text_table.RecordReader = partial(RecordReader, block_size=int(block))
         batch.reading.input_stream.HEAD_SIZE = max(64, int(block))
         batch.formats.text_table.SAMPLE_BYTES = max(64, int(block))
+        batch.formats.csv_table.HEAD_BYTES = max(64, int(block))
+        batch.formats.preamble._LONGEST = max(64, int(block))
     batch.run.windows.WINDOW = int(os.environ.get("STUB_WINDOW", batch.run.windows.WINDOW))
     batch.run.classify.COMMIT_SECONDS = float(os.environ.get("STUB_COMMIT", 5))
     main(prog_name="spam-batch")

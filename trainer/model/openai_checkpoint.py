@@ -14,8 +14,9 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -194,6 +195,10 @@ def check_hparams(config: ModelConfig, shapes: dict[str, Shape], source: str) ->
 def _import_tensorflow() -> ModuleType:
     # tensorflow's C++ reads this on import; 3 shows only fatal errors.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # torch's CUDA builds import triton when they need it. Both libraries carry LLVM, and the
+    # process dies with SIGSEGV if tensorflow 2.21 is loaded before triton 3.7.
+    with suppress(ImportError):
+        import_module("triton")
     try:
         with _quiet_stderr():
             import tensorflow

@@ -274,6 +274,14 @@ def test_tensorflow_that_is_absent(tmp_path, monkeypatch):
     )
 
 
+def test_triton_is_loaded_before_tensorflow(tmp_path, monkeypatch):
+    loaded = []
+    monkeypatch.setattr("trainer.model.openai_checkpoint.import_module", loaded.append)
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    message_of(UnavailableError, fake_checkpoint(tmp_path))
+    assert loaded == ["triton"]
+
+
 def test_what_is_hushed_is_shown_on_an_error(capfd):
     # As C++ writes: to the descriptor. pytest has put sys.stderr elsewhere.
     with _quiet_stderr():

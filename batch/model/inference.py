@@ -14,7 +14,7 @@ from batch.errors import (
 )
 from batch.model.batching import Shapes
 from batch.model.cgroup import find_cpu_quota
-from batch.model.cuda import explain_no_provider, explain_not_loaded
+from batch.model.cuda import explain_no_provider, explain_not_loaded, explain_old_driver, preload
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 # TF32 rounds the factors of a matrix product to 10 bits. It is off, so that fp32 means fp32.
@@ -127,6 +127,8 @@ class InferenceSession:
     def _create(ort, model: bytes, device: str, options):
         names = [device] if device == "cpu" else [device, "cpu"]
         on = "" if device == "cpu" else f" on {device}"
+        if device == "cuda":
+            preload(ort)
         try:
             session = ort.InferenceSession(
                 model,
@@ -138,7 +140,8 @@ class InferenceSession:
         except Exception as error:  # onnxruntime raises its own classes, made in C++
             if is_out_of_memory(error):
                 raise OutOfMemoryError(f"out of memory: loading the model{on}") from None
-            reason = _first_line(error)
+            old = device == "cuda" and explain_old_driver(getattr(ort, "cuda_version", ""))
+            reason = old or _first_line(error)
             raise BundleError(f"onnxruntime cannot load the model{on}: {reason}") from None
         if PROVIDERS[device] not in session.get_providers():
             raise BundleError(f"onnxruntime cannot load the model{on}: {explain_not_loaded()}")

@@ -263,8 +263,8 @@ def test_a_provider_whose_libraries_are_missing(
     result = examine("--bundle", bundle, "--device", device)
     said = (
         "onnxruntime cannot load the model on cuda: the provider could not be loaded "
-        "because libcublasLt.so.0 is missing; install the CUDA and cuDNN versions that it was "
-        "built for, and add their folders to LD_LIBRARY_PATH"
+        "because libcublasLt.so.0 is missing; type: pip install 'spam-batch[gpu]', which brings "
+        "CUDA and cuDNN, or add the folders of those that it was built for to LD_LIBRARY_PATH"
     )
     assert f"{state:8} {said}{note}" in result.stdout.splitlines()
     assert result.exit_code == (78 if state == "problem" else 0)

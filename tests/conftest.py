@@ -1,9 +1,13 @@
 """Fixtures that more than one package's tests use."""
 
+import html
 import importlib.metadata
 import importlib.util
+import json
 import logging
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -139,3 +143,64 @@ def stub():
 def stub_bundle(tmp_path_factory, stub) -> Path:
     """A bundle whose manifest alone is real; for reading only."""
     return stub.write_bundle(tmp_path_factory.mktemp("stub"))
+
+
+@pytest.fixture(scope="session")
+def open_page():
+    """``open_page(page)``, in headless Chromium: the DOM, and what was asked for besides the page.
+
+    Chromium's own requests have no origin, those of a page have one. A proxy to
+    nowhere stops both.
+    """
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no chromium on the path")
+
+    def run(page: Path) -> tuple[str, set[str]]:
+        profile = page.parent / f"profile-{page.stem}"
+        log = profile / "net.json"
+        profile.mkdir()
+        command = [
+            chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+            "--no-first-run", "--disable-background-networking", "--disable-component-update",
+            "--disable-sync", "--proxy-server=127.0.0.1:9", f"--user-data-dir={profile}",
+            "--window-size=1200,900", f"--log-net-log={log}", "--dump-dom", page.as_uri(),
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, timeout=120, check=True)
+        asked = set()
+        for event in json.loads(log.read_text(encoding="utf-8"))["events"]:
+            values = event.get("params", {})
+            if values.get("initiator", "not an origin") != "not an origin" and "url" in values:
+                asked.add(values["url"])
+        return done.stdout.decode(), {url for url in asked if re.match("(https?|wss?|ftp):", url)}
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def measure_figures(open_page):
+    """``measure_figures(page, width)``: the shorter side of each figure, and the overflow.
+
+    The page, unchanged, is in a frame of that width; a script outside it measures.
+    """
+    script = """<script>onload = () => {
+      const page = document.querySelector("iframe").contentDocument;
+      const sizes = {overflow: page.documentElement.scrollWidth - page.documentElement.clientWidth};
+      for (const figure of page.querySelectorAll("svg[id], table[id]")) {
+        const box = figure.getBoundingClientRect();
+        sizes[figure.id] = Math.round(Math.min(box.width, box.height));
+      }
+      document.body.textContent = JSON.stringify(sizes);
+    }</script>"""
+
+    def run(page: Path, width: int) -> dict[str, int]:
+        frame = html.escape(page.read_text(encoding="utf-8"))
+        measured = page.with_name("measured.html")
+        measured.write_text(
+            f'<!DOCTYPE html><body><iframe style="width:{width}px;height:900px;border:0" '
+            f'srcdoc="{frame}"></iframe>{script}',
+            encoding="utf-8",
+        )
+        return json.loads(re.search(r"<body>(.*)</body>", open_page(measured)[0])[1])
+
+    return run

@@ -7,6 +7,15 @@ from collections import Counter
 from pathlib import Path
 
 PACKAGES = ("trainer", "exporter", "batch")
+LONGEST = 350  # lines of a file of code
+# To be split. A file that is short enough again may not stay in this list.
+STILL_LONG = {
+    "tests/exporter/test_export.py",
+    "tests/faults/test_training.py",
+    "tests/test_advice.py",
+    "tests/trainer/test_cli.py",
+    "tests/trainer/test_run.py",
+}
 
 
 def test_the_tree_lists_every_file(root: Path) -> None:
@@ -92,12 +101,18 @@ def test_one_file_imports_tensorflow(root: Path) -> None:
     assert found == {"trainer/model/openai_checkpoint.py"}
 
 
+def all_files(root: Path) -> list[Path]:
+    folders = (*PACKAGES, "benchmarks", "docs", "examples", "tests")
+    return sorted(path for folder in folders for path in (root / folder).rglob("*.py"))
+
+
 def test_files_functions_and_folders_stay_small(root: Path) -> None:
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in all_files(root)}
+    too_long = {str(path.relative_to(root)) for path, count in lines.items() if count > LONGEST}
+    assert too_long == STILL_LONG
     for path in code_files(root):
-        text = path.read_text(encoding="utf-8")
-        assert len(text.splitlines()) <= 350, path
-        for node in ast.walk(ast.parse(text)):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 assert node.end_lineno - node.lineno < 80, f"{path}: {node.name}"
-    folders = Counter(path.parent for path in code_files(root))
+    folders = Counter(path.parent for path in all_files(root))
     assert {folder: files for folder, files in folders.items() if files > 16} == {}

@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
+from click.testing import CliRunner, Result
 from onnx import TensorProto, checker, helper, numpy_helper
 
+from batch.command import Cli
 from batch.model.bundle import Manifest
 from batch.model.bundle_files import (
     EXTERNAL_SUFFIX,
@@ -222,3 +224,42 @@ def with_int8(make_bundle, make_graph, tokenizer, stub_logits):
         return make_bundle(files=files, variants=VARIANTS)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def run_action() -> Callable[[Callable], Result]:
+    """Runs a command line whose one command does what is given; returns click's result."""
+
+    def run(action: Callable) -> Result:
+        group = Cli(name="spam-batch")
+        group.command("act")(action)
+        return CliRunner().invoke(group, ["act"])
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_raising(run_action) -> Callable[[BaseException], Result]:
+    def run(error: BaseException) -> Result:
+        def action():
+            raise error
+
+        return run_action(action)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def write() -> Callable[..., None]:
+    """Writes files of the same bytes: one row, which the stub labels ham."""
+
+    def run(*names: str, data: bytes = b"id,text\n1,Do you have time\n") -> None:
+        for name in names:
+            Path(name).write_bytes(data)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def read() -> Callable[[str], bytes]:
+    return lambda name: Path(name).read_bytes()

@@ -10,12 +10,14 @@ import onnx
 import pandas as pd
 import pytest
 import torch
+from onnx import numpy_helper
 
 from batch.model.bundle import Manifest, open_bundle
 from batch.model.bundle_files import MANIFEST, file_entries
 from batch.model.tokenizer import Tokenizer
 from batch.reading.fingerprint import hash_file
 from exporter.verification_set import NASTY_TEXTS, torch_logits
+from exporter.verify_bundle import FileCheck, verify_bundle
 from trainer.data.sets import write_split
 from trainer.model.gpt2 import GPT2Classifier
 from trainer.recipe import RECIPES
@@ -188,3 +190,45 @@ def load_warnings(capfd) -> Callable[[bytes], str]:
         return "".join(capfd.readouterr())
 
     return load
+
+
+@pytest.fixture(scope="session")
+def change_weight() -> Callable[..., None]:
+    """Changes a tensor of a file, and nothing else."""
+
+    def change_one(path: Path, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+        proto = onnx.load(path)
+        (tensor,) = (tensor for tensor in proto.graph.initializer if tensor.name == name)
+        values = change(numpy_helper.to_array(tensor).copy())
+        tensor.CopyFrom(numpy_helper.from_array(values, name))
+        onnx.save(proto, path)
+
+    return change_one
+
+
+@pytest.fixture(scope="session")
+def verify_quietly() -> Callable[[Path, Path], dict[str, FileCheck]]:
+    """What the check of each precision of a bundle found."""
+
+    def verify(folder: Path, run: Path) -> dict[str, FileCheck]:
+        results = verify_bundle(folder, run, "cpu", progress=False)
+        return {result.verified.precision: result for result in results}
+
+    return verify
+
+
+@pytest.fixture(scope="session")
+def left() -> Callable[[Path], list[str]]:
+    """The models of a bundle; its manifest, verify.json and folder must agree on them."""
+
+    def find(folder: Path) -> list[str]:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        report = json.loads((folder / "verify.json").read_bytes())["variants"]
+        passed = [precision for precision, entry in report.items() if entry["passed"]]
+        assert list(manifest["variants"]) == passed
+        assert set(manifest["files"]) == {path.name for path in folder.iterdir()} - {MANIFEST}
+        names = sorted(path.name for path in folder.glob("*.onnx"))
+        assert names == sorted(manifest["variants"].values())
+        return passed
+
+    return find

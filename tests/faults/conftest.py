@@ -2,7 +2,7 @@
 
 Only those that are marked ``quick`` are part of ``make test``; ``make test-faults`` runs all.
 A test's name begins with the case of the fault checklist that it is for (F01, F02, ...). The
-families are the files: crash, disk, input, formats, bundle, environment.
+families are the first words of the files: crash, disk, input, formats, bundle, environment.
 """
 
 import os
@@ -11,12 +11,16 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from batch.cli.commands import main
 
 SCRIPT = Path(__file__).with_name("stub_cli.py")
 OLD = b"the old file\n"
@@ -182,6 +186,43 @@ def interrupted(case) -> Case:
     return case
 
 
+@pytest.fixture
+def label(tmp_path, stub, stub_bundle, monkeypatch):
+    """Labels bytes; returns the exit status, the last line that was said, and the output.
+
+    In this process, with the stub for a model, so that each case takes milliseconds.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("batch.run.windows.WINDOW", 8)
+    monkeypatch.setattr("batch.model.classifier.Classifier.load", stub.StubClassifier.load)
+
+    def run(data: bytes | None, *args, name="in.csv", out="out.csv"):
+        if data is not None:
+            (tmp_path / name).write_bytes(data)
+        command = ["classify", name, "--out", out, "--bundle", str(stub_bundle)]
+        result = CliRunner().invoke(main, [*command, *map(str, args), "--restart", "--quiet"])
+        assert "Traceback" not in result.output
+        if data is not None:
+            assert (tmp_path / name).read_bytes() == data
+        path = tmp_path / out
+        found = path.read_bytes() if path.is_file() else None
+        said = result.stderr.splitlines()[-1:] or [""]
+        return result.exit_code, said[0].removeprefix("spam-batch: error: "), found
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def score_of() -> Callable[[str], bytes]:
+    """What the stub gives a text: its label and score, as they stand in the output."""
+
+    def find(text: str) -> bytes:
+        sum_ = zlib.crc32(text.encode("utf-8", "surrogatepass")) % 10**6
+        return b"%b,%.6f" % (b"spam" if sum_ >= 500_000 else b"ham", sum_ / 10**6)
+
+    return find
+
+
 @pytest.fixture(scope="session")
 def strace() -> Callable[..., list[str]]:
     """``strace("write", "signal=KILL:when=3")``: what to run a command behind."""
@@ -228,7 +269,7 @@ def pytest_terminal_summary(terminalreporter) -> None:
     for outcome in ("passed", "failed", "error", "skipped"):
         for report in terminalreporter.getreports(outcome):
             if "tests/faults/" in report.nodeid and (report.when == "call" or outcome != "passed"):
-                family = Path(report.nodeid.split("::")[0]).stem.removeprefix("test_")
+                family = Path(report.nodeid.split("::")[0]).stem.split("_")[1]
                 counts = cases.setdefault(family, Counter())
                 counts[outcome] += 1
                 counts["runs"] += dict(report.user_properties).get("runs", 1)

@@ -61,6 +61,10 @@ def test_F47_ends_of_files(case, data, rows):
     assert len(case.out.read_bytes().splitlines()) == rows + 1
 
 
+LONE_QUOTE = (
+    "quote at byte 4 of line 3 stands inside a field that does not begin with one, expected "
+    "the field in quotes and the quote doubled"
+)
 BAD = {
     "F54-quote-never-closed": (b'2,"b,x', "quote opened at byte 3 of line 3 is never closed"),
     "F55-text-after-quote": (
@@ -68,18 +72,10 @@ BAD = {
         "quote opened at byte 3 of line 3 is closed at byte 5 of line 3, where text follows it, "
         "expected ',' or the end of the line",
     ),
-    "F55-lone-quote": (
-        b'2,b"b,x',
-        "quote at byte 4 of line 3 stands inside a field that does not begin with one, expected "
-        "the field in quotes and the quote doubled",
-    ),
+    "F55-lone-quote": (b'2,b"b,x', LONE_QUOTE),
     "F56-too-few": (b"2,b", "has 2 fields, expected 3"),
     "F56-too-many": (b"2,b,x,y", "has 4 fields, expected 3"),
-    "F58-two-errors": (
-        b'2,b"b',
-        "quote at byte 4 of line 3 stands inside a field that does not begin with one, expected "
-        "the field in quotes and the quote doubled",
-    ),
+    "F58-two-errors": (b'2,b"b', LONE_QUOTE),
     "F52-bytes-of-any-kind": (b"\xff\x00\x1b[31m", "has 1 field, expected 3"),
 }
 
@@ -285,9 +281,7 @@ def test_F70_a_pipe_as_the_input(case, wanted, kind):
     said = process.communicate(data if kind == "pipe" else None, timeout=120)[1]
     assert process.returncode == 3, said
     assert (case.out.read_bytes(), case.rejects.read_bytes()) == wanted
-    assert set(case.names) - {"in.csv"} == {
-        "out.csv", "out.csv.run.json", "out.rejects.csv"
-    }  # fmt: skip
+    assert set(case.names) - {"in.csv"} == {"out.csv", "out.csv.run.json", "out.rejects.csv"}
 
 
 def test_F70_a_pipe_leaves_nothing_when_it_is_stopped(case):

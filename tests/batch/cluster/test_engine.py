@@ -3,17 +3,14 @@
 import hashlib
 import json
 import os
-import sys
-from unittest.mock import MagicMock
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from batch.cli.commands import main
 from batch.cluster import engine as ray_engine
-from batch.cluster.engine import RayOptions, choose_device, count_workers
-from batch.cluster.worker import Outcome, Setup, Worker
-from batch.errors import BundleError, UsageError
+from batch.cluster.worker import Outcome
 from batch.model.bundle import open_bundle
 from batch.writing.lock import hold_lock
 
@@ -21,55 +18,11 @@ TABLE = b"id,text\n1,Do you have time\n"
 ONE = "1 record in, 1 row out: 1 ham, 0 spam"
 
 
-@pytest.fixture
-def workers(monkeypatch, bundle, classifier) -> list[int]:
-    """Gets the number of each part that a worker was given; there is no Ray."""
-    given: list[int] = []
-
-    def label(parts, todo, opened, request):
-        setup = Setup(str(bundle), opened.digest, lambda: classifier, ("fp32", "cpu"))
-        for number in todo:
-            given.append(number)
-            yield Worker(setup, parts).label(number)
-
-    monkeypatch.setattr(ray_engine, "_import_ray", lambda: None)
-    monkeypatch.setattr(ray_engine, "_label", label)
-    return given
-
-
-@pytest.fixture
-def run(bundle, tmp_path, monkeypatch):
-    """Runs ``spam-batch classify in --engine ray``; returns the status and the lines said."""
-    monkeypatch.chdir(tmp_path)
-    os.mkdir("in")
-    os.mkdir("out")
-
-    def run(*args):
-        args = ["classify", "in", "--engine", "ray", "--out", "out", *map(str, args)]
-        result = CliRunner().invoke(main, [*args, "--bundle", str(bundle)])
-        assert result.stdout == ""
-        here = f"{tmp_path}/"
-        return result.exit_code, [line.replace(here, "") for line in result.stderr.splitlines()]
-
-    return run
-
-
-def write(*names: str, data: bytes = TABLE) -> None:
-    for name in names:
-        with open(name, "wb") as file:
-            file.write(data)
-
-
-def read(name: str) -> bytes:
-    with open(name, "rb") as file:
-        return file.read()
-
-
 def sha256(name: str) -> str:
-    return hashlib.sha256(read(name)).hexdigest()
+    return hashlib.sha256(Path(name).read_bytes()).hexdigest()
 
 
-def test_a_folder_and_its_manifest(run, workers, bundle, tmp_path):
+def test_a_folder_and_its_manifest(run, workers, bundle, tmp_path, write, read):
     write("in/a.csv", "in/c.csv")
     write("in/b.csv", data=b"text\n" + b"call now\n" * 5000 + b"\xff\n")
     code, said = run("--part-bytes", 20000)
@@ -110,7 +63,7 @@ def test_a_folder_and_its_manifest(run, workers, bundle, tmp_path):
     )
 
 
-def test_what_is_done_is_skipped(run, workers):
+def test_what_is_done_is_skipped(run, workers, write, read):
     write("in/a.csv", "in/b.csv")
     run()
     before = read("out/_manifest.json")
@@ -130,7 +83,7 @@ def test_what_is_done_is_skipped(run, workers):
     assert read("out/a.csv") == b"id,text,label\n1,Do you have time,ham\n"
 
 
-def test_rules(run, workers):
+def test_rules(run, workers, write, read):
     write("in/a.csv")
     assert run("--threshold", 0.01, "--unsure-band", "0.005,0.02")[0] == 0
     options = json.loads(read("out/_manifest.json"))["options"]
@@ -141,7 +94,7 @@ def test_rules(run, workers):
 
 
 @pytest.mark.parametrize("name", ["in/a.csv", "in/a.jsonl"])
-def test_each_part_can_be_audited(run, workers, bundle, name):
+def test_each_part_can_be_audited(run, workers, bundle, name, write, read):
     line, bad = (b"1,a\n", b"2\n") if name.endswith("csv") else (b'{"text": "a"}\n', b"{}\n")
     write(name, data=b"id,text\n" * name.endswith("csv") + line * 5000 + bad + line * 5000)
     assert run("--max-rejects", 1, "--part-bytes", 16000)[0] == 3
@@ -156,7 +109,7 @@ def test_each_part_can_be_audited(run, workers, bundle, name):
     )
 
 
-def test_one_machine_goes_on_with_what_many_began(run, workers):
+def test_one_machine_goes_on_with_what_many_began(run, workers, write):
     write("in/a.csv", "in/b.csv")
     run()
     result = CliRunner().invoke(main, ["classify", "in", "--out-dir", "out", "--bundle", "x"])
@@ -165,7 +118,7 @@ def test_one_machine_goes_on_with_what_many_began(run, workers):
     assert run()[1][-2] == "2 parts: 1 labelled, 1 skipped, 0 failed"
 
 
-def test_a_bad_file_stops_no_other_and_there_is_no_manifest(run, workers):
+def test_a_bad_file_stops_no_other_and_there_is_no_manifest(run, workers, write):
     write("in/a.csv", "in/c.csv")
     run()
     write("in/b.csv", data=TABLE + b"2\n")
@@ -183,7 +136,7 @@ def test_a_bad_file_stops_no_other_and_there_is_no_manifest(run, workers):
 
 
 @pytest.mark.parametrize("part_bytes", [1 << 20, 16000])
-def test_rejects(run, workers, part_bytes):
+def test_rejects(run, workers, part_bytes, write, read):
     write("in/a.csv", data=b"id,text\n" + b"1,a\n" * 5000 + b"2\n" + b"1,a\n" * 5000)
     args = ("--max-rejects", 1, "--part-bytes", part_bytes)
     code, said = run(*args)
@@ -199,7 +152,7 @@ def test_rejects(run, workers, part_bytes):
     assert run(*args[2:])[0] == 65
 
 
-def test_a_second_driver(run, workers, tmp_path):
+def test_a_second_driver(run, workers, tmp_path, write):
     write("in/a.csv")
     with hold_lock(tmp_path / "out"):
         code, said = run()
@@ -208,7 +161,7 @@ def test_a_second_driver(run, workers, tmp_path):
     assert workers == []
 
 
-def test_a_bundle_that_no_worker_can_load_stops_all(run, workers, monkeypatch):
+def test_a_bundle_that_no_worker_can_load_stops_all(run, workers, monkeypatch, write):
     write("in/a.csv", "in/b.csv")
     said = "models/spam: was never verified"
     outcomes = [Outcome(0, 78, said, is_final=True)]
@@ -216,7 +169,7 @@ def test_a_bundle_that_no_worker_can_load_stops_all(run, workers, monkeypatch):
     assert run() == (78, [f"spam-batch: error: {said}"])
 
 
-def test_a_folder_that_workers_do_not_share(run, workers, monkeypatch):
+def test_a_folder_that_workers_do_not_share(run, workers, monkeypatch, write):
     write("in/a.csv")
     monkeypatch.setattr(ray_engine, "_label", lambda *_: iter([Outcome(0, 0)]))
     assert run() == (
@@ -226,7 +179,7 @@ def test_a_folder_that_workers_do_not_share(run, workers, monkeypatch):
     )  # fmt: skip
 
 
-def test_two_parts_of_one_name(run, workers):
+def test_two_parts_of_one_name(run, workers, write):
     write("in/a.csv", data=b"text\n" + b"a\n" * 5000)
     write("in/a.00001.csv")
     assert run("--part-bytes", 100) == (
@@ -251,125 +204,6 @@ def test_options_of_ray_alone(option):
     assert f"Error: {option}: only with --engine ray" in result.stderr
 
 
-def test_ray_is_not_installed(run, monkeypatch):
-    write("in/a.csv")
-    monkeypatch.setitem(sys.modules, "ray", None)
-    assert run() == (
-        78,
-        ["spam-batch: error: ray is not installed; type: pip install 'spam-batch[ray]'"],
-    )
-
-
-CLASSIFY = (
-    "free memory and type the same command, which resumes the run; or type --restart with "
-    "--max-record-bytes 1000000 if records are long, --device cpu if the GPU's memory is short, "
-    "or --precision int8 if the bundle has it; with --engine ray, type fewer --workers"
-)
-
-
-class Gone(Exception):
-    """Stands for each of Ray's own errors."""
-
-
-@pytest.mark.parametrize(
-    ("address", "problem", "code", "message"),
-    [
-        (None, "no port\nis free", 78, "Ray did not start here: no port"),
-        ("10.0.0.1:1", "", 78, "Ray did not start at 10.0.0.1:1: Gone"),
-        (
-            None, None, 70,
-            "Ray failed: Gone; finished parts are kept, and the same command resumes the run",
-        ),
-    ],
-)  # fmt: skip
-def test_ray_does_not_work(run, monkeypatch, address, problem, code, message):
-    """With a ``problem`` it does not start, without one it ends while it labels."""
-    ray = MagicMock(**{"exceptions.RayError": Gone, "cluster_resources.return_value": {"CPU": 1}})
-    ray.init.side_effect = None if problem is None else Gone(problem)
-    ray.data.from_items().map_batches().iter_rows.side_effect = Gone
-    monkeypatch.setattr(ray_engine, "_import_ray", lambda: ray)
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    if address:
-        monkeypatch.setenv("RAY_ADDRESS", address)
-    write("in/a.csv")
-    assert run("--device", "cpu") == (code, [f"spam-batch: error: {message}"])
-    assert ray.shutdown.called == (problem is None)
-
-
-def test_a_worker_was_killed_for_lack_of_memory(run, monkeypatch):
-    gone = type("OutOfMemoryError", (Gone,), {})
-    ray = MagicMock(**{"exceptions.RayError": Gone, "cluster_resources.return_value": {"CPU": 1}})
-    ray.data.from_items().map_batches().iter_rows.side_effect = gone
-    monkeypatch.setattr(ray_engine, "_import_ray", lambda: ray)
-    write("in/a.csv")
-    what = (
-        "Ray failed: OutOfMemoryError, most likely because a worker was killed for lack of memory"
-    )
-    assert run("--device", "cpu") == (
-        71, [f"spam-batch: error: out of memory: {what}; {CLASSIFY}"]
-    )  # fmt: skip
-
-
-def test_the_device_is_the_same_for_all():
-    assert choose_device("auto", {"CPU": 8}) == "cpu"
-    assert choose_device("auto", {"CPU": 8, "GPU": 2}) == "cuda"
-    assert choose_device("cpu", {"CPU": 8, "GPU": 2}) == "cpu"
-    with pytest.raises(BundleError) as error:
-        choose_device("cuda", {"CPU": 8})
-    assert str(error.value) == (
-        "--device cuda: the Ray cluster has no GPU; type --device cpu"
-    )  # fmt: skip
-
-
-def test_how_many_workers():
-    machines = {"CPU": 16.0, "GPU": 2.0}
-    assert count_workers(RayOptions("out"), "cpu", machines) == 16
-    assert count_workers(RayOptions("out", threads=4), "cpu", machines) == 4
-    assert count_workers(RayOptions("out", threads=4), "cuda", machines) == 2
-    assert count_workers(RayOptions("out", workers=3), "cpu", machines) == 3
-    with pytest.raises(UsageError) as error:
-        count_workers(RayOptions("out", workers=5, threads=4), "cpu", machines)
-    assert str(error.value) == (
-        "--workers 5: with --threads 4 there is room for 4, since the Ray cluster has 16 processors"
-    )
-    with pytest.raises(UsageError) as error:
-        count_workers(RayOptions("out", threads=32), "cuda", machines)
-    assert str(error.value) == (
-        "--workers 1: with --threads 32 there is room for 0, since the Ray cluster has 16 "
-        "processors and 2 GPUs"
-    )
-
-
-def test_on_ray_itself(bundle, tmp_path, run_cli):
-    pytest.importorskip("ray", reason="ray is not installed: pip install 'spam-batch[ray]'")
-    (tmp_path / "in").mkdir()
-    (tmp_path / "out").mkdir()
-    for name in ("a", "b", "c"):
-        (tmp_path / "in" / f"{name}.csv").write_bytes(TABLE)
-    (tmp_path / "in" / "d.csv").write_bytes(TABLE + b"2\n")
-    pattern, out = f"{tmp_path}/in/*.csv", tmp_path / "out"
-    command = ("classify", pattern, "--engine", "ray", "--out", out, "--bundle", bundle)
-    env = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-    done = run_cli("batch", *command, "--max-rejects", 1, text=True, env=env)
-    if "timed out during startup" in done.stderr:
-        pytest.skip(f"this machine is too busy for Ray: {done.stderr}")
-    lines = done.stderr.splitlines()
-    assert (done.returncode, done.stdout) == (3, ""), done.stderr
-    assert sorted(lines[:5]) == [
-        *(f"{tmp_path}/in/{name}.csv: {ONE}" for name in ("a", "b", "c")),
-        f"{tmp_path}/in/d.csv: 2 records in, 1 row out, 1 reject: 1 ham, 0 spam",
-        f"{tmp_path}/in/d.csv: rejected: {out}/d.rejects.csv",
-    ]
-    assert lines[5:] == [
-        "weights: none, the graph is a sum",
-        "4 parts: 4 labelled, 0 skipped, 0 failed",
-        f"written: {out}/_manifest.json",
-    ]
-    labelled = b"id,text,label,score\n1,Do you have time,ham,0.017986\n"
-    assert [(out / f"{name}.csv").read_bytes() for name in ("a", "b", "c", "d")] == [labelled] * 4
-    assert len(json.loads((out / "_manifest.json").read_bytes())["parts"]) == 4
-
-
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -385,7 +219,7 @@ def test_on_ray_itself(bundle, tmp_path, run_cli):
         ),
     ],
 )
-def test_somebody_elses_manifests_are_kept(run, workers, name, message):
+def test_somebody_elses_manifests_are_kept(run, workers, name, message, write, read):
     write("in/a.csv")
     write(name, data=b"mine")
     for options in ([], ["--force"]):
@@ -395,7 +229,7 @@ def test_somebody_elses_manifests_are_kept(run, workers, name, message):
         assert read(name) == b"mine"
 
 
-def test_what_no_run_wrote_is_not_replaced(run, workers):
+def test_what_no_run_wrote_is_not_replaced(run, workers, write, read):
     write("in/a.csv")
     write("out/a.csv", data=b"mine")
     code, said = run()

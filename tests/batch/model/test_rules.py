@@ -184,9 +184,7 @@ def test_a_band_that_no_bundle_may_have(make_bundle, band, others):
     folder = make_bundle(unsure_band=band, **others)
     with pytest.raises(BundleError) as error:
         open_bundle(folder)
-    assert str(error.value) == (
-        f"{folder / MANIFEST}: unsure_band is {band!r}, which is not valid"
-    )  # fmt: skip
+    assert str(error.value) == f"{folder / MANIFEST}: unsure_band is {band!r}, which is not valid"
 
 
 def test_a_pickle_keeps_the_rules(make_bundle):

@@ -134,25 +134,12 @@ def assert_conserved(data: bytes, reader: RecordReader, records: list[Record]) -
 
 messy = st.lists(
     st.sampled_from(
-        [
-            b"a",
-            b"bc",
-            b",",
-            b'"',
-            b'""',
-            b"\n",
-            b"\r",
-            b"\r\n",
-            b"\\",
-            b"\\\n",
-            b"\0",
-            b"\xff",
-            b" ",
-        ]
+        [b"a", b"bc", b",", b'"', b'""', b"\n", b"\r",
+         b"\r\n", b"\\", b"\\\n", b"\0", b"\xff", b" "]
     )
     | st.sampled_from([UTF8_BOM, b"a,b\n", b'a,"b\n', b'"x\ny",', b"a,a\na,a\na,a\n"]),
     max_size=30,
-).map(b"".join)
+).map(b"".join)  # fmt: skip
 
 
 def translate(data: bytes, dialect: Dialect) -> bytes:

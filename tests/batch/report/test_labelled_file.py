@@ -1,12 +1,8 @@
 """``spam-batch report``: what the page says, what it keeps to itself, and what a browser does."""
 
 import gzip
-import html
-import json
 import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,8 +13,6 @@ from batch.report.html import POLICY
 
 ATTACK = '<script>alert("1")</script><img src=http://example.invalid/x.png>'
 SPAM = ["WIN £100 now!", "win 250 NOW", "Win now", "Call 555-0142", f"{ATTACK} 1", f"{ATTACK} 2"]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path")
 
 
 def make_table(spam=SPAM, ham: int = 14) -> bytes:
@@ -298,32 +292,7 @@ def test_campaigns_in_a_table_that_is_full(draw, monkeypatch):
     ) in draw(data=make_table(spam=["x now", "X now", *"abcdef"]))
 
 
-def open_page(page: Path, *options: str) -> tuple[str, set[str]]:
-    """Open in headless Chromium: the DOM, and what the page asked for besides itself.
-
-    Chromium's own requests have no origin, those of a page have one. A proxy to
-    nowhere stops both.
-    """
-    profile = page.parent / f"profile-{page.stem}"
-    log = profile / "net.json"
-    profile.mkdir()
-    command = [
-        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
-        "--no-first-run", "--disable-background-networking", "--disable-component-update",
-        "--disable-sync", "--proxy-server=127.0.0.1:9", f"--user-data-dir={profile}",
-        f"--log-net-log={log}", *options, "--dump-dom", page.as_uri(),
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, timeout=120, check=True)
-    asked = set()
-    for event in json.loads(log.read_text(encoding="utf-8"))["events"]:
-        values = event.get("params", {})
-        if values.get("initiator", "not an origin") != "not an origin" and "url" in values:
-            asked.add(values["url"])
-    return done.stdout.decode(), {url for url in asked if re.match("(https?|wss?|ftp):", url)}
-
-
-@needs_chromium
-def test_no_request_leaves_the_page(draw, tmp_path):
+def test_no_request_leaves_the_page(draw, tmp_path, open_page):
     text = draw("--show-text", "--date-column", "received")
     dom, asked = open_page(tmp_path / "report.html")
     assert asked == set()
@@ -339,27 +308,10 @@ def test_no_request_leaves_the_page(draw, tmp_path):
         assert open_page(page)[1] == expected
 
 
-@needs_chromium
 @pytest.mark.parametrize("width", [400, 1200])
-def test_figures_have_a_size(draw, tmp_path, width):
-    """The page, unchanged, in a frame of that width; a script outside it measures."""
-    frame = html.escape(draw("--show-text", "--date-column", "received"))
-    script = """<script>onload = () => {
-      const page = document.querySelector("iframe").contentDocument;
-      const sizes = {overflow: page.documentElement.scrollWidth - page.documentElement.clientWidth};
-      for (const figure of page.querySelectorAll("svg[id]")) {
-        const box = figure.getBoundingClientRect();
-        sizes[figure.id] = Math.round(Math.min(box.width, box.height));
-      }
-      document.body.textContent = JSON.stringify(sizes);
-    }</script>"""
-    page = tmp_path / "measured.html"
-    page.write_text(
-        f'<!DOCTYPE html><body><iframe style="width:{width}px;height:900px;border:0" '
-        f'srcdoc="{frame}"></iframe>{script}',
-        encoding="utf-8",
-    )
-    sizes = json.loads(re.search(r"<body>(.*)</body>", open_page(page)[0])[1])
+def test_figures_have_a_size(draw, tmp_path, width, measure_figures):
+    draw("--show-text", "--date-column", "received")
+    sizes = measure_figures(tmp_path / "report.html", width)
     assert sizes.pop("overflow") == 0
     assert set(sizes) == {"time", "scores"}
     assert min(sizes.values()) > 100, sizes

@@ -1,11 +1,8 @@
 """The report: its sections, what it refuses, and what a browser makes of it."""
 
 import csv
-import html
 import json
 import re
-import shutil
-import subprocess
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,8 +21,6 @@ SECTIONS = [
 ]  # fmt: skip
 FIGURES = {"loss", "accuracy", "confusion", "precision-recall", "calibration", "lengths"}
 ATTACK = '<script>alert("1")</script><img src=http://example.invalid/x.png> $x$\x01'
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path")
 
 
 def make_run(folder: Path, labels: tuple[str, ...] = ("ham", "spam"), positive="spam") -> Path:
@@ -283,33 +278,7 @@ def test_precision_recall_against_scikit_learn() -> None:
         np.testing.assert_allclose(mine, other[:-1][::-1], rtol=0, atol=1e-12)
 
 
-def open_page(page: Path) -> tuple[str, set[str]]:
-    """Open in headless Chromium: the DOM, and what the page asked for besides itself.
-
-    Chromium's own requests have no origin, those of a page have one. A proxy to
-    nowhere stops both.
-    """
-    profile = page.parent / f"profile-{page.stem}"
-    log = profile / "net.json"
-    profile.mkdir()
-    command = [
-        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
-        "--no-first-run", "--disable-background-networking", "--disable-component-update",
-        "--disable-sync", "--proxy-server=127.0.0.1:9", f"--user-data-dir={profile}",
-        "--window-size=1200,900", f"--log-net-log={log}", "--dump-dom", page.as_uri(),
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, timeout=120, check=True)
-    asked = set()
-    for event in json.loads(log.read_text(encoding="utf-8"))["events"]:
-        values = event.get("params", {})
-        if values.get("initiator", "not an origin") != "not an origin" and "url" in values:
-            asked.add(values["url"])
-    asked = {url for url in asked if re.match("(https?|wss?|ftp):", url)}
-    return done.stdout.decode(), asked
-
-
-@needs_chromium
-def test_no_request_leaves_the_page(run: Path) -> None:
+def test_no_request_leaves_the_page(run: Path, open_page) -> None:
     page = write_report(run)
     dom, asked = open_page(page)
     assert asked == set()
@@ -327,27 +296,9 @@ def test_no_request_leaves_the_page(run: Path) -> None:
         assert open_page(page)[1] == expected
 
 
-@needs_chromium
 @pytest.mark.parametrize("width", [400, 1200])
-def test_figures_have_a_size(run: Path, width: int) -> None:
-    """The report, unchanged, in a frame of that width; a script outside it measures."""
-    frame = html.escape(write_report(run).read_text(encoding="utf-8"))
-    script = """<script>onload = () => {
-      const page = document.querySelector("iframe").contentDocument;
-      const sizes = {overflow: page.documentElement.scrollWidth - page.documentElement.clientWidth};
-      for (const figure of page.querySelectorAll("svg[id], table[id]")) {
-        const box = figure.getBoundingClientRect();
-        sizes[figure.id] = Math.round(Math.min(box.width, box.height));
-      }
-      document.body.textContent = JSON.stringify(sizes);
-    }</script>"""
-    page = run / "measured.html"
-    page.write_text(
-        f'<!DOCTYPE html><body><iframe style="width:{width}px;height:900px;border:0" '
-        f'srcdoc="{frame}"></iframe>{script}',
-        encoding="utf-8",
-    )
-    sizes = json.loads(re.search(r"<body>(.*)</body>", open_page(page)[0])[1])
+def test_figures_have_a_size(run: Path, width: int, measure_figures) -> None:
+    sizes = measure_figures(write_report(run), width)
     assert sizes.pop("overflow") == 0
     assert set(sizes) == FIGURES
     assert min(sizes.values()) > 100, sizes

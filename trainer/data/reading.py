@@ -232,6 +232,8 @@ def read_file(name: str, options: ReadOptions, rejects_before: int = 0) -> FileR
         )
         table = open_table(source, given, STANDARD_OUTPUT, (), [])
         label = find_label_column(name, table, label_column)
+        for note in table.notes:
+            log.info("%s: %s", name, note)
         found = FileRecords(name)
         while records := table.read(WINDOW):
             good = [record for record in records if not record.problem]

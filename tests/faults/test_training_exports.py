@@ -227,3 +227,28 @@ def test_numbers_that_are_equal_in_any_form(fit) -> None:
     data = TABLE.replace("ham,", "0.0,").replace("spam,", "1e0,") + join("1.0,bye", "-0,hi")
     code, said, found = fit({"in.csv": data})
     assert (code, said, found.counts()["labels"]) == (0, "", {"-0": 31, "1.0": 31})
+
+
+@pytest.mark.quick
+def test_the_counts_of_several_files_add_up(fit) -> None:
+    """Rejects, left-out labels, corrected labels and duplicates, in three formats."""
+    again = '{"label": "ham"}\n{"label": "spam", "text": "see you at 0 for dinner"}\n'
+    files = {
+        "a.csv": TABLE + join("one", "ham,a,b", "NULL,x", "other,y"),
+        "b.jsonl": LINES + again,
+        "c.tsv": join("text\tlabel", "win a prize 3 now\tham", "x"),
+    }
+    code, said, found = fit(files, "--max-rejects", "4", "--labels", "ham,spam")
+    assert (code, said) == (
+        0, "WARNING: b.jsonl: 1 text with two labels; the first on lines 1 and 62; all were kept\n"
+    )  # fmt: skip
+    assert found.counts() == {
+        "records": 128, "rejected": 4, "kept": 120,
+        "dropped": {"not among --labels": 2, "labelled anew by a later file": 2},
+        "labels": {"ham": 61, "spam": 59}, "glued_lines": 0,
+    }  # fmt: skip
+    assert 128 == 4 + 2 + 2 + 120
+    assert found.sentence() == (
+        "128 records, 4 rejected, 2 dropped (not among --labels), 2 dropped (labelled anew by a "
+        "later file); 120 messages kept: 61 ham, 59 spam"
+    )

@@ -25,6 +25,7 @@ from pyarrow import parquet as pq
 
 from batch.cli.commands import main
 from batch.model.classifier import Classifier
+from batch.reading.codepage import UNDO_TWICE
 
 WON = b"You WON a prize! Call 0900 555, now"
 
@@ -51,6 +52,10 @@ INSIDE = (
 NO_COLUMN = "no text column found"
 LATER = "line 1 does not name the columns"
 A_RECORD = "line 1 looks like a record, not like the names of the columns"
+DRAWN = (
+    r"it is a table drawn for a person; type: sed '/^([0-9]* rows*)\r*$/d; /^[0-9]* rows* in set/d;"
+    r" /^[-+|: ]*---[-+|: ]*\r*$/d; s/^ *| *//; s/^ *//; s/ *|\r*$//; s/ *| */|/g'"
+)
 
 TABLE = b"id,text\n1," + SEEN + b"\n2,b\n"
 
@@ -295,6 +300,46 @@ CASES = {
         r"""sed 's/^"//; s/"\(\r*\)$/\1/; s/""/"/g' in.csv > in.fixed.csv""",
         2,
     ),
+    "files joined with cat, with a byte order mark before a quote": Case(
+        "in.csv",
+        b'"id","text"\n"1","a, b"\n\xef\xbb\xbf"2","c"\n',
+        "",
+        f"in.csv: line 3, byte offset 23: quote at byte 4 of line 3 {INSIDE}; a byte order mark "
+        "stands before a line, as in files joined with cat; type: "
+        r"sed 's/^\xEF\xBB\xBF//' in.csv > in.fixed.csv",
+        2,
+    ),
+    "the table that psql draws": Case(
+        "in.txt",
+        b' id | text \n----+------\n  1 | see you "at, 7\n  2 | b\n(2 rows)\n\n',
+        "",
+        f"in.txt: {NO_COLUMN}; {DRAWN} in.txt > in.fixed.txt, and then --delimiter '|' --no-quote",
+        2,
+    ),
+    "the table that psql draws, its delimiter is given": Case(
+        "in.txt",
+        b" id | text \n----+------\n  1 | a\n  2 | b\n(2 rows)\n",
+        "--delimiter '|'",
+        f"in.txt: line 2, byte offset 12: has 1 field, expected 2; {DRAWN} in.txt > in.fixed.txt, "
+        "and then --delimiter '|' --no-quote",
+        2,
+    ),
+    "the table that mysql draws": Case(
+        "in.txt",
+        b"+----+------+\r\n| id | text |\r\n+----+------+\r\n|  1 | a    |\r\n|  2 | b    |\r\n"
+        b"+----+------+\r\n2 rows in set (0.00 sec)\r\n",
+        "",
+        f"in.txt: {NO_COLUMN}; {DRAWN} in.txt > in.fixed.txt, and then --delimiter '|' --no-quote",
+        2,
+    ),
+    "the number of rows that psql writes at the end": Case(
+        "in.csv",
+        b"id,text\n1,a\n2,b\n(2 rows)\n",
+        "",
+        "in.csv: line 4, byte offset 16: has 1 field, expected 2; a line tells the number of "
+        r"rows; type: sed '/^([0-9]* rows*)\r*$/d; /^[0-9]* rows* in set/d' in.csv > in.fixed.csv",
+        2,
+    ),
     # the header
     "no header": Case(
         "in.csv",
@@ -463,8 +508,43 @@ CASES = {
         b'{"message": {"from": "amy", "body": "a"}}\n{"message": {"from": "bob", "body": "b"}}\n',
         "",
         "in.jsonl: line 1, byte offset 0: has no string as its 'message'; it is an object with "
-        "'from', 'body'; type: jq -c '. + {text: .[\"message\"][\"body\"]}' in.jsonl > "
-        "in.fixed.jsonl, and then --text-column text",
+        "'from', 'body'; type: jq -c '{\"body\": .[\"message\"][\"body\"]} + .' in.jsonl > "
+        "in.fixed.jsonl, and then --text-column body",
+        2,
+    ),
+    "a text inside an object, by its dotted name": Case(
+        "in.jsonl",
+        b'{"id": 1, "m": {"a b": {"c": "x"}}}\n{"id": 2, "m": {"a b": {"c": "y"}}}\n',
+        "--text-column 'm.a b.c'",
+        "in.jsonl: line 1, byte offset 0: has no key 'm.a b.c'; the text is inside 'm'; type: jq "
+        '-c \'{"c": .["m"]["a b"]["c"]} + .\' in.jsonl > in.fixed.jsonl, and then '
+        "--text-column c",
+        2,
+    ),
+    "a text inside an object, by its path": Case(
+        "in.jsonl",
+        b'{"text": "a", "data": {"text": "b"}}\n',
+        "--text-column /data/text",
+        "in.jsonl: line 1, byte offset 0: has no key '/data/text'; the text is inside 'data'; "
+        'type: jq -c \'{"text_inside": .["data"]["text"]} + .\' in.jsonl > '
+        "in.fixed.jsonl, and then --text-column text_inside",
+        1,
+    ),
+    "a text inside an object whose name nobody knows": Case(
+        "in.jsonl",
+        b'{"id": 1, "data": {"text": "a"}}\n{"id": 2, "data": {"text": "b"}}\n',
+        "",
+        f"in.jsonl: {NO_COLUMN}; the text is inside 'data'; type: jq -c '{{\"text\": "
+        '.["data"]["text"]} + .\' in.jsonl > in.fixed.jsonl, and then --text-column text',
+        2,
+    ),
+    "JSON Lines joined with cat, with a byte order mark": Case(
+        "in.jsonl",
+        b'{"text": "a"}\n\xef\xbb\xbf{"text": "b"}\n',
+        "",
+        "in.jsonl: line 2, byte offset 14: is not valid JSON, at byte 1; a byte order mark stands "
+        r"before it, as in files joined with cat; type: sed 's/^\xEF\xBB\xBF//' in.jsonl > "
+        "in.fixed.jsonl",
         2,
     ),
     "JSON Lines as CSV": Case(
@@ -542,6 +622,13 @@ def count_rows(path: Path) -> int:
     return len([line for line in data.splitlines() if line])
 
 
+def encode_twice(text: str) -> bytes:
+    """UTF-8 that a program of Windows read as cp1252; it keeps a byte without a character."""
+    single = (bytes([byte]) for byte in text.encode())
+    return "".join(b.decode("cp1252", "ignore") or b.decode("latin-1") for b in single).encode()
+
+
+TWICE = "as if UTF-8 was read as cp1252 and written as UTF-8 again"
 WARNINGS = {
     "cp1252": (
         "in.csv",
@@ -560,6 +647,21 @@ WARNINGS = {
         "id,text\n1,привет как дела\n".encode("cp1251"),
         "1 text has bytes that are not UTF-8 and are read as U+FFFD, first in line 2; type the "
         "right --encoding, for example cp1251 or gb18030",
+    ),
+    "UTF-8 of UTF-8": (
+        "in.csv",
+        encode_twice("id,text\n1,£ 7 café\n2,b\n3,“now” naïve 🙂\n"),
+        f"2 texts look {TWICE}, first in line 2; type: {UNDO_TWICE} in.csv > in.fixed.csv",
+    ),
+    "UTF-8 of UTF-8 in JSON Lines": (
+        "in.jsonl",
+        encode_twice('{"text": "a"}\n{"text": "NÃO, “café” à Œuvre"}\n'),
+        f"1 text looks {TWICE}, first in line 2; type: {UNDO_TWICE} in.jsonl > in.fixed.jsonl",
+    ),
+    "UTF-8 of UTF-8 among others": (
+        "in.csv",
+        "id,text\n1,déjà vu\n2,cafÃ©\n".encode(),
+        f"1 text looks {TWICE}, first in line 3; other texts do not; export them anew",
     ),
     "damaged": (
         "in.csv",
@@ -585,6 +687,8 @@ def test_a_run_that_goes_on_warns_with_advice_that_works(classify, name, data, w
         options = "--encoding cp1251"
     else:
         return
+    if TWICE in warning:
+        assert encode_twice(Path(name).read_text(encoding="utf-8")) == data
     result, _ = classify(name, f"--restart {options}")
     assert (result.exit_code, result.stderr) == (0, "")
 
@@ -823,6 +927,24 @@ def test_parquet_bytes_that_are_no_utf_8(classify, type_it):
     result, out = classify("in.fixed.parquet", "--max-rejects 1")
     assert result.stderr.startswith("rejected: ")
     assert pq.read_table(out)["text"].to_pylist() == [texts[0], texts[1], texts[3]]
+
+
+def test_parquet_strings_that_were_encoded_twice(classify, type_it):
+    texts = ["see you", "“now”", None, "déjà vu"]
+    twice = [t if t is None else encode_twice(t).decode() for t in texts]
+    Path("in.parquet").write_bytes(to_parquet(pa.string(), twice))
+    result, _ = classify("in.parquet", "--max-rejects 1")
+    shell = (
+        f'python3 -c "{IMPORTS}; {CHANGE}(t.column_names.index(n), n, [[v if v is None else '
+        "b''.join(c.encode('cp1252', 'ignore') or c.encode('latin-1') for c in v) for v in "
+        't[n].to_pylist()]]), o)" text in.parquet in.fixed.parquet'
+    )
+    warning = result.stderr.splitlines()[0]
+    assert warning == f"WARNING: 2 texts look {TWICE}, first in row 2; type: {shell}"
+    fixed = pq.read_table(type_it(shell))["text"].to_pylist()
+    assert [t if t is None else t.decode() for t in fixed] == texts
+    result, _ = classify("in.fixed.parquet", "--max-rejects 1")
+    assert result.stderr.startswith("rejected: ")
 
 
 def test_sub_folders_are_told_and_the_pattern_takes_them(classify, stub_bundle, tmp_path):

@@ -25,6 +25,11 @@ LEAST_SAMPLE = 2  # of them
 _SHELL = {b",": ",", b";": "';'", b"\t": "'\\t'", b"|": "'|'"}  # delimiters, as a shell takes them
 _NUL = "it has NUL bytes, as a file has after a crash or on a full disk; to leave them out"
 _CTRL_Z = "it has the byte 1A (Ctrl-Z), by which DOS ends a file; to leave it out"
+# What psql and mysql print for a person: a line of dashes under the header, and a number of rows.
+_DRAWN = re.compile(rb"^[-+|: ]*---[-+|: ]*\r?\n", re.MULTILINE)
+_FOOT = re.compile(rb"^(?:\([0-9]+ rows?\)|[0-9]+ rows? in set.*)\r?(?:\n|\Z)", re.MULTILINE)
+_NO_FOOT = r"/^([0-9]* rows*)\r*$/d; /^[0-9]* rows* in set/d"
+_NO_FRAME = r"/^[-+|: ]*---[-+|: ]*\r*$/d; s/^ *| *//; s/^ *//; s/ *|\r*$//; s/ *| */|/g"
 
 
 def read_again(data: bytes, dialect: Dialect, columns: int | None = None) -> list[Record]:
@@ -44,6 +49,7 @@ class CsvAdvice:
         layout: likewise.
         wanted: the text column as the user named it, or None.
         preamble: what stands above ``head``.
+        has_no_header_option: the command takes ``--no-header``.
     """
 
     def __init__(
@@ -54,6 +60,7 @@ class CsvAdvice:
         layout: Layout,
         wanted: str | None,
         preamble: Preamble | None = None,
+        has_no_header_option: bool = True,
     ):
         if len(head) >= HEAD_BYTES:  # whole lines only
             head = head[: max(head.rfind(b"\n"), head.rfind(b"\r")) + 1]
@@ -61,6 +68,7 @@ class CsvAdvice:
         self._layout, self._wanted = layout, wanted
         self._above = 1 if preamble and preamble.raw else 0  # lines above the head
         self._has_sep = preamble is not None and preamble.has_sep
+        self._has_no_header_option = has_no_header_option
 
     def for_record(self, record: Record, columns: int | None = None) -> str | None:
         """What to type so that a bad record is good; None if nothing was found.
@@ -93,7 +101,11 @@ class CsvAdvice:
         dialect, layout, lines = self._dialect, self._layout, self._head.splitlines() or [b""]
         if layout.has_header and len(names) == 1 and self._is_quoted_whole(lines[0]):
             return self._unquote_lines()
-        tries = chain(self._try_delimiters(self._head), self._try_repairs(self._head))
+        tries = chain(
+            self._try_drawn(self._head),
+            self._try_delimiters(self._head),
+            self._try_repairs(self._head),
+        )
         for advice, data, other in tries:
             records = read_again(data, other)
             width = len(records[0].fields) if records and not records[0].problem else 0
@@ -107,7 +119,7 @@ class CsvAdvice:
             return None
         if later := self._advise_later_header():
             return f"line {self._above + 1} does not name the columns; {later}"
-        if not look_like_names(names):
+        if not look_like_names(names) and self._has_no_header_option:
             first = f"line {self._above + 1}"
             why = f"{first} looks like a record, not like the names of the columns"
             return f"{why}; type: --no-header{self._guess_column(read_again(self._head, dialect))}"
@@ -148,8 +160,11 @@ class CsvAdvice:
         if repair := self._repair_header(records, columns, theirs):
             return repair
         command = self._leave_out(records[0].line)
-        column = self._guess_column([r for r in records if len(r.fields) == theirs])
-        return f"to leave out line {self._above + 1}, type: {command}, and then --no-header{column}"
+        without = ""
+        if self._has_no_header_option:
+            column = self._guess_column([r for r in records if len(r.fields) == theirs])
+            without = f", and then --no-header{column}"
+        return f"to leave out line {self._above + 1}, type: {command}{without}"
 
     def _repair_header(self, records: Sequence[Record], columns: int, theirs: int) -> str | None:
         """The command for a header that lacks one name, or ends with a delimiter too many."""
@@ -208,6 +223,7 @@ class CsvAdvice:
     def _try_all(self, data: bytes) -> Iterator[tuple[str, bytes, Dialect]]:
         """Advice, and data and dialect if it were followed."""
         dialect = self._dialect
+        yield from self._try_drawn(data)
         yield from self._try_delimiters(data)
         if dialect.quote == b'"':
             if not self._has_real_quotes(data):
@@ -232,8 +248,26 @@ class CsvAdvice:
                 why = f"the delimiter {show(mark.decode())} fits; type: --delimiter {typed}"
                 yield why, data, replace(self._dialect, delimiter=mark)
 
+    def _try_drawn(self, data: bytes) -> Iterator[tuple[str, bytes, Dialect]]:
+        if self._layout.encoding.is_transcoded or self._above:
+            return
+        inner = _FOOT.sub(b"", data)
+        if _DRAWN.search(data):
+            command = make_command(f"sed '{_NO_FOOT}; {_NO_FRAME}'", self._name)
+            why = f"it is a table drawn for a person; type: {command}, and then --delimiter '|'"
+            inner = re.sub(rb"(?m)^ *\|? *| *\|\r*$", b"", _DRAWN.sub(b"", inner))
+            inner = re.sub(rb" *\| *", b"|", inner)
+            yield f"{why} --no-quote", inner, replace(self._dialect, delimiter=b"|", quote=None)
+        elif inner != data:
+            command = make_command(f"sed '{_NO_FOOT}'", self._name)
+            yield f"a line tells the number of rows; type: {command}", inner, self._dialect
+
     def _try_repairs(self, data: bytes) -> Iterator[tuple[str, bytes, Dialect]]:
         dialect, codec = self._dialect, self._layout.encoding
+        if codec.name == "utf-8" and b"\n" + UTF8_BOM in data:
+            command = make_command(r"sed 's/^\xEF\xBB\xBF//'", self._name)
+            why = "a byte order mark stands before a line, as in files joined with cat"
+            yield f"{why}; type: {command}", data.replace(b"\n" + UTF8_BOM, b"\n"), dialect
         if dialect.quote != b'"' or codec.is_transcoded:
             return
         for byte, escaped, what in ((b"\0", "000", _NUL), (b"\x1a", "032", _CTRL_Z)):

@@ -71,6 +71,9 @@ class CsvTable(TextTable):
             if preamble.raw:
                 self.dialect = preamble.dialect
                 self._read_from(len(preamble.raw), 2)
+            if preamble.has_sep:
+                mark = self.dialect.delimiter.decode("latin-1")
+                self.notes = (f"delimiter: {show(mark)}, named by line 1",)
             self._advice = CsvAdvice(
                 name, self._stream.peek(HEAD_BYTES), self.dialect, layout, wanted, preamble
             )

@@ -7,17 +7,17 @@ key twice anywhere in it, is a bad record, too; its neighbours are not affected.
 
 import json
 import re
-import shlex
 from collections.abc import Callable, Collection, Sequence
 from itertools import accumulate
 
 from batch.errors import InputError, UsageError
 from batch.formats.columns import check_column_names, encode_texts, format_columns
 from batch.formats.input import Input
+from batch.formats.json_advice import advise_record, describe_columns, find_nested
 from batch.formats.layout import JSONL
 from batch.formats.text_choice import find_text_column
 from batch.formats.text_table import TextTable
-from batch.messages import TEXT_NAMES, list_columns, show
+from batch.messages import show
 from batch.model.decision import Predictions
 from batch.reading.dialect import Dialect
 from batch.reading.foreign import describe_json, make_command
@@ -147,22 +147,12 @@ def find_text_key(
     def values(at: int) -> list[str]:
         return [value for one in objects if isinstance(value := one.get(keys[at]), str)]
 
-    choice = find_text_column(name, keys, None, values)
+    def advise() -> str | None:
+        nested = find_nested(found)
+        return advise_record(name, first, found, nested[0]) if nested else None
+
+    choice = find_text_column(name, keys, None, values, advise)
     return keys[choice.column], choice.warnings
-
-
-def describe_columns(name: str, first: Record, wanted: str | None) -> str | None:
-    """What an input is whose first line is one object of columns, as pandas writes it; or None."""
-    found, problem = parse_object(first.raw)
-    if problem or not found or not all(isinstance(v, dict | list) for v in found.values()):
-        return None
-    keys = [key for key in found if key == wanted or (not wanted and key.lower() in TEXT_NAMES)]
-    lengths = {len(value) for value in found.values() if isinstance(value, dict | list)}
-    if not keys or len(lengths) > 1 or len(found) < 2:
-        return None
-    rows = f"range(.[{json.dumps(keys[0])}]|length) as $i | map_values(.[$i])"
-    command = make_command(f"jq -c {shlex.quote(f'map_values([.[]]) | {rows}')}", name, ".jsonl")
-    return f"is one JSON object of columns, not of one message a line; type: {command}"
 
 
 def drop_members(raw: bytes, names: Collection[str]) -> bytes:
@@ -284,7 +274,10 @@ class JsonTable(TextTable):
             sample = [] if wanted else self._sample()
             self._bom = self._reader.bom
             first = self._reader.peek()
-        what = first and (describe_json(name, first.raw) or describe_columns(name, first, wanted))
+        what = first and (
+            describe_json(name, first.raw)
+            or describe_columns(name, parse_object(first.raw)[0], wanted)
+        )
         if what:
             raise InputError(f"{name}: {what}")
         self.text_name, self.choice_warnings = find_text_key(name, first, wanted, sample)
@@ -305,21 +298,9 @@ class JsonTable(TextTable):
         return records
 
     def advise(self, record: Record) -> str | None:
-        """A command for an object in which the text is nested; see :meth:`Table.advise`."""
-        value = parse_object(record.raw)[0].get(self.text_name)
-        if not isinstance(value, dict):
-            return None
-        strings = [key for key, inner in value.items() if isinstance(inner, str)]
-        usual = [key for key in strings if key.lower() in TEXT_NAMES]
-        if not strings:
-            return None
-        path = f".[{json.dumps(self.text_name)}][{json.dumps((usual or strings)[0])}]"
-        new = "text" if self.text_name != "text" else "text_inside"
-        command = f"jq -c {shlex.quote(f'. + {{{new}: {path}}}')}"
-        return (
-            f"it is an object with {list_columns(list(value))}; type: "
-            f"{make_command(command, self._source.name)}, and then --text-column {new}"
-        )
+        """See :meth:`Table.advise`."""
+        found = parse_object(record.raw)[0]
+        return advise_record(self._source.name, record, found, self.text_name)
 
     def _advise_cp1252(self) -> str:
         return make_command("iconv -f cp1252 -t utf-8", self._source.name)

@@ -18,7 +18,14 @@ from batch.errors import BrokenInputError, InputError
 from batch.formats.columns import check_column_names, encode_texts, format_columns, kind_of
 from batch.formats.input import Input
 from batch.formats.layout import PARQUET
-from batch.formats.parquet_types import BYTES, STRINGS, holds, make_decode_command, refuse_type
+from batch.formats.parquet_types import (
+    BYTES,
+    STRINGS,
+    holds,
+    make_decode_command,
+    make_undo_command,
+    refuse_type,
+)
 from batch.formats.text_choice import SAMPLE, find_text_column
 from batch.messages import show
 from batch.model.decision import Predictions
@@ -52,6 +59,7 @@ class ParquetTable:
     """
 
     format = PARQUET
+    notes = ()
 
     def __init__(
         self,
@@ -114,7 +122,7 @@ class ParquetTable:
     def _check_type(self) -> None:
         """Refuse a text column that holds neither strings nor bytes."""
         found = self._file.schema_arrow.field(self._file.schema_arrow.names.index(self.text_key))
-        self._utf8 = Utf8Check() if holds(found.type, BYTES) else None
+        self._utf8 = Utf8Check()
         if not holds(found.type, STRINGS + BYTES):
             key = self.text_key if self._may_show else None
             refuse_type(self._name, self._shown.removeprefix("column "), found.type, key)
@@ -166,8 +174,7 @@ class ParquetTable:
                 record = Record(text or b"", b"", row + 1, row, text, problem, _NO_DIALECT)
                 records.append(record)
             self.offset += len(texts)
-        if self._utf8:
-            self._utf8.look_at(records)
+        self._utf8.look_at(records)
         return records
 
     def advise(self, record: Record) -> str | None:
@@ -175,9 +182,9 @@ class ParquetTable:
 
     def warnings(self) -> list[str]:
         """See :meth:`Table.warnings`."""
-        advice = make_decode_command(self._name, self.text_key if self._may_show else None)
-        found = self._utf8 and self._utf8.warning(advice, "row")
-        return [found] if found else []
+        key = self.text_key if self._may_show else None
+        undo = make_undo_command(self._name, key)
+        return self._utf8.warnings(make_decode_command(self._name, key), undo, "row")
 
     @property
     def column_names(self) -> list[str]:

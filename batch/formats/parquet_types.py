@@ -15,7 +15,9 @@ _CHANGE = (
     "q.write_table(t.set_column(t.column_names.index(n), n, {}), o)"
 )
 _JOIN = _CHANGE.format(r"c.binary_join(t[n], chr(10))")
-_DECODE = _CHANGE.format("[[v if v is None else v.decode('cp1252') for v in t[n].to_pylist()]]")
+_EACH = _CHANGE.format("[[v if v is None else {} for v in t[n].to_pylist()]]")
+_DECODE = _EACH.format("v.decode('cp1252')")
+_UNDO = _EACH.format("b''.join(c.encode('cp1252', 'ignore') or c.encode('latin-1') for c in v)")
 STRINGS = ("string", "large_string", "string_view")
 BYTES = ("binary", "large_binary", "binary_view")
 
@@ -71,6 +73,12 @@ def refuse_type(name: str, column: str, found: Any, key: str | None) -> NoReturn
 def make_decode_command(name: str, key: str | None) -> str:
     """The command that reads a column of bytes as cp1252; ``key`` as in :func:`refuse_type`."""
     return _make_command(_DECODE, name, "COLUMN" if key is None else key)
+
+
+def make_undo_command(name: str, key: str | None) -> str:
+    """The command for strings that were encoded twice, which become bytes; ``key`` as in
+    :func:`refuse_type`."""
+    return _make_command(_UNDO, name, "COLUMN" if key is None else key)
 
 
 def _make_command(program: str, name: str, *column: str) -> str:

@@ -17,7 +17,8 @@ from batch.reading.records import UTF8_BOM
 
 _LONGEST = 1024  # bytes of such a line
 # No letter, digit, full stop, space or quote: those are no delimiter of ours.
-_SEP = re.compile(rb"(?i:sep)=([\t!#-&(-\-/:-@\[-`{-~])(?:\r\n|\r|\n|\Z)")
+# A program that quotes every field has quoted the line, too.
+_SEP = re.compile(rb'("?)(?i:sep)=([\t!#-&(-\-/:-@\[-`{-~])\1(?:\r\n|\r|\n|\Z)')
 _TYPE = re.compile(rb"#TYPE [\w.+`\[\]]+(?:\r\n|\r|\n)")
 
 
@@ -45,7 +46,7 @@ def read_preamble(name: str, stream: InputStream, dialect: Dialect, layout: Layo
     found = _SEP.match(head, start)
     has_sep = found is not None
     if found:
-        dialect = _take_delimiter(name, found[1], dialect, layout)
+        dialect = _take_delimiter(name, found[2], dialect, layout)
     elif layout.has_header:
         found = _TYPE.match(head, start)
     return Preamble(stream.read(found.end()) if found else b"", dialect, has_sep)

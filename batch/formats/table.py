@@ -23,6 +23,7 @@ class Table(Protocol):
         text_name: the text column, as messages show it.
         text_in_output: the text column, as a user types it to read the output again.
         choice_warnings: sentences for the summary, such as that the text column was a guess.
+        notes: sentences for the summary that are no warnings.
         offset: of the next record: in bytes, for Parquet in rows.
         line: number of the line where the next record starts, from 1; for Parquet, of its row.
         blank_lines: how many were skipped since reading began, or since :meth:`go_to`.
@@ -33,6 +34,7 @@ class Table(Protocol):
     text_name: str
     text_in_output: str
     choice_warnings: tuple[str, ...]
+    notes: tuple[str, ...]
 
     @property
     def column_names(self) -> list[str]:

@@ -119,7 +119,7 @@ def find_text_column(
         names: of all columns.
         wanted: a name or, if no column has it, a number from 1; None: names and values decide.
         values: number of a column, from 0 -> its values in the first records, if they are text.
-        advise: of a CSV input: why no column fits, and what to type, if the input shows it.
+        advise: why no column fits, and what to type, if the input shows it.
 
     Raises:
         InputError: the column is not there or there twice, no name fits, the one that fits holds

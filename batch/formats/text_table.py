@@ -6,8 +6,9 @@ from pathlib import Path
 
 from batch.formats.layout import Layout
 from batch.formats.text_choice import SAMPLE
-from batch.reading.codepage import CheckedStream
+from batch.reading.codepage import UNDO_TWICE, CheckedStream
 from batch.reading.dialect import Dialect
+from batch.reading.foreign import make_command
 from batch.reading.input_stream import InputStream
 from batch.reading.records import Record, RecordReader
 from batch.reading.source import Source, reading
@@ -55,6 +56,8 @@ class TextTable:
     Attributes:
         dialect: of the records; a line above the header may have changed the delimiter.
     """
+
+    notes: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -113,8 +116,8 @@ class TextTable:
 
     def warnings(self) -> list[str]:
         """See :meth:`Table.warnings`."""
-        found = self._utf8 and self._utf8.warning(self._advise_cp1252())
-        return [found] if found else []
+        undo = make_command(UNDO_TWICE, self._source.name)
+        return self._utf8.warnings(self._advise_cp1252(), undo) if self._utf8 else []
 
     def _advise_cp1252(self) -> str:
         return "--encoding cp1252"

@@ -1,9 +1,10 @@
 """Read a labelled file once, and collect the data of the report."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batch.errors import InputError, UsageError
+from batch.formats.advice import HEAD_BYTES, CsvAdvice
 from batch.formats.csv_table import read_header
 from batch.formats.layout import DEFAULT_LAYOUT, MAX_RECORD_BYTES
 from batch.formats.open_table import CSV, SHOWN, find_format
@@ -60,10 +61,13 @@ def _read(options: ReportOptions, source: Source) -> Findings:
     preamble = read_preamble(name, stream, options.dialect, DEFAULT_LAYOUT)
     dialect, start = preamble.dialect, len(preamble.raw)
     wanted = options.text_column
+    head = stream.peek(HEAD_BYTES)
+    layout = replace(DEFAULT_LAYOUT, encoding=options.encoding)
+    advice = CsvAdvice(name, head, dialect, layout, wanted, preamble, has_no_header_option=False)
     sample = [] if wanted else sample_records(stream, dialect, MAX_RECORD_BYTES)
     reader = RecordReader(stream, dialect, offset=start, line=2 if start else 1)
-    header = read_header(name, reader, wanted, (), sample=sample)
-    for warning in header.warnings:
+    header = read_header(name, reader, wanted, (), layout, sample, advice)
+    for warning in () if wanted else header.warnings:  # of a named column: --no-header, not ours
         log.warning("WARNING: %s: %s", name, warning)
     names = [decode(field) for field in header.record.fields]
     label_at = _find_column(name, names, "label", "; label it first with: spam-batch classify")

@@ -84,6 +84,7 @@ def _label_to_stream(job: Job, lazy: LazyClassifier) -> Summary:
         table = job.open_table(source, bundle.manifest)
         name = "standard output" if job.out == STANDARD_OUTPUT else job.out
         summary = Summary(bundle, table.text_name, name, "", rules=job.rules)
+        summary.notes = table.notes
         summary.warnings += table.choice_warnings
         classifier = _load(lazy, summary)
         with open_stream(job.out) as file:
@@ -113,6 +114,7 @@ def _label_to_file(job: Job, source: Source, target: Path, lazy: LazyClassifier)
     }
     resume_key = ResumeKey(source.identity, settings, bundle.digest) if source.identity else None
     summary = Summary(bundle, table.text_name, job.out, str(rejects_path(target)), rules=job.rules)
+    summary.notes = table.notes
     summary.warnings += table.choice_warnings
     summary.precision = precision
     started = utc_now()

@@ -28,6 +28,7 @@ class Summary:
     session: InferenceSession | None = None  # None if nothing was left to label
     precision: str = ""
     repeated: int = 0  # records of this run with the text of an earlier one
+    notes: tuple[str, ...] = ()  # of the input
     warnings: list[str] = field(default_factory=list)
     # What to type so that the first bad record is good; "": nothing is known; None: none was bad.
     advice: str | None = None
@@ -71,6 +72,7 @@ class Summary:
             f"{count(done.records, 'record')} in, {count(done.rows, 'row')} out{rejected}: "
             f"{counts}",
             f"text column: {self.text_column}",
+            *self.notes,
         ]
         if session:
             rate = self.labelled / self.seconds if self.seconds else 0.0

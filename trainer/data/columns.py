@@ -1,6 +1,8 @@
 """Which column of a labelled file is the label; its delimiter and header where nothing says so."""
 
 import io
+import re
+import shlex
 from dataclasses import replace
 
 from batch.errors import InputError
@@ -10,9 +12,11 @@ from batch.formats.open_table import find_format, inner_ending
 from batch.formats.preamble import read_preamble
 from batch.formats.table import Table
 from batch.messages import TEXT_NAMES, list_columns, show
+from batch.reading.foreign import make_command
 from batch.reading.input_stream import InputStream
 from batch.reading.opening import open_source
-from batch.reading.records import RecordReader
+from batch.reading.records import UTF8_BOM, RecordReader
+from trainer.data.labels import POSITIVE_NAMES
 
 LABEL_NAMES = ("label", "class", "category", "target", "v1")
 HEAD_BYTES = 1 << 16  # looked at to find the delimiter and whether there is a header
@@ -30,6 +34,7 @@ def complete_input(
     if find_format(given.name, given.layout) != CSV:
         return given, columns[0]
     given, head, has_preamble = _read_head(given)
+    _refuse_fasttext(given.name, head)
     if finds_delimiter and not has_preamble:
         tab = replace(given, dialect=replace(given.dialect, delimiter=b"\t"))
         has_tab = b"\t" in head.split(b"\n")[0]
@@ -46,6 +51,20 @@ def complete_input(
             layout = replace(given.layout, has_header=False)
             return replace(given, layout=layout, text_column="2"), "1"
     return given, columns[0]
+
+
+def _refuse_fasttext(name: str, head: bytes) -> None:
+    """Refuse lines of ``__label__spam You won``, with the command that makes a table of them."""
+    if not head.removeprefix(UTF8_BOM).startswith(b"__label__"):
+        return
+    what = f"{name}: is in fastText's form, a line of __label__NAME and the text"
+    for number, line in enumerate(head.splitlines(), start=1):
+        if re.match(rb"\W*__label__\S+\s+__label__", line):
+            raise InputError(f"{what}, but line {number} has several labels; leave one in each")
+    command = r"sed 's/^[^_]*__label__\([^[:space:]]*\)[[:space:]]*/\1\t/'"
+    raise InputError(
+        f"{what}; type: {make_command(command, name, '.tsv')}, and then --no-header --no-quote"
+    )
 
 
 def _has_label(head: bytes, given: Input, columns: tuple[str | None, str | None]) -> bool:
@@ -129,7 +148,13 @@ def _find_usual(name: str, names: list[str]) -> int:
                 f"{name}: the columns {' and '.join(numbers)} are called {candidate!r}; choose "
                 f"one, for example: --label-column {numbers[0]}"
             )
+    likely = [column for column in names if _names_a_class(column)]  # one that holds 0 and 1
+    example = f", for example: --label-column {shlex.quote(likely[0])}" if likely else ""
     raise InputError(
         f"{name}: no label column found; columns: {list_columns(names)}; "
-        "name it with --label-column"
+        f"name it with --label-column{example}"
     )
+
+
+def _names_a_class(column: str) -> bool:
+    return column.strip().lower().removeprefix("is_") in POSITIVE_NAMES and not column.isdecimal()

@@ -17,17 +17,22 @@ from trainer.recipe import Recipe
 
 log = logging.getLogger("trainer")
 
-# Values that exports write for "no value", in small letters.
-MISSING = frozenset({"", "null", "nan", "none", "\\n", "<na>", "n/a", "#n/a", "nat"})
+# Values that exports write for "no value", in small letters and without quotes and brackets.
+MISSING = frozenset(
+    {"", "?", "null", "nan", "none", "nil", "\\n", "na", "n/a", "#n/a", "nat", "undefined"}
+)
 # Names of the class that is looked for, in small letters, the most usual first.
 POSITIVE_NAMES = (
     "spam", "junk", "smishing", "phishing", "scam", "fraud", "toxic", "abuse", "positive", "yes",
-    "true", "1",
+    "true", "1", "1.0",
 )  # fmt: skip
 LONGEST_LABEL = 64  # characters; a longer value may be a message, and is not shown
 MOST_LABELS = 1000
 MOST_OF_A_FEW = 20  # labels of few records; if more than every second is new, they are texts
 SHOWN_LABELS = 10
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NO_LABEL = re.compile(r"[-=+_*|#]{3,}|#[A-Z0-9/]+[!?]")  # a line of dashes; Excel's errors
+_BETWEEN = re.compile(r"\s*[|,;/]\s*")  # stands between the labels of one cell
 
 
 @dataclass(frozen=True)
@@ -73,9 +78,7 @@ def parse_labels(value: str) -> tuple[str, ...]:
 
 
 def clean_labels(
-    rows: pd.DataFrame,
-    files: Sequence[str],
-    rules: LabelRules = DEFAULT_RULES,
+    rows: pd.DataFrame, files: Sequence[str], rules: LabelRules = DEFAULT_RULES
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """Rows with labels that are classes, and how many rows were dropped, by reason.
 
@@ -83,14 +86,13 @@ def clean_labels(
         rows: ``label`` (None: missing), ``text``, ``file`` (its number in ``files``), ``line``.
 
     Raises:
-        InputError: a label is missing, or differs from another in case
-            only; the sentence has the value, its count and its first line.
+        InputError: a label is missing, nested, or differs from another in case only.
         UsageError: ``rules.only`` has a class that no record has.
     """
     stripped = rows["label"].map(lambda label: "" if label is None else label.strip())
     changed = int((stripped != rows["label"].map(lambda label: label or "")).sum())
     if changed:
-        log.info("%s had spaces around it; they were removed", count(changed, "label"))
+        log.info("spaces around %s were removed", count(changed, "label"))
     rows = rows.assign(label=_merge_numbers(stripped))
     dropped = {}
     if rules.only:
@@ -98,16 +100,17 @@ def clean_labels(
     else:
         _check_missing(rows, files)
     _check_many(rows, files)
-    _check_lists(rows, files)
+    _check_nested(rows, files)
     _check_case(rows, files)
+    _warn_of_several(rows, files)
     return rows, dropped
 
 
 def _merge_numbers(labels: pd.Series) -> pd.Series:
-    """Labels that are equal numbers (``0`` and ``0.0``) become one, the shortest spelling."""
+    """Labels that are equal numbers (``0``, ``0.0``, ``0e0``) become one, the shortest spelling."""
     spellings: dict[float, set[str]] = {}
     for label in labels.unique():
-        if len(label) <= LONGEST_LABEL and label.replace(".", "", 1).lstrip("+-").isdecimal():
+        if len(label) <= LONGEST_LABEL and _NUMBER.fullmatch(label):
             spellings.setdefault(float(label), set()).add(label)
     renamed = {}
     for same in spellings.values():
@@ -131,14 +134,24 @@ def _keep_only(rows: pd.DataFrame, only: tuple[str, ...]) -> tuple[pd.DataFrame,
     return kept, {"not among --labels": left} if left else {}
 
 
+def is_missing(label: str) -> bool:
+    """True for what stands for no label, such as ``NULL``, ``[null]``, ``''`` and ``-----``.
+
+    >>> [is_missing(label) for label in ("NaN", "#REF!", "-----", "-", "spam")]
+    [True, True, True, False, False]
+    """
+    plain = _fold(label).strip("\"'()<>[] ")
+    return plain in MISSING or _NO_LABEL.fullmatch(label) is not None
+
+
 def _check_missing(rows: pd.DataFrame, files: Sequence[str]) -> None:
-    missing = rows[rows["label"].str.lower().isin(MISSING)]
+    missing = rows[rows["label"].map(is_missing)]
     if missing.empty:
         return
     first = missing.iloc[0]
     value = first["label"]
     same = int((rows["label"] == value).sum())
-    what = f"the label is {value!r}, which stands for no label" if value else "the label is empty"
+    what = f"the label is {value!a}, which stands for no label" if value else "the label is empty"
     raise InputError(
         f"{files[first['file']]}: line {first['line']}: {what} "
         f"({count(same, 'such record')}); label them, or leave them out by naming the classes: "
@@ -186,15 +199,37 @@ def _fold(label: str) -> str:
     return unicodedata.normalize("NFKC", "".join(seen)).casefold().strip()
 
 
-def _check_lists(rows: pd.DataFrame, files: Sequence[str]) -> None:
-    lists = rows[rows["label"].str.fullmatch(r"\[.*\]", flags=re.DOTALL)]
-    if len(lists) > len(rows) // 2:
-        first = lists.iloc[0]
+def _check_nested(rows: pd.DataFrame, files: Sequence[str]) -> None:
+    """Refuse labels that are lists or objects of JSON or Python."""
+    nested = rows[rows["label"].str.fullmatch(r"\[.*\]|\{.*\}", flags=re.DOTALL)]
+    if len(nested) > len(rows) // 2:
+        first = nested.iloc[0]
+        what, marks = ("lists", "brackets") if first["label"][0] == "[" else ("objects", "braces")
         raise InputError(
-            f"{files[first['file']]}: line {first['line']}: the labels are lists "
-            f"({count(len(lists), 'such record')}), such as {first['label']!r}; write one label a "
-            "record, without brackets"
+            f"{files[first['file']]}: line {first['line']}: the labels are {what} "
+            f"({count(len(nested), 'such record')}), such as {first['label']!r}; write one label a "
+            f"record, without {marks}"
         )
+
+
+def _warn_of_several(rows: pd.DataFrame, files: Sequence[str]) -> None:
+    """Warn of cells with several labels, such as ``a|b``, where ``a`` is a label of its own."""
+    there = set(rows["label"])
+    parts = {label: set(_BETWEEN.split(label)) for label in there}
+    several = [label for label in there if parts[label] != {label} and parts[label] & there]
+    if not several:
+        return
+    found, others = (rows[rows["label"].isin(several) == is_in] for is_in in (True, False))
+    advice = "write one label a record"
+    if others["label"].nunique() > 1:
+        advice = f"to leave such records out, type: {suggest_labels(others['label'])}"
+    first = found.iloc[0]
+    log.warning(
+        "WARNING: %s: line %d: the label is %s, as if one record had several (%s); each such "
+        "label is a class of its own; %s",
+        files[first["file"]], first["line"], show(first["label"]),
+        count(len(found), "such record"), advice,
+    )  # fmt: skip
 
 
 def resolve_conflicts(rows: pd.DataFrame, files: Sequence[str]) -> tuple[pd.DataFrame, int]:
@@ -305,7 +340,7 @@ def suggest_labels(labels: pd.Series) -> str:
     """The option that keeps the frequent labels, to be typed."""
     good = Counter(
         label for label in labels
-        if label.lower() not in MISSING and "," not in label and len(label) <= LONGEST_LABEL
+        if not is_missing(label) and "," not in label and len(label) <= LONGEST_LABEL
     )  # fmt: skip
     names = sorted(label for label, _ in good.most_common(SHOWN_LABELS))
     if len(names) < 2:  # what stands for no label elsewhere may be meant here

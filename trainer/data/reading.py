@@ -6,6 +6,7 @@ same texts.
 
 import logging
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from batch.formats.layout import Layout
 from batch.formats.open_table import open_table
 from batch.messages import count
 from batch.reading.dialect import Dialect
+from batch.reading.foreign import make_command
 from batch.reading.opening import open_source
 from batch.reading.records import Record
 from batch.reading.source import STANDARD_INPUT
@@ -38,7 +40,9 @@ from trainer.recipe import Recipe
 log = logging.getLogger("trainer")
 
 WINDOW = 4096  # records read at once
+CELL = 32_767  # characters of UTF-16 that a cell of Excel holds, at most
 DEFAULT_INPUT = Input("")
+_OPTION = re.compile(r"type: (--delimiter|--encoding) (\S+)")
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,7 @@ class FileRecords:
     records: int = 0
     headers: list[int] = field(default_factory=list)  # lines that repeat the header
     advice: str | None = None  # what to type so that the first bad record is good
+    warnings: list[str] = field(default_factory=list)
 
     def refuse_headers(self) -> None:
         if self.headers:
@@ -174,9 +179,18 @@ def read_labelled(paths: Sequence[Path], options: ReadOptions = DEFAULT_OPTIONS)
         InputError: no such column, too many bad records, or a label that cannot be one.
         UsageError: options that do not go together.
     """
-    files = []
+    files: list[FileRecords] = []
+    is_one = len(paths) == 1
     for path in paths:
-        files.append(read_file(str(path), options, sum(len(file.rejects) for file in files)))
+        before = sum(len(file.rejects) for file in files)
+        try:
+            file = read_file(str(path), options, before)
+        except InputError as error:
+            raise type(error)(_advise_file(str(error), str(path), is_one)) from None
+        # A text that is misread would teach the model the fault, so --quiet does not hide this.
+        for warning in file.warnings:
+            log.warning("WARNING: %s: %s", path, _advise_file(warning, str(path), is_one))
+        files.append(file)
     for file in files:
         file.refuse_headers()
     rejects = [(file.name, record) for file in files for record in file.rejects]
@@ -218,6 +232,8 @@ def read_file(name: str, options: ReadOptions, rejects_before: int = 0) -> FileR
         )
         table = open_table(source, given, STANDARD_OUTPUT, (), [])
         label = find_label_column(name, table, label_column)
+        for note in table.notes:
+            log.info("%s: %s", name, note)
         found = FileRecords(name)
         while records := table.read(WINDOW):
             good = [record for record in records if not record.problem]
@@ -227,16 +243,47 @@ def read_file(name: str, options: ReadOptions, rejects_before: int = 0) -> FileR
             if bad and not found.rejects and (advice := table.advise(bad[0])):
                 found.advice = f"line {bad[0].line}: {advice}"
             found.rejects += bad
-            found.headers += [record.line for record in table.repeated_headers(good)]
+            labels = table.values(good, label)
+            texts = [(record.text or b"").decode("utf-8", "replace") for record in good]
+            headers = {record.line for record in table.repeated_headers(good)}
+            names = _fold_header(table.column_names[label]), _fold_header(table.text_name)
+            for record, *values in zip(good, labels, texts, strict=True):
+                if record.line in headers or names == tuple(map(_fold_header, values)):
+                    found.headers.append(record.line)
             found.records += len(records)
-            found.labels += table.values(good, label)
-            found.texts += [(record.text or b"").decode("utf-8", "replace") for record in good]
+            found.labels += labels
+            found.texts += texts
             found.lines += [record.line for record in good]
         source.check_unchanged()
-    for warning in (*table.choice_warnings, *table.warnings(), *filter(None, [found.advice])):
-        # A text that is misread would teach the model the fault, so --quiet does not hide this.
-        log.warning("WARNING: %s: %s", name, warning)
+    found.warnings += [*table.choice_warnings, *table.warnings(), *filter(None, [found.advice])]
+    if cut := [line for line, text in zip(found.lines, found.texts, strict=True) if _is_cut(text)]:
+        found.warnings.append(
+            f"{count(len(cut), 'text')} of {CELL:,} characters, the most that a cell of Excel "
+            f"holds, first in line {cut[0]}; the rest may be cut off; export from the source"
+        )
     return found
+
+
+def _fold_header(value: str | None) -> str:
+    return (value or "").strip("\ufeff \t").casefold()
+
+
+def _is_cut(text: str) -> bool:
+    return len(text) <= CELL and len(text.encode("utf-16-le", "surrogatepass")) == 2 * CELL
+
+
+def _advise_file(sentence: str, name: str, is_one: bool) -> str:
+    """Advice for one of several files: a command, since an option is for all of them."""
+    if is_one or not (found := _OPTION.search(sentence)):
+        return sentence
+    option, value = found.groups()
+    command = f"iconv -f {value} -t utf-8"
+    if option == "--delimiter":
+        mark = value.strip("'")
+        command = rf"sed '1s/^\xEF\xBB\xBF//;1s/^/sep={mark}\n/'"
+    return (
+        f"{sentence[: found.start()]}type: {make_command(command, name)}{sentence[found.end() :]}"
+    )
 
 
 def _refuse_no_file(name: str) -> None:

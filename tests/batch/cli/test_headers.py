@@ -191,6 +191,13 @@ def test_the_line_without_a_header(run, mark):
     assert (exit_code, logged, without_ours(output, mark)) == (0, "", data)
 
 
+def test_the_line_in_quotes_and_what_the_summary_says(run):
+    data = b'"sep=;"\nid;text\n1;see you\n2;ok then\n'
+    exit_code, logged, output = run(data, quiet=False)
+    assert (exit_code, without_ours(output, b";")) == (0, data)
+    assert "text column: text\ndelimiter: ';', named by line 1\n" in logged
+
+
 def test_lines_are_counted_behind_it_and_encodings_come_back(run):
     data = "sep=;\nid;text\n1;see you\n2;too;many\n"
     exit_code, logged, _ = run(data.encode())

@@ -160,6 +160,12 @@ def test_records_that_cannot_be_read(draw):
     assert "Rows<b>20</b>" in page
 
 
+def test_the_advice_on_the_form_works(draw):
+    table = make_table().replace(b",", b";")
+    assert "20 rows" in draw("--delimiter", ";", data=table)
+    assert "20 rows" in draw(data=b"sep=;\n" + table)
+
+
 def test_other_forms_of_csv(draw):
     data = "text;label;score\r\ncafé;spam;0.9\r\n".encode("latin-1")
     args = ("--delimiter", ";", "--encoding", "latin-1", "--show-text")
@@ -208,6 +214,25 @@ def test_pipes(run_cli, tmp_path):
             b"text,label\n" + b"".join(b"a,%d\n" % n for n in range(1001)), (), 65,
             "labeled.csv: has more than 1,000 different labels; is 'label' the column that "
             "spam-batch wrote?",
+        ),
+        (
+            b"id;text;label\n1;a;ham\n2;b;spam\n", (), 65,
+            "labeled.csv: no text column found; the delimiter ';' fits; type: --delimiter ';'",
+        ),
+        (
+            b"title\nid,text,label\n1,a,ham\n2,b,spam\n", (), 65,
+            "labeled.csv: no text column found; line 1 does not name the columns; line 2 does; "
+            "type: tail -n +2 labeled.csv > labeled.fixed.csv",
+        ),
+        (
+            b"text,label\n1,a,ham\n2,b,spam\n", (), 65,
+            "labeled.csv: line 1 has 2 fields, unlike all of the next 2 records; they have 3; to "
+            "leave out line 1, type: tail -n +2 labeled.csv > labeled.fixed.csv",
+        ),
+        (
+            b"1,see you at 7,ham\n" * 3, ("--text-column", "2"), 65,
+            "labeled.csv: the column 'label' is not there; columns: 3 (they look like data, so "
+            "they are not shown); label it first with: spam-batch classify",
         ),
         (b"", (), 65, "labeled.csv: the file is empty; its first line must name the columns"),
         (None, (), 66, "cannot read labeled.csv: No such file or directory"),

@@ -40,7 +40,7 @@ def advised_rules(message: str) -> LabelRules:
 def test_spaces_around_labels_go_and_the_log_counts_them(caplog) -> None:
     with caplog.at_level("INFO", "trainer"):
         assert clean([" ham", "spam\t", "ham"]) == (["ham", "spam", "ham"], {})
-    assert caplog.messages == ["2 labels had spaces around it; they were removed"]
+    assert caplog.messages == ["spaces around 2 labels were removed"]
 
 
 def test_equal_numbers_are_one_class(caplog) -> None:

@@ -59,7 +59,7 @@ class ParquetTable:
     """
 
     format = PARQUET
-    notes = ()
+    notes: tuple[str, ...] = ()
 
     def __init__(
         self,

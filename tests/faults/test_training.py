@@ -40,6 +40,7 @@ def fit(invoke, bpe_file: Path, tmp_path: Path, monkeypatch):
         done = invoke(
             main, "fit", "--weights", "random", "--model", "starter", "--bpe", bpe_file,
             "--cache", "cache", "--out", "run", "--epochs", 1, "--device", "cpu", "--quiet",
+            "--split", "book",  # these texts differ in a number only, so they are near copies
             *given, *args,
         )  # fmt: skip
         path = Path("run/config.json")
@@ -181,11 +182,6 @@ READ = {
         {"in.csv": TABLE.replace("ham,", "b,").replace("spam,", "a,")},
         "WARNING: neither 'a' nor 'b' is a usual name of the positive class; taken is 'b', the "
         "second in alphabetical order; to choose, type --positive-label\n", {"a": 30, "b": 30},
-    ),
-    "balanced-away": (
-        {"in.csv": TABLE + join(*(f"ham,home by {n}" for n in range(700)))},
-        "WARNING: balancing uses only 60 of 760 messages, because there are only 30 labelled "
-        "'spam'; --no-balance uses all\n", {"ham": 730, "spam": 30},
     ),
 }  # fmt: skip
 
@@ -344,6 +340,48 @@ def test_rejects_are_kept_and_counted(fit) -> None:
 def test_labels_that_are_a_slip(fit, data: str, message: str) -> None:
     code, said, _ = fit({"in.csv": data})
     assert (code, said) == (65, f"spam-train: error: {message}\n")
+
+
+@pytest.mark.quick
+def test_balancing_that_leaves_most_out_is_told_and_the_advice_uses_all(fit) -> None:
+    files = {"in.csv": TABLE + join(*(f"ham,home by {n}" for n in range(700)))}
+    code, said, _ = fit(files, "--balance")
+    assert (code, said) == (
+        0, "WARNING: balancing uses only 60 of 760 messages, because there are only 30 labelled "
+        "'spam'; --no-balance uses all\n",
+    )  # fmt: skip
+    for advised in (["--no-balance"], []):
+        code, said, _ = fit(files, *advised)
+        assert (code, said) == (0, "")
+        metrics = json.loads(Path("run/metrics.json").read_bytes())
+        assert sum(metrics["messages"].values()) == 760
+
+
+@pytest.mark.quick
+def test_near_copies_alone_are_refused_and_the_advice_works(fit) -> None:
+    code, said, _ = fit({"in.csv": TABLE}, "--split", "grouped")
+    assert (code, said) == (
+        65, "spam-train: error: 2 different messages (case, digits and punctuation aside) are too "
+        "few: the validation set would be empty; give more data, or type --split book to split at "
+        "random\n",
+    )  # fmt: skip
+    assert fit({"in.csv": TABLE}, "--split", "book")[:2] == (0, "")
+
+
+@pytest.mark.quick
+def test_a_label_of_near_copies_is_told_and_the_advice_works(fit) -> None:
+    names = [f"{first}{second}l" for first in "bdfhjk" for second in "aeiou"]
+    table = join("label,text", *(f"ham,see you at {name}'s" for name in names), *SPAM)
+    code, said, config = fit({"in.csv": table}, "--split", "grouped")
+    assert (code, said) == (
+        0, "".join(
+            f"WARNING: no {name} message is labelled 'spam', whose messages are few or near copies "
+            "of each other; give more data, or type --split book to split at random\n"
+            for name in ("validation", "test")
+        ),
+    )  # fmt: skip
+    assert config["recipe"]["split"] == "grouped"
+    assert fit({"in.csv": table}, "--split", "book")[:2] == (0, "")
 
 
 @pytest.mark.quick

@@ -16,6 +16,7 @@ from trainer.cli import main
 
 HAM = [f"ham,see you at {n} for dinner" for n in range(30)]
 SPAM = [f"spam,win a prize {n} now" for n in range(30)]
+NAMES = [f"{first}{second}l" for first in "bdfhjklmnp" for second in "aeiou"]
 ROWS = ["label,text", *(row for pair in zip(HAM, SPAM, strict=True) for row in pair)]
 
 
@@ -370,8 +371,7 @@ def test_near_copies_alone_are_refused_and_the_advice_works(fit) -> None:
 
 @pytest.mark.quick
 def test_a_label_of_near_copies_is_told_and_the_advice_works(fit) -> None:
-    names = [f"{first}{second}l" for first in "bdfhjk" for second in "aeiou"]
-    table = join("label,text", *(f"ham,see you at {name}'s" for name in names), *SPAM)
+    table = join("label,text", *(f"ham,see you at {name}'s" for name in NAMES), *SPAM)
     code, said, config = fit({"in.csv": table}, "--split", "grouped")
     assert (code, said) == (
         0, "".join(
@@ -382,6 +382,35 @@ def test_a_label_of_near_copies_is_told_and_the_advice_works(fit) -> None:
     )  # fmt: skip
     assert config["recipe"]["split"] == "grouped"
     assert fit({"in.csv": table}, "--split", "book")[:2] == (0, "")
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    ("ham", "spam", "missing"), [(43, 7, []), (40, 3, ["test"]), (20, 1, ["validation", "test"])]
+)
+def test_a_handful_of_one_label_trains_as_advised(fit, ham: int, spam: int, missing) -> None:
+    table = join(
+        "label,text",
+        *(f"ham,see you at {name}'s" for name in NAMES[:ham]),
+        *(f"spam,win a prize of {name} now" for name in NAMES[:spam]),
+    )
+    grouped = ["--split", "grouped"]
+    code, said, _ = fit({"in.csv": table}, *grouped)
+    messages = "1 message" if spam == 1 else f"{spam} messages"
+    assert (code, said) == (
+        65, f"spam-train: error: in.csv: {messages} labelled 'spam', fewer than the 10 that a "
+        "class needs to be in each set (mistyped?); label more, or type --min-class 1 to train on "
+        "it as it is\n",
+    )  # fmt: skip
+    code, said, _ = fit({"in.csv": table}, *grouped, "--min-class", 1)
+    assert code == 0, said
+    told = "WARNING: no {} message is labelled 'spam', whose messages are few or near copies"
+    assert [line.split(" of each")[0] for line in said.splitlines()] == list(
+        map(told.format, missing)
+    )
+    metrics = json.loads(Path("run/metrics.json").read_bytes())
+    assert sum(metrics["messages"].values()) == ham + spam
+    assert metrics["threshold"]["value"] == 0.5
 
 
 @pytest.mark.quick

@@ -41,7 +41,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install train export classify test test-anywhere test-faults check coverage bench bench-train bench-memory bench-starter bench-export build docs clean
+.PHONY: help install train export classify test test-anywhere test-faults check coverage bench bench-train bench-memory bench-starter bench-inbox bench-export build docs clean
 
 help: ## Show this list
 	@echo 'Targets:'
@@ -126,6 +126,9 @@ bench-export: $(VENV)/.has-dev $(PEERS) $(SMS_FILE) ## Measure our export beside
 
 bench-starter: $(VENV)/.has-run $(SMS_FILE) ## Measure the starter: several seeds and splits, rows a second (DATA=)
 	$(BIN)/python benchmarks/starter.py --data '$(or $(DATA),$(SMS))' $(if $(BPE),--bpe '$(BPE)')
+
+bench-inbox: $(VENV)/.has-run ## Count which messages of IN= the model of BUNDLE= labels right, by its second column
+	$(BIN)/python benchmarks/inbox.py --data '$(IN)' --bundle '$(BUNDLE)'
 
 build: $(VENV)/.has-dev ## Build a wheel and a source archive into dist/
 	$(BIN)/python -m build --no-isolation --outdir dist .

@@ -33,7 +33,7 @@ def main() -> None:
         (("grouped", "natural"), args.splits, True),
     ):
         options = ScoreOptions(
-            protocols, count, new_splits, weights="random", data=args.data, bpe=args.bpe,
+            protocols, count, new_splits, weights="random", data=(args.data,), bpe=args.bpe,
             progress=False,
         )  # fmt: skip
         print(*format_protocols(score_protocols(options)), sep="\n", flush=True)

@@ -4,17 +4,20 @@ Theirs is written as the notebook has it: every message padded to the longest,
 separate query, key and value projections, attention as plain matrix products,
 GELU and LayerNorm from elementary operations, the head at every position, all
 blocks in every step. Ours has the same weights (random ones of gpt2-small's shape, unless
---size says otherwise), data, order and figures.
+--size says otherwise), data, order and figures. `book` has 1,494 messages of the SMS Spam
+Collection, `default` all 5,574. Printed, too: the peak memory of the process so far.
 
 A whole plain run takes half an hour and more on two cores. So theirs is timed
 on --steps training steps and --batches evaluation batches, and their time for
-the run is counted up from that; ours is timed whole.
+the run is counted up from that; ours is timed whole. --steps 0 leaves theirs out.
 
     python benchmarks/training.py --data data/SMSSpamCollection.tsv --bpe data/gpt2.tiktoken
+    python benchmarks/training.py --data data/SMSSpamCollection.tsv --recipes default --steps 0
 """
 
 import argparse
 import math
+import resource
 import statistics
 import time
 from pathlib import Path
@@ -23,12 +26,15 @@ import torch
 from torch import nn
 
 from batch.model.tokenizer import Tokenizer
-from trainer.data.notebook import balance, read_as_notebook, split
+from trainer.data.reading import DEFAULT_OPTIONS, read_messages
+from trainer.data.splits import make_split
 from trainer.data.tensors import encode_frame, trim
+from trainer.fetch.assets import fetch_files
 from trainer.model.build import build_model
 from trainer.model.gpt2 import GPT2Classifier, model_config
 from trainer.recipe import get_recipe
 from trainer.training.fit import fit
+from trainer.training.train_model import CACHE_BYTES
 from trainer.training.trunk_cache import build_caches
 
 
@@ -126,13 +132,14 @@ def time_plain(model, sets, recipe, steps: int, batches: int) -> tuple[float, fl
 
 
 def count_work(sets, recipe) -> tuple[int, int]:
-    """Training steps, and batches evaluated, of the notebook's run."""
+    """Training steps, and batches evaluated, of the notebook's run by this recipe."""
     sizes = {name: math.ceil(len(data) / recipe.batch_size) for name, data in sets.items()}
     sizes["train"] = len(sets["train"]) // recipe.batch_size
     steps = recipe.epochs * sizes["train"]
     initial = sum(min(10, n) + min(recipe.eval_iter, n) for n in sizes.values())
     looks = math.ceil(steps / recipe.eval_freq) + recipe.epochs
-    return steps, initial + looks * 2 * recipe.eval_iter + sum(sizes.values())
+    best = recipe.epochs * sizes["validation"] if recipe.keep == "best" else 0
+    return steps, initial + looks * 2 * recipe.eval_iter + best + sum(sizes.values())
 
 
 def main() -> None:
@@ -141,38 +148,56 @@ def main() -> None:
     parser.add_argument("--bpe", type=Path, default=Path("data/gpt2.tiktoken"))
     parser.add_argument("--size", default="gpt2-small")
     parser.add_argument("--recipes", default="book,default")
+    parser.add_argument("--epochs", type=int, help="the recipe's")
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--batches", type=int, default=6)
     args = parser.parse_args()
     tokenizer = Tokenizer.load(args.bpe)
-    frame = read_as_notebook(args.data)
-    labels = sorted(frame["label"].unique())
+    data = fetch_files(args.data.parent, (args.data,))
     print(
         f"{args.size}, random weights, {torch.get_num_threads()} threads, torch {torch.__version__}"
     )
     for name in args.recipes.split(","):
-        recipe = get_recipe(name)
-        parts = split(balance(frame, recipe.split_seed), recipe)
+        recipe = get_recipe(name, epochs=args.epochs)
+        frame = read_messages(data, DEFAULT_OPTIONS, recipe).frame
+        labels = sorted(frame["label"].unique())
+        parts = make_split(frame, recipe)
         train_set = encode_frame(parts["train"], labels, tokenizer, None)
         length = train_set.ids.shape[1]
         sets = {"train": train_set}
         for other in ("validation", "test"):
             sets[other] = encode_frame(parts[other], labels, tokenizer, length)
         config = model_config(args.size, classes=len(labels), pooling=recipe.pooling)
-        model = build_model(config, recipe, None)
-        check_same(model, sets)
-        step, batch = time_plain(model, sets, recipe, args.steps, args.batches)
-        steps, batches = count_work(sets, recipe)
-        theirs = steps * step + batches * batch
-        model = build_model(config, recipe, None)
-        start = time.perf_counter()
-        fit(model, sets, recipe, True, None, build_caches(model, sets, recipe, 8 << 30))
-        ours = time.perf_counter() - start
-        print(
-            f"{name}: plain loop {theirs:.0f} s ({steps} steps of {step:.2f} s, {batches} batches "
-            f"of {batch:.2f} s), ours {ours:.0f} s, ratio {theirs / ours:.1f}",
-            flush=True,
-        )
+        if args.steps:
+            model = build_model(config, recipe, None)
+            check_same(model, sets)
+            step, batch = time_plain(model, sets, recipe, args.steps, args.batches)
+            steps, batches = count_work(sets, recipe)
+            theirs = steps * step + batches * batch
+            print(
+                f"{name}: plain loop {theirs:.0f} s ({steps} steps of {step:.2f} s, {batches} "
+                f"batches of {batch:.2f} s)",
+                flush=True,
+            )
+        time_ours(name, build_model(config, recipe, None), sets, recipe)
+
+
+def time_ours(name: str, model: GPT2Classifier, sets, recipe) -> None:
+    """Train whole; prints seconds of the trunk and of the epochs, and memory."""
+    start = time.perf_counter()
+    caches = build_caches(model, sets, recipe, CACHE_BYTES)
+    cached = time.perf_counter()
+    fit(model, sets, recipe, True, None, caches)
+    end = time.perf_counter()
+    messages = sum(map(len, sets.values()))
+    print(
+        f"{name}: ours {end - start:.0f} s, {cached - start:.0f} s of them the trunk, once for "
+        f"{len(caches['train'].offsets):,} distinct of {messages:,} messages, and "
+        f"{(end - cached) / recipe.epochs:.0f} s an epoch ({recipe.epochs}); cache "
+        f"{caches['train'].flat.numel() * 4 / 1e6:.0f} MB; peak memory of the process "
+        f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB",
+        flush=True,
+    )
 
 
 def check_same(model: GPT2Classifier, sets) -> None:

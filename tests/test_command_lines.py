@@ -120,7 +120,9 @@ def workshop(tmp_path_factory, bpe_file: Path, in_process) -> Path:
     (folder / "opt/spam-batch/models/spam").symlink_to(folder / "models" / "spam")
     # The labels are spam's, so that the same model can stand for models/spam.
     text = {"spam": "Winner {}, call now to claim your prize", "ham": "Lunch at {}, said José?"}
-    rows = [(text[label].format(n), label) for n in range(30) for label in text]
+    # By name: messages that differ in a number only would be near copies.
+    names = [f"{first}{second}l" for first in "BDFHJK" for second in "aeiou"]
+    rows = [(text[label].format(name), label) for name in names for label in text]
     others = [("A free ringtone for you", "spam"), ("The train is late", "ham")]
     write_csv(folder / "tickets.csv", ("body", "queue"), rows)
     write_csv(folder / "other.csv", ("body", "queue"), others)

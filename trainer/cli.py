@@ -93,8 +93,8 @@ def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None
 )  # fmt: skip
 @click.option(
     "--recipe", type=click.Choice(["default", "book"]), default="default", show_default=True,
-    help="book: the published notebook; default: the same, but the class is read at the last "
-    "real token.",
+    help="book: the published notebook; default: for use, on all messages, near copies in one set, "
+    "the best epoch kept.",
 )  # fmt: skip
 @_model
 @_weights
@@ -131,7 +131,7 @@ def fit(
     Example:
       spam-train fit --recipe book --weights gpt2 --out runs/book
       spam-train fit --data tickets.csv --text-column body --label-column queue
-      spam-train fit --split grouped --no-balance --max-ham-blocked 0.2%
+      spam-train fit --max-ham-blocked 0.2%
       spam-train fit --config runs/spam/config.json --out runs/again
     """
     show_log("trainer", quiet)

@@ -42,6 +42,11 @@ _OPTIONS = [
     ("--balance/--no-balance", bool, "Cut all classes to equal size, or keep the natural mix."),
     ("--causal/--no-causal", bool, "Whether a token sees only the tokens before it."),
     ("--group-by-length/--no-group-by-length", bool, "Make batches of messages of similar length."),
+    (
+        "--fit-threshold/--no-fit-threshold",
+        bool,
+        "Of two classes: another threshold than 0.5 if it has clearly fewer validation errors.",
+    ),
     ("--bf16/--no-bf16", bool, "Compute in bfloat16 (autocast), on CUDA only."),
 ]
 

@@ -92,7 +92,12 @@ def score_protocols(options: ScoreOptions) -> dict:
             )
             seconds = time.monotonic() - start
             metrics = evaluate_held_out(
-                trained.model, trained.sets, parts, labels, default_positive_label(labels)
+                trained.model,
+                trained.sets,
+                parts,
+                labels,
+                default_positive_label(labels),
+                fit_threshold=recipe.fit_threshold,
             ).metrics
             results.append(
                 {

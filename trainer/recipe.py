@@ -1,9 +1,10 @@
 """Recipes: all settings of a training run except data and weights.
 
-``book`` is the published notebook. ``default`` differs from it only in the pooled
-position. Both are for pretrained weights. A model that starts from random weights
-keeps the recipe's data, split, pooling and order, and takes the other settings of
-:data:`FROM_RANDOM`.
+``book`` is the published notebook, to the letter. ``default`` is for use: all messages in
+their natural mix, near copies in one set, the last real token, the epoch with the lowest
+validation loss, and a threshold from the validation set. Both are for pretrained weights. A
+model that starts from random weights keeps the recipe's data, split, pooling, order and
+choices by validation, and takes the other settings of :data:`FROM_RANDOM`.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -49,6 +50,7 @@ class Recipe:
     eval_iter: int = 5  # batches of each such evaluation
     keep: str = "last"  # or "best": the weights of the epoch with the lowest validation loss
     patience: int | None = None  # stop after so many epochs without a lower validation loss
+    fit_threshold: bool = False  # for two classes: see choose_plain_threshold
     bf16: bool = False  # autocast, on CUDA
     seed: int = 123
 
@@ -58,7 +60,14 @@ class Recipe:
 
 RECIPES = {
     "book": Recipe("book", pooling="last_position"),
-    "default": Recipe("default", pooling="last_token"),
+    "default": Recipe(
+        "default",
+        pooling="last_token",
+        split="grouped",
+        balance=False,
+        keep="best",
+        fit_threshold=True,
+    ),
 }
 
 # Chosen by the runs in docs/measurements.md, section "Starter".

@@ -148,6 +148,8 @@ def train(options: RunOptions) -> dict:
     held_out = evaluate_held_out(
         trained.model, trained.sets, inputs.parts, inputs.labels, inputs.positive_label,
         options.max_blocked,
+        # An unsure band is checked against 0.5, before any training.
+        inputs.recipe.fit_threshold and options.unsure_band is None,
     )  # fmt: skip
     metrics = {
         **held_out.metrics,

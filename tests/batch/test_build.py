@@ -79,8 +79,8 @@ def test_the_wheel_alone_labels_without_a_network(wheel, root, bundle, tmp_path)
         cwd=tmp_path, env={"PATH": os.defpath}, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stderr.startswith("64 records in, 64 rows out: ")
-    assert (tmp_path / "labeled.csv").read_bytes().startswith(b"id,text,expected,label,score\n")
+    assert done.stderr.startswith("150 records in, 150 rows out: ")
+    assert (tmp_path / "labeled.csv").read_bytes().startswith(b"id,expected,text,label,score\n")
     found = subprocess.run(
         [python, "-c", "import batch; print(batch.__file__)"],
         cwd=tmp_path, capture_output=True, text=True, check=True,

@@ -46,7 +46,7 @@ def test_labelling_opens_no_socket_and_imports_no_training_stack(root, bundle, t
     command = [sys.executable, "-c", LABEL_A_FILE, *arguments]
     done = subprocess.run(command, capture_output=True, check=True, timeout=120)
     records, opened, imported, control = json.loads(done.stdout)
-    assert records == 64
+    assert records == 150
     assert opened == []
     assert control != []  # the hook does see a socket
     assert {"onnxruntime", "tiktoken", "numpy"} <= set(imported)
@@ -81,5 +81,5 @@ def test_the_home_folder_stays_empty(root, bundle, tmp_path):
     command = [sys.executable, "-m", "batch", *args, "--bundle", str(bundle), "--device", "cpu"]
     env = {"HOME": str(home)}  # nothing else: on a build server, by its variables, it would not
     subprocess.run(command, cwd=root, env=env, capture_output=True, check=True, timeout=120)
-    assert b"\n64," in out.read_bytes()
+    assert b"\n150," in out.read_bytes()
     assert list(home.rglob("*")) == []

@@ -120,7 +120,10 @@ def sum_bundle(root, bpe_file, tokenizer, tmp_path_factory) -> Path:
 def starter(run_cli, bpe_file, tmp_path_factory) -> Path:
     """A starter that saw a few messages for an epoch."""
     folder = tmp_path_factory.mktemp("starter")
-    rows = (f"{'spam' if row % 3 == 0 else 'ham'}\t{WORDS[row % 10]} {row}\n" for row in range(90))
+    rows = (
+        f"{'spam' if row % 3 == 0 else 'ham'}\t{WORDS[row % 10]} {WORDS[row // 10]} {row % 3}\n"
+        for row in range(90)
+    )
     (folder / "data.tsv").write_text("".join(rows), encoding="utf-8")
     run, bundle = folder / "run", folder / "bundle"
     for module, *args in (

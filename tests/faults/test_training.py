@@ -16,6 +16,7 @@ from trainer.cli import main
 
 HAM = [f"ham,see you at {n} for dinner" for n in range(30)]
 SPAM = [f"spam,win a prize {n} now" for n in range(30)]
+NAMES = [f"{first}{second}l" for first in "bdfhjklmnp" for second in "aeiou"]
 ROWS = ["label,text", *(row for pair in zip(HAM, SPAM, strict=True) for row in pair)]
 
 
@@ -40,6 +41,7 @@ def fit(invoke, bpe_file: Path, tmp_path: Path, monkeypatch):
         done = invoke(
             main, "fit", "--weights", "random", "--model", "starter", "--bpe", bpe_file,
             "--cache", "cache", "--out", "run", "--epochs", 1, "--device", "cpu", "--quiet",
+            "--split", "book",  # these texts differ in a number only, so they are near copies
             *given, *args,
         )  # fmt: skip
         path = Path("run/config.json")
@@ -181,11 +183,6 @@ READ = {
         {"in.csv": TABLE.replace("ham,", "b,").replace("spam,", "a,")},
         "WARNING: neither 'a' nor 'b' is a usual name of the positive class; taken is 'b', the "
         "second in alphabetical order; to choose, type --positive-label\n", {"a": 30, "b": 30},
-    ),
-    "balanced-away": (
-        {"in.csv": TABLE + join(*(f"ham,home by {n}" for n in range(700)))},
-        "WARNING: balancing uses only 60 of 760 messages, because there are only 30 labelled "
-        "'spam'; --no-balance uses all\n", {"ham": 730, "spam": 30},
     ),
 }  # fmt: skip
 
@@ -344,6 +341,76 @@ def test_rejects_are_kept_and_counted(fit) -> None:
 def test_labels_that_are_a_slip(fit, data: str, message: str) -> None:
     code, said, _ = fit({"in.csv": data})
     assert (code, said) == (65, f"spam-train: error: {message}\n")
+
+
+@pytest.mark.quick
+def test_balancing_that_leaves_most_out_is_told_and_the_advice_uses_all(fit) -> None:
+    files = {"in.csv": TABLE + join(*(f"ham,home by {n}" for n in range(700)))}
+    code, said, _ = fit(files, "--balance")
+    assert (code, said) == (
+        0, "WARNING: balancing uses only 60 of 760 messages, because there are only 30 labelled "
+        "'spam'; --no-balance uses all\n",
+    )  # fmt: skip
+    for advised in (["--no-balance"], []):
+        code, said, _ = fit(files, *advised)
+        assert (code, said) == (0, "")
+        metrics = json.loads(Path("run/metrics.json").read_bytes())
+        assert sum(metrics["messages"].values()) == 760
+
+
+@pytest.mark.quick
+def test_near_copies_alone_are_refused_and_the_advice_works(fit) -> None:
+    code, said, _ = fit({"in.csv": TABLE}, "--split", "grouped")
+    assert (code, said) == (
+        65, "spam-train: error: 2 different messages (case, digits and punctuation aside) are too "
+        "few: the validation set would be empty; give more data, or type --split book to split at "
+        "random\n",
+    )  # fmt: skip
+    assert fit({"in.csv": TABLE}, "--split", "book")[:2] == (0, "")
+
+
+@pytest.mark.quick
+def test_a_label_of_near_copies_is_told_and_the_advice_works(fit) -> None:
+    table = join("label,text", *(f"ham,see you at {name}'s" for name in NAMES), *SPAM)
+    code, said, config = fit({"in.csv": table}, "--split", "grouped")
+    assert (code, said) == (
+        0, "".join(
+            f"WARNING: no {name} message is labelled 'spam', whose messages are few or near copies "
+            "of each other; give more data, or type --split book to split at random\n"
+            for name in ("validation", "test")
+        ),
+    )  # fmt: skip
+    assert config["recipe"]["split"] == "grouped"
+    assert fit({"in.csv": table}, "--split", "book")[:2] == (0, "")
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    ("ham", "spam", "missing"), [(43, 7, []), (40, 3, ["test"]), (20, 1, ["validation", "test"])]
+)
+def test_a_handful_of_one_label_trains_as_advised(fit, ham: int, spam: int, missing) -> None:
+    table = join(
+        "label,text",
+        *(f"ham,see you at {name}'s" for name in NAMES[:ham]),
+        *(f"spam,win a prize of {name} now" for name in NAMES[:spam]),
+    )
+    grouped = ["--split", "grouped"]
+    code, said, _ = fit({"in.csv": table}, *grouped)
+    messages = "1 message" if spam == 1 else f"{spam} messages"
+    assert (code, said) == (
+        65, f"spam-train: error: in.csv: {messages} labelled 'spam', fewer than the 10 that a "
+        "class needs to be in each set (mistyped?); label more, or type --min-class 1 to train on "
+        "it as it is\n",
+    )  # fmt: skip
+    code, said, _ = fit({"in.csv": table}, *grouped, "--min-class", 1)
+    assert code == 0, said
+    told = "WARNING: no {} message is labelled 'spam', whose messages are few or near copies"
+    assert [line.split(" of each")[0] for line in said.splitlines()] == list(
+        map(told.format, missing)
+    )
+    metrics = json.loads(Path("run/metrics.json").read_bytes())
+    assert sum(metrics["messages"].values()) == ham + spam
+    assert metrics["threshold"]["value"] == 0.5
 
 
 @pytest.mark.quick

@@ -125,14 +125,19 @@ def zip_of() -> Callable[..., bytes]:
 
 @pytest.fixture(scope="session")
 def messages_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 made-up messages, half of them spam, with a header and a column too many."""
+    """60 made-up messages, half of them spam, with a header and a column too many.
+
+    Each has a word of its own: messages that differ in numbers only would be near copies.
+    """
     path = tmp_path_factory.mktemp("messages") / "messages.csv"
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "message", "category"])
         for number in range(0, 60, 2):
-            writer.writerow([number, f'WINNER {number}! Call 0900-{number}, "free" prize', "spam"])
-            writer.writerow([number + 1, f"See you at {number}\nfor dinner 😀", "ham"])
+            name = f"{'bdfhjklmnp'[number // 2 % 10]}{'aeo'[number // 20]}l"
+            spam = f'{name} WINNER {number}! Call 0900-{number}, "free" prize'
+            writer.writerow([number, spam, "spam"])
+            writer.writerow([number + 1, f"{name}: see you at {number}\nfor dinner 😀", "ham"])
     return path
 
 

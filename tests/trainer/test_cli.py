@@ -199,7 +199,8 @@ class TestFit:
         self, invoke, given, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         given[1] = tmp_path / "sms.tsv"  # as the collection is written
-        lines = [f"ham\tdinner at {n}\nspam\tprize {n}\n" for n in range(30)]
+        names = [f"{first}{second}l" for first in "bdfhjk" for second in "aeiou"]
+        lines = [f"ham\tdinner with {name}\nspam\tprize of {name}\n" for name in names]
         given[1].write_text("".join(lines), encoding="utf-8")
         partial = replace(sources.DATA_WHEEL, sha256=hash_file(given[1]))
         monkeypatch.setattr(sources, "DATA_WHEEL", partial)

@@ -39,6 +39,7 @@ def test_book_is_the_notebook() -> None:
         "group_by_length": False,
         "ignore_index": -100,  # cross_entropy's own
         "keep": "last",
+        "fit_threshold": False,
         "patience": None,
         "bf16": False,
     }
@@ -47,18 +48,27 @@ def test_book_is_the_notebook() -> None:
     assert set(book) - set(expected) == {"min_token_count", "lora_rank", "lora_alpha"}
 
 
-def test_default_differs_in_pooling_only() -> None:
+def test_default_is_for_use() -> None:
+    """All messages, near copies in one set, the last real token, the best epoch."""
     book, default = RECIPES["book"].to_dict(), RECIPES["default"].to_dict()
-    differing = {key for key in book if book[key] != default[key]}
-    assert differing == {"name", "pooling"}
-    assert default["pooling"] == "last_token"
+    assert {key: default[key] for key in book if book[key] != default[key]} == {
+        "name": "default",
+        "pooling": "last_token",
+        "split": "grouped",
+        "balance": False,
+        "keep": "best",
+        "fit_threshold": True,
+    }
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_from_random_changes_only_what_it_names(name: str) -> None:
     ours, published = get_recipe(name, from_random=True), RECIPES[name]
     assert asdict(ours) == {**asdict(published), **FROM_RANDOM}
-    kept = ("name", "pooling", "balance", "split_seed", "train_fraction", "max_length", "seed")
+    kept = (
+        "name", "pooling", "split", "balance", "keep", "fit_threshold", "split_seed",
+        "train_fraction", "max_length", "seed",
+    )  # fmt: skip
     assert not set(kept) & set(FROM_RANDOM)
     assert ours.trainable in TRAINABLE
 
@@ -66,6 +76,8 @@ def test_from_random_changes_only_what_it_names(name: str) -> None:
 def test_changes_win_and_none_is_no_change() -> None:
     recipe = get_recipe("book", from_random=True, epochs=2, balance=False, seed=None)
     assert (recipe.epochs, recipe.balance, recipe.seed) == (2, False, 123)
+    recipe = get_recipe("default", balance=True, split="book", keep="last")
+    assert (recipe.balance, recipe.split, recipe.keep) == (True, "book", "last")
     assert get_recipe("default", epochs=None) == RECIPES["default"]
 
 

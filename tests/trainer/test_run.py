@@ -134,7 +134,9 @@ class TestTrain:
 
     def test_other_columns_three_classes_unbalanced(self, tmp_path: Path, bpe_file: Path) -> None:
         data = tmp_path / "tickets.tsv"
-        lines = [f"{name}\t{name} {i}" for i in range(20) for name in ("bill", "net", "other")]
+        lines = [
+            f"{name}\t{name} {'x' * i}" for i in range(20) for name in ("bill", "net", "other")
+        ]
         data.write_text("\n".join(["queue\tbody", *lines[:-4]]), encoding="utf-8")
         options = RunOptions(
             out=tmp_path / "run",

@@ -71,7 +71,9 @@ def split_grouped(frame: pd.DataFrame, recipe: Recipe) -> dict[str, pd.DataFrame
         part = frame[sides == number]
         if part.empty:
             raise InputError(
-                f"{len(groups)} different messages are too few: the {name} set would be empty"
+                f"{len(groups)} different messages (case, digits and punctuation aside) are too "
+                f"few: the {name} set would be empty; give more data, or type --split book to "
+                "split at random"
             )
         if recipe.balance:
             part = balance(part, recipe.split_seed)
@@ -119,11 +121,23 @@ def make_split(frame: pd.DataFrame, recipe: Recipe) -> dict[str, pd.DataFrame]:
     if recipe.split == "grouped":
         parts = split_grouped(frame, recipe)
         check_no_leak(parts)
+        _warn_of_missing(parts)
     else:
         parts = split(balance(frame, recipe.split_seed) if recipe.balance else frame, recipe)
     if recipe.balance:
         _log_balance(frame["label"], sum(map(len, parts.values())))
     return parts
+
+
+def _warn_of_missing(parts: dict[str, pd.DataFrame]) -> None:
+    for name in HELD_OUT:
+        missing = sorted(set(parts["train"]["label"]) - set(parts[name]["label"]))
+        if missing:
+            log.warning(
+                "WARNING: no %s message is labelled %s, whose messages are few or near copies of "
+                "each other; give more data, or type --split book to split at random",
+                name, show(missing[0]),
+            )  # fmt: skip
 
 
 def _log_balance(labels: pd.Series, used: int) -> None:

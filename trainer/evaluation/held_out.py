@@ -12,14 +12,17 @@ from batch.model.decision import Band, Decision, softmax
 from trainer.data.splits import HELD_OUT
 from trainer.data.tensors import EncodedSet, make_loader
 from trainer.evaluation.baseline import NAME, baseline_scores
-from trainer.evaluation.calibration import choose_threshold, fit_temperature
+from trainer.evaluation.calibration import (
+    PLAIN_THRESHOLD,
+    choose_plain_threshold,
+    choose_threshold,
+    fit_temperature,
+)
 from trainer.evaluation.scores import expected_calibration_error, score
 from trainer.model.gpt2 import GPT2Classifier
 from trainer.training.accuracy import set_logits
 
 log = logging.getLogger("trainer")
-
-PLAIN_THRESHOLD = 0.5  # where --max-ham-blocked does not choose one
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,14 @@ def evaluate_held_out(
     labels: list[str],
     positive_label: str | None,
     max_blocked: float | None = None,
+    fit_threshold: bool = False,
 ) -> HeldOutResult:
     """Score the model on the validation and test sets, and the SVM on the test set.
 
     Args:
         sets: the three sets, encoded; ``parts`` has their messages as text.
         labels: K names in the model's order.
-        max_blocked: see :func:`fit_decision`.
+        max_blocked, fit_threshold: see :func:`fit_decision`.
 
     Raises:
         InputError: no threshold keeps to ``max_blocked``.
@@ -73,7 +77,7 @@ def evaluate_held_out(
     truth = {name: sets[name].labels.cpu().numpy() for name in HELD_OUT}
     positive = labels.index(positive_label) if positive_label in labels else None
     decision = fit_decision(
-        logits["validation"], truth["validation"], labels, positive, max_blocked
+        logits["validation"], truth["validation"], labels, positive, max_blocked, fit_threshold
     )
     predicted, scores, probabilities = {}, {}, {}
     for name in HELD_OUT:
@@ -107,21 +111,34 @@ def fit_decision(
     labels: list[str],
     positive: int | None,
     max_blocked: float | None,
+    fit_threshold: bool = False,
 ) -> Decision:
     """Fit temperature and threshold on the validation set: logits ``(N, K)``, classes ``(N,)``.
 
     The threshold is chosen so that at most the share ``max_blocked`` of the other class's
-    messages gets the positive label. It is 0.5 where no share or no positive class is given.
+    messages gets the positive label. Where no share or no positive class is given it is 0.5, or,
+    with ``fit_threshold`` and two classes, that of :func:`choose_plain_threshold`.
 
     Raises:
         InputError: no threshold keeps to the share.
     """
     positive_label = None if positive is None else labels[positive]
     decision = Decision(labels, positive_label, PLAIN_THRESHOLD, fit_temperature(logits, truth))
-    if max_blocked is None or positive is None:
+    if positive is None or (max_blocked is None and (len(labels) > 2 or not fit_threshold)):
         return decision
     is_positive = truth == positive
     scores = decision.probabilities(logits)[:, positive]
+    if max_blocked is None:
+        threshold = choose_plain_threshold(scores, is_positive)
+        if threshold != PLAIN_THRESHOLD:
+            wrong = [
+                int(((scores >= t) != is_positive).sum()) for t in (threshold, PLAIN_THRESHOLD)
+            ]
+            log.info(
+                "Threshold %.4f: %d of %d validation messages are wrong, %d at 0.5",
+                threshold, wrong[0], len(scores), wrong[1],
+            )  # fmt: skip
+        return replace(decision, threshold=threshold)
     threshold = choose_threshold(scores, is_positive, max_blocked)
     negatives = int((~is_positive).sum())
     log.info(

@@ -1,6 +1,5 @@
 """The training loop: the notebook's steps, and what a recipe adds to them."""
 
-import copy
 import logging
 import math
 import time
@@ -132,7 +131,8 @@ class _Loop:
         )
         self.history = History()
         self.step = -1
-        self.best: tuple[float, dict[str, Tensor]] | None = None  # validation loss, weights
+        # Validation loss, and the trained weights: a frozen trunk need not be copied.
+        self.best: tuple[float, dict[str, Tensor]] | None = None
 
     def run(self, progress: bool) -> tuple[History, dict[str, float]]:
         names = " / ".join(f"{len(loader)} {name}" for name, loader in self.loaders.items())
@@ -150,10 +150,10 @@ class _Loop:
                 self.history.seconds = time.monotonic() - start
                 if self.checkpoint is not None:
                     write_checkpoint(self.checkpoint, self.resume_key, self._state())
-        if self.average is not None:
-            self.model.load_state_dict(self.average.module.state_dict())
         if self.best is not None and self.recipe.keep == "best":
-            self.model.load_state_dict(self.best[1])
+            self.model.load_state_dict(self.best[1], strict=False)
+        elif self.average is not None:
+            self.model.load_state_dict(self.average.module.state_dict())
         log.info("Training completed in %.2f minutes.", self.history.seconds / 60)
         final = {name: self._accuracy(name) for name in self.sets}
         for name, value in final.items():
@@ -224,10 +224,16 @@ class _Loop:
                 self.model, self.sets[name], self.loaders[name], batches, self.caches.get(name)
             )
 
-    def _loss(self, name: str, batches: int | None = None) -> float:
+    def _loss(
+        self, name: str, batches: int | None = None, model: GPT2Classifier | None = None
+    ) -> float:
         with self.autocast:
             return loss_over(
-                self.model, self.sets[name], self.loaders[name], batches, self.caches.get(name)
+                model or self.model,
+                self.sets[name],
+                self.loaders[name],
+                batches,
+                self.caches.get(name),
             )
 
     def _check_loss(self, loss: Tensor) -> None:
@@ -275,11 +281,20 @@ class _Loop:
         )  # fmt: skip
 
     def _keep_best(self) -> None:
-        """Copy the weights if the loss of the whole validation set is the lowest so far."""
+        """Copy the trained weights if the loss of the whole validation set is the lowest so far.
+
+        With a moving average these are the average's: they are what the run would end with.
+        """
+        model = self.model if self.average is None else self.average.module
         with torch.random.fork_rng(devices=[]):  # keeps the order of training unchanged
-            loss = self._loss("validation")
+            loss = self._loss("validation", model=model)
         if self.best is None or loss < self.best[0]:
-            self.best = (loss, copy.deepcopy(self.model.state_dict()))
+            trained = {
+                name: parameter.detach().clone()
+                for name, parameter in model.named_parameters()
+                if parameter.requires_grad
+            }
+            self.best = (loss, trained)
             self.history.best_epoch = self.history.epochs
         log.info(
             "Validation loss %.4f; the best is %.4f, of epoch %d",

@@ -38,7 +38,7 @@ def test_spark_labels_as_the_command_does(root, bundle, tmp_path, run_cli):
     assert run_cli("batch", *args).returncode == 0
     (made,) = (tmp_path / "labelled").glob("*.csv")
     ours, theirs = (read(path) for path in (tmp_path / "o.csv", made))
-    assert len(ours) == 64
+    assert len(ours) == 150
     assert ours == theirs
 
 

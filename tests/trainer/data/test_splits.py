@@ -12,12 +12,13 @@ from batch.errors import InputError
 from trainer.data.notebook import balance, read_as_notebook, split
 from trainer.data.reading import SMS_OPTIONS, read_labelled
 from trainer.data.sets import SPLITS
-from trainer.data.splits import check_no_leak, group_key, split_grouped
+from trainer.data.splits import check_no_leak, group_key, make_split, split_grouped
 from trainer.evaluation.baseline import baseline_scores
 from trainer.recipe import RECIPES
 
 BOOK = RECIPES["book"]
 NATURAL = replace(BOOK, balance=False)
+DEFAULT = RECIPES["default"]
 
 
 def frame_of(*rows: tuple[str, str]) -> pd.DataFrame:
@@ -131,12 +132,39 @@ class TestSplitGrouped:
         with pytest.raises(InputError) as caught:
             split_grouped(copies, NATURAL)
         assert str(caught.value) == (
-            "2 different messages are too few: the validation set would be empty"
+            "2 different messages (case, digits and punctuation aside) are too few: the "
+            "validation set would be empty; give more data, or type --split book to split at random"
         )
         tail = replace(NATURAL, train_fraction=0.2, validation_fraction=0.4)
         with pytest.raises(InputError) as caught:
             split_grouped(numbered(ham=50, spam=1), tail)
         assert str(caught.value) == "no training message is labelled 'spam'; give more data"
+
+    def test_a_label_that_a_set_misses_is_told(self, caplog) -> None:
+        """All messages of one label are near copies of one another."""
+        frame = pd.concat([numbered(ham=50), frame_of(*[("spam", f"win {n}") for n in range(20)])])
+        parts = make_split(frame, DEFAULT)
+        assert [part["label"].nunique() for part in parts.values()] == [2, 1, 1]
+        assert [record.message for record in caplog.records] == [
+            f"WARNING: no {name} message is labelled 'spam', whose messages are few or near copies "
+            "of each other; give more data, or type --split book to split at random"
+            for name in ("validation", "test")
+        ]
+        caplog.clear()
+        parts = make_split(frame, replace(DEFAULT, split="book"))
+        assert [part["label"].nunique() for part in parts.values()] == [2, 2, 2]
+        assert not caplog.records
+
+    @pytest.mark.parametrize("count", [20, 50, 100, 300])
+    def test_few_messages_of_the_natural_mix(self, count: int, caplog) -> None:
+        """Every set has each label from 10 messages a label on, which is the default floor."""
+        spam = max(10, round(count * 0.13))
+        for seed in range(5):
+            parts = make_split(
+                numbered(ham=count - spam, spam=spam), replace(DEFAULT, split_seed=seed)
+            )
+            assert all(part["label"].nunique() == 2 for part in parts.values())
+        assert not caplog.records
 
 
 class TestLeak:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from batch.errors import InputError, InternalError, UsageError
 from trainer.evaluation.calibration import (
+    choose_plain_threshold,
     choose_threshold,
     fit_temperature,
     is_separated,
@@ -162,3 +163,39 @@ class TestThreshold:
         lower = scores[scores < threshold]
         if len(lower):  # the next lower cut would take in more than is allowed
             assert (negatives >= lower.max()).sum() > budget
+
+
+class TestPlainThreshold:
+    @pytest.mark.parametrize(
+        ("wrong", "expected"),
+        [
+            (0, 0.5),
+            (4, 0.5),  # 1 in 16 by chance
+            (5, 0.4),  # 1 in 32
+        ],
+    )
+    def test_moved_only_where_chance_is_rejected(self, wrong: int, expected: float) -> None:
+        """Spam at 0.45 is made right by a threshold of 0.4, between it and the next ham."""
+        scores = np.array([0.1] * 50 + [0.35] + [0.45] * wrong + [0.9] * 50)
+        is_positive = np.array([HAM] * 51 + [SPAM] * (wrong + 50))
+        assert choose_plain_threshold(scores, is_positive) == pytest.approx(expected)
+
+    def test_the_nearest_of_equals(self) -> None:
+        scores = np.array([0.1, 0.3, 0.7] + [0.75] * 6 + [0.9])
+        is_positive = np.array([HAM, HAM, HAM] + [HAM] * 6 + [SPAM])
+        assert choose_plain_threshold(scores, is_positive) == pytest.approx(0.825)
+
+    @pytest.mark.parametrize("scores", [[], [0.2], [0.7, 0.7]])
+    def test_nothing_to_choose_between(self, scores: list[float]) -> None:
+        is_positive = np.zeros(len(scores), dtype=bool)
+        assert choose_plain_threshold(np.array(scores), is_positive) == 0.5
+
+    @given(st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=1, max_size=60))
+    def test_never_more_errors_than_at_a_half(self, pairs) -> None:
+        scores = np.array([number / 20 for number, _ in pairs])
+        is_positive = np.array([flag for _, flag in pairs])
+        errors = [
+            ((scores >= threshold) != is_positive).sum()
+            for threshold in (choose_plain_threshold(scores, is_positive), 0.5)
+        ]
+        assert errors[0] == errors[1] or errors[0] <= errors[1] - 5

@@ -165,6 +165,7 @@ def test_code_in_a_checkpoint_or_in_given_weights_is_not_run(tmp_path: Path) -> 
     assert marker.exists()  # it was no dud
 
 
+@pytest.mark.parametrize("decay", [None, 0.9])
 @pytest.mark.parametrize(
     ("losses", "best", "epochs"),
     [
@@ -175,18 +176,22 @@ def test_code_in_a_checkpoint_or_in_given_weights_is_not_run(tmp_path: Path) -> 
     ],
 )
 def test_the_best_epoch_is_kept_and_patience_ends_the_run(
-    sets, monkeypatch, losses: list[float], best: int, epochs: int
+    sets, monkeypatch, losses: list[float], best: int, epochs: int, decay: float | None
 ) -> None:
-    """The losses of the whole validation set are given, one an epoch."""
+    """The losses of the whole validation set are given, one an epoch.
+
+    With an average of the weights, its loss is asked for and its weights are kept.
+    """
     given, original = iter(losses), trainer.training.fit.loss_over
 
-    def loss_over(model, data, loader, batches=None, cache=None) -> float:
+    def loss_over(asked, data, loader, batches=None, cache=None) -> float:
         if data is sets["validation"] and batches is None:
+            assert (asked is model) == (decay is None)
             return next(given)
-        return original(model, data, loader, batches, cache)
+        return original(asked, data, loader, batches, cache)
 
     recipe = replace(
-        RECIPE, schedule="constant", average_decay=None, keep="best", patience=2, epochs=6
+        RECIPE, schedule="constant", average_decay=decay, keep="best", patience=2, epochs=6
     )
     model = build_model(CONFIG, recipe, None)
     with monkeypatch.context() as patch:

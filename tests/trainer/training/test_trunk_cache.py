@@ -9,12 +9,16 @@ import torch
 
 from batch.errors import StorageError
 from batch.model.tokenizer import PAD_ID
+from trainer.data.reading import SMS_OPTIONS, read_labelled
+from trainer.data.splits import make_split
 from trainer.data.tensors import EncodedSet
 from trainer.model.build import build_model
 from trainer.model.gpt2 import POOLINGS, model_config
+from trainer.model.initial_weights import InitialWeights
 from trainer.recipe import RECIPES, Recipe
 from trainer.training import trunk_cache as cache
 from trainer.training.fit import fit
+from trainer.training.train_model import CACHE_BYTES, encode_parts
 from trainer.training.trunk_cache import build_caches, first_trained_block
 
 TOLERANCE = 1e-4
@@ -142,3 +146,26 @@ def test_a_full_disk_is_said(sets, monkeypatch, tmp_path: Path) -> None:
         "give --no-trunk-cache to compute it again in every step"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_gpt2_small_on_all_messages_stays_in_half_a_gigabyte(
+    sms_file: Path, tokenizer, monkeypatch
+) -> None:
+    """With ``default`` a message takes its own length, and near copies word for word nothing."""
+    asked = []
+
+    def allocate(positions: int, channels: int, *_: object) -> torch.Tensor:
+        asked.append(positions * channels * 4)
+        return torch.zeros(1).expand(positions, channels)
+
+    monkeypatch.setattr(cache, "_allocate", allocate)
+    monkeypatch.setattr(cache, "_fill", lambda model, start, kept, *_: torch.zeros(len(kept)))
+    recipe = RECIPES["default"]
+    parts = make_split(read_labelled([sms_file], SMS_OPTIONS).frame, recipe)
+    weights = InitialWeights("gpt2-small", "random", "", "", {}, None, model_config("gpt2-small"))
+    sets, _ = encode_parts(parts, ["ham", "spam"], tokenizer, recipe, weights)
+    config = replace(model_config("gpt2-small", layers=2, emb_dim=768), pooling=recipe.pooling)
+    caches = build_caches(build_model(config, recipe, None), sets, recipe, CACHE_BYTES)
+    assert sum(map(len, sets.values())) == 5574
+    assert len(caches["train"].offsets) == 5171
+    assert asked[0] < 500e6 < CACHE_BYTES

@@ -8,11 +8,12 @@
 ## TEXT_COLUMN=   name of its text column
 ## LABEL_COLUMN=  name of its label column
 ## BPE=           folder with gpt2.tiktoken, or vocab.bpe and encoder.json (downloaded)
-## WEIGHTS=       auto, gpt2, openai, huggingface, random, or a path (auto)
+## WEIGHTS=       auto, gpt2, openai, huggingface, gpt2-mini, random, or a path (auto)
 ## MODEL=         gpt2-small, gpt2-medium, gpt2-large, gpt2-xl, starter (as WEIGHTS= allows)
 ## RECIPE=        default or book (default)
 ## RUN=           run folder, replaced by train (runs/spam)
 ## BUNDLE=        bundle, replaced by export (models/spam)
+## DEVSET=        labelled file of another source, for bench-starter
 ## IN=            file to label (examples/inbox.csv)
 ## OUT=           labelled file (labeled.csv)
 
@@ -32,6 +33,7 @@ RUN ?= runs/spam
 BUNDLE ?= models/spam
 IN ?= examples/inbox.csv
 OUT ?= labeled.csv
+DEVSET ?=
 SETTINGS ?=
 
 # onnxruntime and onnxruntime-gpu must never be installed together.
@@ -124,8 +126,9 @@ bench-memory: $(VENV)/.has-run ## Measure peak memory at 250,000 and 1,000,000 r
 bench-export: $(VENV)/.has-dev $(PEERS) $(SMS_FILE) ## Measure our export beside optimum-onnx's: logits, size, speed (DATA=)
 	$(BIN)/python benchmarks/export.py --peers $(PEERS) --data '$(or $(DATA),$(SMS))' $(if $(BPE),--bpe '$(BPE)')
 
-bench-starter: $(VENV)/.has-run $(SMS_FILE) ## Measure the starter: several seeds and splits, rows a second (DATA=)
-	$(BIN)/python benchmarks/starter.py --data '$(or $(DATA),$(SMS))' $(if $(BPE),--bpe '$(BPE)')
+bench-starter: $(VENV)/.has-run $(SMS_FILE) ## Measure gpt2-mini and the starter: several seeds and splits, rows a second (DATA=, DEVSET=)
+	$(BIN)/python benchmarks/starter.py --data '$(or $(DATA),$(SMS))' $(if $(BPE),--bpe '$(BPE)') \
+	  $(if $(DEVSET),--devset '$(DEVSET)')
 
 bench-inbox: $(VENV)/.has-run ## Count which messages of IN= the model of BUNDLE= labels right, by its second column
 	$(BIN)/python benchmarks/inbox.py --data '$(IN)' --bundle '$(BUNDLE)'

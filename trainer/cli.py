@@ -10,6 +10,7 @@ from batch.messages import escape_controls
 from batch.version import __version__
 from trainer.data_options import data_options
 from trainer.options import checked_changes, recipe_options
+from trainer.pretraining.command import pretrain
 
 log = logging.getLogger("trainer")
 
@@ -27,8 +28,9 @@ _cache = click.option(
 )  # fmt: skip
 _weights = click.option(
     "--weights", default="auto", show_default=True,
-    help="auto, gpt2, openai, huggingface, random, or the path of a checkpoint folder or "
-    ".safetensors file. auto: GPT-2 small if it can be fetched, else the starter.",
+    help="auto, gpt2, openai, huggingface, gpt2-mini, random, or the path of a checkpoint folder, "
+    "a .safetensors file or a base of spam-train pretrain. auto: GPT-2 small if it can be "
+    "fetched, else gpt2-mini, which comes with this program.",
 )  # fmt: skip
 _model = click.option(
     "--model", "size", default=None,
@@ -46,6 +48,9 @@ def main() -> None:
     Example:
       spam-train fit --out runs/spam
     """
+
+
+main.add_command(pretrain)
 
 
 @main.command()
@@ -304,14 +309,14 @@ def sample(prompt: str, new_tokens: int, weights: str, size: str | None, cache: 
     from batch.model.tokenizer import Tokenizer
     from trainer.fetch.assets import fetch_bpe
     from trainer.model.generate import generate_greedy
-    from trainer.model.gpt2 import GPT2Trunk, init_weights, model_config
+    from trainer.model.gpt2 import GPT2Trunk, init_weights
     from trainer.model.initial_weights import resolve_weights
     from trainer.model.load_weights import load_trunk
 
     show_log("trainer")
     tokenizer = Tokenizer.load(fetch_bpe(cache, bpe).path)
     found = resolve_weights(weights, size, cache)
-    config = model_config(found.size)
+    config = found.config
     trunk = GPT2Trunk(config)
     if found.tensors is None:
         log.warning("WARNING: the weights are random; the text will make no sense.")
@@ -319,5 +324,7 @@ def sample(prompt: str, new_tokens: int, weights: str, size: str | None, cache: 
         init_weights(trunk, config.layers)
     else:
         load_trunk(trunk, found.tensors)
+        if found.token_map is not None:
+            trunk.token_map.copy_(found.token_map)
     ids = torch.tensor([tokenizer.encode(prompt)], dtype=torch.int64)
     click.echo(tokenizer.decode(generate_greedy(trunk, ids, new_tokens)[0].tolist()))

@@ -80,7 +80,7 @@ def score_protocols(options: ScoreOptions) -> dict:
     results = []
     for protocol in options.protocols:
         for number in range(options.seeds):
-            recipe = _recipe(options, protocol, number, weights.tensors is None)
+            recipe = _recipe(options, protocol, number, weights.starts)
             log.info("%s, seed %d, split seed %d", protocol, recipe.seed, recipe.split_seed)
             frame = read_messages(data_files, options.reading, recipe).frame
             check_classes(frame["label"], options.reading.labels.floor(recipe), name)
@@ -119,13 +119,13 @@ def score_protocols(options: ScoreOptions) -> dict:
     }
 
 
-def _recipe(options: ScoreOptions, protocol: str, number: int, from_random: bool) -> Recipe:
+def _recipe(options: ScoreOptions, protocol: str, number: int, starts: dict) -> Recipe:
     changes = {**options.changes, **PROTOCOLS[protocol]}
-    first = get_recipe(options.recipe, from_random, **changes)
+    first = get_recipe(options.recipe, **starts, **changes)
     changes["seed"] = first.seed + number
     if options.new_splits:
         changes["split_seed"] = first.split_seed + number
-    return get_recipe(options.recipe, from_random, **changes)
+    return get_recipe(options.recipe, **starts, **changes)
 
 
 def compare_accuracies(ours: list[float], theirs: list[float]) -> dict:

@@ -36,7 +36,9 @@ class Recipe:
     group_by_length: bool = False  # batches of messages of similar length, in random order
     ignore_index: int = -100  # target value that the loss ignores
     epochs: int = 5
+    min_steps: int = 0  # fewer messages are passed over more often, in smaller batches
     learning_rate: float = 5e-5
+    trunk_rate: float = 1.0  # learning rate of the trunk's blocks, as a share of the head's
     weight_decay: float = 0.1
     schedule: str = "constant"  # or "cosine", after a linear warm-up
     warmup_fraction: float = 0.0  # of all steps
@@ -51,6 +53,7 @@ class Recipe:
     keep: str = "last"  # or "best": the weights of the epoch with the lowest validation loss
     patience: int | None = None  # stop after so many epochs without a lower validation loss
     fit_threshold: bool = False  # for two classes: see choose_plain_threshold
+    adds_starter: bool = False  # train a starter, too, and add its logits; for a base
     bf16: bool = False  # autocast, on CUDA
     seed: int = 123
 
@@ -84,7 +87,24 @@ FROM_RANDOM: dict[str, Any] = {
 }
 
 
-def get_recipe(name: str, from_random: bool = False, **changes: Any) -> Recipe:
+# For a base of spam-train pretrain. Chosen by the runs in docs/measurements.md.
+FROM_BASE: dict[str, Any] = {
+    **FROM_RANDOM,
+    "batch_size": 32,
+    "learning_rate": 5e-4,
+    "drop_rate": 0.2,
+    "token_drop_rate": 0.2,
+    "stand_in_rate": 0.0,
+    "group_by_length": True,
+    "min_steps": 100,
+    "keep": "last",  # the average of the last epoch is what the runs were scored with
+    "adds_starter": True,
+}
+
+
+def get_recipe(
+    name: str, from_random: bool = False, from_base: bool = False, **changes: Any
+) -> Recipe:
     """The recipe of this name with ``changes``, except those that are None.
 
     >>> get_recipe("book").learning_rate
@@ -93,4 +113,30 @@ def get_recipe(name: str, from_random: bool = False, **changes: Any) -> Recipe:
     recipe = RECIPES[name]
     if from_random:
         recipe = replace(recipe, **FROM_RANDOM)
-    return replace(recipe, **{key: value for key, value in changes.items() if value is not None})
+    elif from_base:
+        recipe = replace(recipe, **FROM_BASE)
+    changes = {key: value for key, value in changes.items() if value is not None}
+    if "epochs" in changes:
+        changes.setdefault("min_steps", 0)
+    return replace(recipe, **changes)
+
+
+def fit_to_size(recipe: Recipe, messages: int) -> Recipe:
+    """The recipe with as many epochs as ``min_steps`` takes on so few training messages.
+
+    >>> small = fit_to_size(get_recipe("default", from_base=True), 40)
+    >>> small.batch_size, small.epochs
+    (5, 13)
+    """
+    if not recipe.min_steps:
+        return recipe
+    batch = min(recipe.batch_size, max(4, messages // 8))
+    per_epoch = max(1, messages // batch // recipe.accumulate)
+    epochs = max(recipe.epochs, -(-recipe.min_steps // per_epoch))
+    return replace(recipe, batch_size=batch, epochs=epochs)
+
+
+def starter_recipe(recipe: Recipe) -> Recipe:
+    """The recipe of the starter that ``adds_starter`` trains beside a base, in as many epochs."""
+    own = {**FROM_RANDOM, "epochs": recipe.epochs, "batch_size": 8, "group_by_length": False}
+    return replace(recipe, **own, adds_starter=False)

@@ -22,7 +22,7 @@ from trainer.evaluation.held_out import check_band, evaluate_held_out
 from trainer.evaluation.scores import format_scores
 from trainer.fetch.assets import BpeFile, DataFile, fetch_bpe, fetch_files
 from trainer.model.build import select_device
-from trainer.model.initial_weights import InitialWeights, resolve_weights
+from trainer.model.initial_weights import MINI, SHIPPED, InitialWeights, resolve_weights
 from trainer.recipe import Recipe, get_recipe
 from trainer.report.notebook_plots import write_plots
 from trainer.report.page import write_report
@@ -103,12 +103,16 @@ def options_of_config(path: Path, options: RunOptions) -> RunOptions:
 
 
 def _repeat(config: RunConfig, options: RunOptions) -> RunOptions:
-    asked, random = config.arguments, config.weights["kind"] == "random"
+    asked, weights = config.arguments, config.arguments["weights"]
+    # Not auto, but what auto chose then: it may choose something else now.
+    if config.weights["kind"] == "random":
+        weights = "random"
+    elif config.weights.get("origin") == SHIPPED:
+        weights = MINI
     return replace(
         options,
         recipe=asked["recipe"],
-        # Not auto, but what auto chose then: it may choose something else now.
-        weights="random" if random else asked["weights"],
+        weights=weights,
         size=config.model["size"],
         data=tuple(map(Path, asked["data"])) or options.data,
         reading=ReadOptions.from_dict(asked["reading"]),
@@ -198,7 +202,7 @@ def _prepare(options: RunOptions) -> RunInputs:
     check_folder(options.out, *paths, bpe_file.path, given)
     weights = resolve_weights(options.weights, options.size, options.cache)
     _check_expected(options.expected, data["sha256"], weights)
-    recipe = get_recipe(options.recipe, from_random=weights.tensors is None, **changes)
+    recipe = get_recipe(options.recipe, **weights.starts, **changes)
     log.info("Recipe: %s. Device: %s. Weights: %s", recipe.name, device, weights.statement)
     return RunInputs(
         data_files, bpe_file, messages, data, labels, positive, parts, weights, recipe, device

@@ -92,9 +92,11 @@ def module_of(node: onnx.NodeProto) -> str:
 @contextlib.contextmanager
 def _written_for_onnx(model: GPT2Classifier) -> Iterator[None]:
     """Replace attention and mean by forms that suit onnxruntime, while ``model`` is traced."""
-    last = model.transformer.last_block.attn
-    C = last.c_proj.in_features
-    last.c_q, last.c_kv = _rows_of(last.c_attn, 0, C), _rows_of(last.c_attn, C, 3 * C)
+    members = [model, model.second] if model.second is not None else [model]
+    last_ones = [member.transformer.last_block.attn for member in members]
+    for last in last_ones:
+        C = last.c_proj.in_features
+        last.c_q, last.c_kv = _rows_of(last.c_attn, 0, C), _rows_of(last.c_attn, C, 3 * C)
     try:
         with (
             patch.object(Attention, "attend", _attend),
@@ -103,7 +105,8 @@ def _written_for_onnx(model: GPT2Classifier) -> Iterator[None]:
         ):
             yield
     finally:
-        del last.c_q, last.c_kv
+        for last in last_ones:
+            del last.c_q, last.c_kv
 
 
 def _rows_of(linear: nn.Linear, start: int, stop: int) -> nn.Linear:

@@ -23,6 +23,10 @@ from trainer.model.gpt2 import SIZES
 from trainer.model.load_weights import is_conv1d
 from trainer.run_folder import read_config, read_model
 
+MINI = (
+    "gpt2-mini, a small GPT-2 pretrained by this project on 25,999,360 tokens, finetuned on this "
+    "data; not OpenAI's GPT-2."
+)
 STARTER = (
     "The starter, a small model of GPT-2's architecture, trained from random weights on this "
     "data alone; not pretrained GPT-2."
@@ -177,9 +181,9 @@ class TestFit:
         out = tmp_path / "run"
         result = invoke(main, "fit", "--out", out, "--quiet", *given)
         assert result.exit_code == 0, result.stderr
-        assert result.stderr == f"WARNING: GPT-2's weights are not available here. {STARTER}\n"
-        assert f"weights: {STARTER}\n" in result.stdout
-        assert read_config(out).weights["kind"] == "random"
+        assert result.stderr == f"WARNING: GPT-2's weights are not available here. {MINI}\n"
+        assert f"weights: {MINI}\n" in result.stdout
+        assert read_config(out).weights["kind"] == "base"
 
     def test_weights_by_name_do_not_fall_back(self, invoke, given, unavailable, tmp_path) -> None:
         out = tmp_path / "run"

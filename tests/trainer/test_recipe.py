@@ -1,11 +1,20 @@
 """The recipes: what the notebook has, and what may differ from it."""
 
 import json
-from dataclasses import FrozenInstanceError, asdict
+from dataclasses import FrozenInstanceError, asdict, replace
 
 import pytest
 
-from trainer.recipe import FROM_RANDOM, RECIPES, TRAINABLE, Recipe, get_recipe
+from trainer.recipe import (
+    FROM_BASE,
+    FROM_RANDOM,
+    RECIPES,
+    TRAINABLE,
+    Recipe,
+    fit_to_size,
+    get_recipe,
+    starter_recipe,
+)
 
 
 def test_book_is_the_notebook() -> None:
@@ -45,7 +54,9 @@ def test_book_is_the_notebook() -> None:
     }
     assert {key: book[key] for key in expected} == expected
     # Of the starter's vocabulary, and of a way to train that the book does not take.
-    assert set(book) - set(expected) == {"min_token_count", "lora_rank", "lora_alpha"}
+    assert set(book) - set(expected) == {
+        "min_token_count", "lora_rank", "lora_alpha", "trunk_rate", "min_steps", "adds_starter",
+    }  # fmt: skip
 
 
 def test_default_is_for_use() -> None:
@@ -93,3 +104,26 @@ def test_recipe_is_frozen_and_goes_through_json() -> None:
     with pytest.raises(FrozenInstanceError):
         recipe.epochs = 1
     assert Recipe(**json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+def test_a_base_changes_only_what_it_names() -> None:
+    ours = get_recipe("default", from_base=True)
+    assert asdict(ours) == {**asdict(RECIPES["default"]), **FROM_BASE}
+    assert starter_recipe(ours) == replace(
+        ours, **FROM_RANDOM, batch_size=8, group_by_length=False, adds_starter=False
+    )
+
+
+def test_few_messages_take_more_epochs_unless_the_user_says_how_many() -> None:
+    ours = get_recipe("default", from_base=True)
+    assert fit_to_size(ours, 4000) == ours
+    few = fit_to_size(ours, 50)
+    assert (few.batch_size, few.epochs) == (6, 13)
+    asked = get_recipe("default", from_base=True, epochs=2)
+    assert fit_to_size(asked, 50) == asked
+    again = get_recipe(
+        "default",
+        from_base=True,
+        **{key: value for key, value in asdict(ours).items() if key != "name"},
+    )
+    assert again == ours

@@ -36,6 +36,11 @@ from trainer.run_folder import (
 from trainer.training.checkpoint import write_checkpoint
 from trainer.training.train_model import encode_parts, make_model
 
+MINI_FILE = Path(initial_weights.__file__).with_name("gpt2-mini.safetensors")
+MINI = (
+    "gpt2-mini, a small GPT-2 pretrained by this project on 25,999,360 tokens, finetuned on this "
+    "data; not OpenAI's GPT-2."
+)
 STARTER = (
     "The starter, a small model of GPT-2's architecture, trained from random weights on this "
     "data alone; not pretrained GPT-2."
@@ -198,12 +203,31 @@ class TestResolveWeights:
         caplog.set_level("INFO", logger="trainer")
         weights = resolve_weights("auto", None, tmp_path)
         assert no_sources == [("gpt2-small", None, None)]
-        assert (weights.size, weights.kind, weights.tensors) == ("starter", "random", None)
-        assert weights.statement == STARTER
+        assert (weights.size, weights.kind) == ("gpt2-mini", "base")
+        assert weights.statement == MINI
         assert [(record.levelno, record.message) for record in caplog.records] == [
             (logging.INFO, "no source of the weights works"),
-            (logging.WARNING, f"WARNING: GPT-2's weights are not available here. {STARTER}"),
+            (logging.WARNING, f"WARNING: GPT-2's weights are not available here. {MINI}"),
         ]
+
+    def test_the_base_that_comes_with_it(self, tmp_path: Path, no_sources) -> None:
+        weights = resolve_weights("gpt2-mini", None, tmp_path)
+        assert no_sources == []
+        assert weights.describe() == {
+            "kind": "base",
+            "origin": "comes with spam-train",
+            "sha256": {"gpt2-mini.safetensors": hash_file(MINI_FILE)},
+            "statement": MINI,
+        }
+        assert MINI_FILE.stat().st_size < 8_000_000
+        with pytest.raises(UsageError) as caught:
+            resolve_weights("gpt2-mini", "gpt2-medium", tmp_path)
+        assert (
+            str(caught.value) == "--weights gpt2-mini has one size; leave out --model gpt2-medium"
+        )
+        with pytest.raises(UsageError) as caught:
+            resolve_weights(str(MINI_FILE), "gpt2-xl", tmp_path)
+        assert str(caught.value) == f"{MINI_FILE} is a gpt2-mini; leave out --model gpt2-xl"
 
     @pytest.mark.parametrize(
         ("spec", "size", "asked"),

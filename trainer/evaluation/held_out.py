@@ -30,6 +30,7 @@ class HeldOutResult:
     """Figures for ``metrics.json``, and the rows of ``predictions.csv``, one for each message."""
 
     metrics: dict
+    decision: Decision
     predictions: pd.DataFrame  # set, row, label, predicted, score, tokens
 
 
@@ -102,7 +103,7 @@ def evaluate_held_out(
         _list_predictions(name, labels, truth[name], predicted[name], scores[name], sets[name])
         for name in HELD_OUT
     ]
-    return HeldOutResult(metrics, pd.concat(rows, ignore_index=True))
+    return HeldOutResult(metrics, decision, pd.concat(rows, ignore_index=True))
 
 
 def fit_decision(

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from batch.errors import InputError
-from trainer.model.gpt2 import GPT2Classifier, ModelConfig, init_weights
+from trainer.model.gpt2 import GPT2Classifier, GPT2Trunk, ModelConfig, init_weights
 from trainer.model.load_weights import load_trunk
 from trainer.model.vocabulary import Vocabulary
 from trainer.recipe import Recipe
@@ -97,34 +97,43 @@ def add_lora(model: nn.Module, rank: int, alpha: float) -> None:
 
 
 class SharedRows(nn.Module):
-    """Add shared vectors to each row, see Vocabulary: ``(R, C)`` -> ``(R, C)``."""
+    """Add shared vectors to each row, see Vocabulary: ``(R, C)`` -> ``(R, C)``.
+
+    ``from_zero``: only rows with ``has_own`` have a vector of their own, and the shared ones are
+    random. Otherwise all rows have one, and the shared ones are zero.
+    """
 
     letters_of: Tensor
     shape_of: Tensor
     has_own: Tensor
 
-    def __init__(self, vocabulary: Vocabulary, channels: int):
+    def __init__(self, vocabulary: Vocabulary, channels: int, from_zero: bool = True):
         super().__init__()
         self.letters = nn.Embedding(int(vocabulary.letters.max()) + 1, channels)
         self.shapes = nn.Embedding(int(vocabulary.shape.max()) + 1, channels)
         for table in (self.letters, self.shapes):
-            nn.init.normal_(table.weight, std=0.02)
+            nn.init.normal_(table.weight, std=0.02 if from_zero else 0.0)
+        has_own = vocabulary.has_own if from_zero else torch.ones_like(vocabulary.has_own)
         self.register_buffer("letters_of", vocabulary.letters, persistent=False)
         self.register_buffer("shape_of", vocabulary.shape, persistent=False)
-        self.register_buffer("has_own", vocabulary.has_own[:, None].float(), persistent=False)
+        self.register_buffer("has_own", has_own[:, None].float(), persistent=False)
 
     def forward(self, own: Tensor) -> Tensor:
         return own * self.has_own + self.letters(self.letters_of) + self.shapes(self.shape_of)
 
 
-def share_rows(model: GPT2Classifier, vocabulary: Vocabulary) -> None:
-    """Make the token embedding a sum of own and shared vectors; the own ones start at zero."""
-    embedding = model.transformer.wte
+def share_rows(trunk: GPT2Trunk, vocabulary: Vocabulary, from_zero: bool = True) -> None:
+    """Make the token embedding a sum of own and shared vectors.
+
+    The own ones start at zero, or, without ``from_zero``, as the embedding's rows.
+    """
+    embedding = trunk.wte
     with torch.no_grad():
-        embedding.weight.zero_()
-        model.transformer.token_map.copy_(vocabulary.token_map)
+        if from_zero:
+            embedding.weight.zero_()
+        trunk.token_map.copy_(vocabulary.token_map)
     parametrize.register_parametrization(
-        embedding, "weight", SharedRows(vocabulary, model.config.emb_dim)
+        embedding, "weight", SharedRows(vocabulary, embedding.embedding_dim, from_zero)
     )
 
 

@@ -28,6 +28,7 @@ def generate_greedy(trunk: GPT2Trunk, ids: Tensor, new_tokens: int) -> Tensor:
         raise UsageError(f"{new_tokens} new tokens were asked for, expected 0 or more")
     context_length = trunk.wpe.num_embeddings
     ids = ids.to(trunk.wte.weight.device)
+    ids_of_rows = _first_ids(trunk)
     was_training = trunk.training
     trunk.eval()
     try:
@@ -35,7 +36,18 @@ def generate_greedy(trunk: GPT2Trunk, ids: Tensor, new_tokens: int) -> Tensor:
             window = ids[:, -context_length:]
             last = torch.full((len(ids),), window.shape[1] - 1, device=ids.device)
             logits = trunk.forward_pooled(window, last) @ trunk.wte.weight.T  # (B, V)
-            ids = torch.cat([ids, logits.argmax(dim=-1, keepdim=True)], dim=1)
+            chosen = ids_of_rows[logits.argmax(dim=-1, keepdim=True)]
+            ids = torch.cat([ids, chosen], dim=1)
     finally:
         trunk.train(was_training)
     return ids
+
+
+def _first_ids(trunk: GPT2Trunk) -> Tensor:
+    """The lowest id of each embedding row, ``(R,)`` int64: BPE's frequent tokens have low ids."""
+    rows = trunk.wte.num_embeddings
+    ids = torch.arange(rows, device=trunk.wte.weight.device)
+    if not trunk.remapped:
+        return ids
+    every = torch.arange(len(trunk.token_map), device=ids.device)
+    return torch.full_like(ids, len(every)).scatter_reduce(0, trunk.token_map, every, "amin")

@@ -38,6 +38,7 @@ class ModelConfig:
     context_length: int = 1024  # tokens
     drop_rate: float = 0.0
     pad_id: int = PAD_ID
+    second: "ModelConfig | None" = None  # of a second model, whose logits are added
 
     @property
     def is_fixed_length(self) -> bool:
@@ -53,7 +54,8 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: dict) -> "ModelConfig":
-        return cls(**values)
+        second = values.get("second")
+        return cls(**{**values, "second": cls.from_dict(second) if second else None})
 
 
 SIZES = {
@@ -211,8 +213,8 @@ class GPT2Classifier(nn.Module):
     """From token ids to the logits of the classes.
 
     Input ``(B, T)`` int64, padded on the right with ``config.pad_id``; output
-    ``(B, K)``. Unless ``config.is_fixed_length`` the logits do not depend on T;
-    otherwise T must be the length trained with.
+    ``(B, K)``, with a second model the sum of both's. Unless ``config.is_fixed_length`` the
+    logits do not depend on T; otherwise T must be the length trained with.
     """
 
     def __init__(self, config: ModelConfig):
@@ -220,6 +222,7 @@ class GPT2Classifier(nn.Module):
         self.config = config
         self.transformer = GPT2Trunk(config)
         self.score = nn.Linear(config.emb_dim, config.classes)
+        self.second = GPT2Classifier(config.second) if config.second else None
 
     def pooled_position(self, ids: Tensor) -> Tensor:
         """The position that the class is read at, ``(B,)`` int64; for ``mean`` the last one.
@@ -244,14 +247,17 @@ class GPT2Classifier(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         x = self.transformer.embed(ids)
-        return self.score(self.pool_from(x, 0, self.pooled_position(ids)))
+        logits = self.score(self.pool_from(x, 0, self.pooled_position(ids)))
+        return logits if self.second is None else logits + self.second(ids)
 
     def forward_plain(self, ids: Tensor) -> Tensor:
         """The same logits without shortcuts: compute all positions, apply the head, then pool."""
         logits = self.score(self.transformer(ids))
         if self.config.pooling == "mean":
-            return logits.mean(dim=1)
-        return take_position(logits, self.pooled_position(ids))
+            logits = logits.mean(dim=1)
+        else:
+            logits = take_position(logits, self.pooled_position(ids))
+        return logits if self.second is None else logits + self.second.forward_plain(ids)
 
 
 def take_position(x: Tensor, position: Tensor) -> Tensor:

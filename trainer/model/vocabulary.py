@@ -69,24 +69,52 @@ def build_vocabulary(
     messages: Iterable[list[int]], tokenizer: Tokenizer, min_count: int
 ) -> Vocabulary:
     """Rows for all BPE ids; tokens and letters in ``min_count`` messages get a vector."""
-    texts = [tokenizer.decode([token]) for token in range(PAD_ID)]
-    letters = [text.strip().casefold() for text in texts]
-    shapes = [token_shape(text) for text in texts]
-    tokens_seen: Counter[int] = Counter()  # messages that have the token
-    letters_seen: Counter[str] = Counter()
-    for message in messages:
-        distinct = {token for token in message if token != PAD_ID}
-        tokens_seen.update(distinct)
-        letters_seen.update({letters[token] for token in distinct})
+    return _make_rows(_Counts(messages, tokenizer), min_count)
 
+
+def build_vocabulary_of(
+    rows: int, messages: Iterable[list[int]], tokenizer: Tokenizer
+) -> Vocabulary:
+    """The vocabulary of the lowest ``min_count`` that has at most ``rows`` rows.
+
+    It has more where even a single vector for each shape makes more.
+    """
+    counts = _Counts(messages, tokenizer)
+    low, high = 2, max(counts.tokens.values(), default=2) + 1
+    while low < high:  # fewer rows the higher the count
+        middle = (low + high) // 2
+        if _make_rows(counts, middle).rows <= rows:
+            high = middle
+        else:
+            low = middle + 1
+    return _make_rows(counts, low)
+
+
+class _Counts:
+    """How many messages have each token, and each text of letters."""
+
+    def __init__(self, messages: Iterable[list[int]], tokenizer: Tokenizer):
+        texts = [tokenizer.decode([token]) for token in range(PAD_ID)]
+        self.letters_of = [text.strip().casefold() for text in texts]
+        self.shapes = [token_shape(text) for text in texts]
+        self.tokens: Counter[int] = Counter()
+        self.letters: Counter[str] = Counter()
+        for message in messages:
+            distinct = {token for token in message if token != PAD_ID}
+            self.tokens.update(distinct)
+            self.letters.update({self.letters_of[token] for token in distinct})
+
+
+def _make_rows(counts: _Counts, min_count: int) -> Vocabulary:
+    letters, shapes = counts.letters_of, counts.shapes
     letter_numbers, shape_numbers = {"": 0}, {"padding": 0}
     # The vectors of a row: its own token or None, number of letters, number of shape.
     rows: dict[tuple[int | None, int, int], int] = {(PAD_ID, 0, 0): PAD_ROW}
     token_map = []
     for token in range(PAD_ID):
-        shared = letters[token] if letters_seen[letters[token]] >= min_count else ""
+        shared = letters[token] if counts.letters[letters[token]] >= min_count else ""
         key = (
-            token if tokens_seen[token] >= min_count else None,
+            token if counts.tokens[token] >= min_count else None,
             letter_numbers.setdefault(shared, len(letter_numbers)),
             shape_numbers.setdefault(shapes[token], len(shape_numbers)),
         )
@@ -105,3 +133,26 @@ def build_vocabulary(
         shape=torch.tensor(shape),
         stand_ins=torch.tensor([*stand_ins, PAD_ID]),
     )
+
+
+def refine_vocabulary(base_map: Tensor, vocabulary: Vocabulary) -> tuple[Vocabulary, Tensor]:
+    """A vocabulary in which two ids share a row only if they do in the base and in ``vocabulary``.
+
+    Args:
+        base_map: ``(50257,)`` int64, the row of each id in a pretrained base.
+
+    Returns:
+        The vocabulary of R rows, and ``(R,)`` int64, the row of the base that each starts from.
+    """
+    pairs = torch.stack([base_map, vocabulary.token_map], dim=1)
+    # Sorted by the base's rows; its first one is the padding's, so PAD_ROW stays.
+    rows, token_map = torch.unique(pairs, dim=0, return_inverse=True)
+    of_base, of_data = rows.unbind(dim=1)
+    refined = Vocabulary(
+        token_map=token_map,
+        has_own=vocabulary.has_own[of_data],
+        letters=vocabulary.letters[of_data],
+        shape=vocabulary.shape[of_data],
+        stand_ins=vocabulary.stand_ins,
+    )
+    return refined, of_base

@@ -8,22 +8,26 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from batch.errors import UsageError
 from batch.model.tokenizer import Tokenizer
 from trainer.data.splits import HELD_OUT
-from trainer.data.tensors import EncodedSet, encode_frame
+from trainer.data.tensors import EncodedSet, encode_frame, make_loader
 from trainer.model.build import build_model, merge_updates, share_rows
 from trainer.model.gpt2 import GPT2Classifier, ModelConfig, count_parameters
-from trainer.model.initial_weights import InitialWeights
-from trainer.model.vocabulary import Vocabulary, build_vocabulary
-from trainer.recipe import Recipe
+from trainer.model.initial_weights import InitialWeights, random_weights
+from trainer.model.vocabulary import Vocabulary, build_vocabulary, refine_vocabulary
+from trainer.recipe import Recipe, fit_to_size, starter_recipe
+from trainer.training.accuracy import accuracy_over
 from trainer.training.fit import History, fit
 from trainer.training.trunk_cache import build_caches
 
 log = logging.getLogger("trainer")
 
 SMALL_EMB_DIM = 256  # channels
+EVALUATION_BATCH = 32  # messages
+BASE_WEIGHT = 1.5  # of a base's logits beside a starter's; docs/measurements.md has the others
 CACHE_BYTES = 4 << 30  # of memory for the frozen trunk's output; more than that goes to disk
 
 
@@ -54,20 +58,67 @@ def train_model(
     """Encode ``parts`` (the three sets as text), build the model, and train it.
 
     After each epoch ``checkpoint`` is written; a checkpoint of a run of the same ``resume_key``
-    is resumed.
+    is resumed. With ``recipe.adds_starter`` a starter is trained after it, and its logits are
+    added; that takes seconds and has no checkpoint.
 
     Raises:
         UsageError: ``recipe.max_length`` is more than the model's context.
         InputError: too few training messages, or a loss that is not a number.
         StorageError: the trunk cache does not fit on the disk.
     """
+    first = _train_member(
+        parts, labels, tokenizer, weights, recipe, device, trunk_cache, progress, checkpoint,
+        resume_key,
+    )  # fmt: skip
+    if not recipe.adds_starter:
+        return first
+    log.info("A starter is trained on the same messages; its logits are added.")
+    starter = replace(starter_recipe(recipe), max_length=first.max_length)
+    second = _train_member(
+        parts, labels, tokenizer, random_weights("starter"), starter, device, False, progress
+    )
+    return _add_second(first, second)
+
+
+def _add_second(first: Trained, second: Trained) -> Trained:
+    """One model of both, whose logits are BASE_WEIGHT times the first's plus the second's."""
+    with torch.no_grad():
+        for parameter in first.model.score.parameters():
+            parameter.mul_(BASE_WEIGHT)
+    config = replace(first.model.config, second=second.model.config)
+    model = GPT2Classifier(config)
+    model.transformer, model.score, model.second = (
+        first.model.transformer, first.model.score, second.model
+    )  # fmt: skip
+    model.requires_grad_(False).eval()
+    accuracy = {}
+    for name, data in first.sets.items():
+        loader = make_loader(len(data), EVALUATION_BATCH, train=False)
+        accuracy[name] = accuracy_over(model, data, loader)
+        log.info("Both, %s accuracy: %.2f%%", name, 100 * accuracy[name])
+    return replace(first, model=model, accuracy=accuracy)
+
+
+def _train_member(
+    parts: dict[str, pd.DataFrame],
+    labels: list[str],
+    tokenizer: Tokenizer,
+    weights: InitialWeights,
+    recipe: Recipe,
+    device: torch.device,
+    trunk_cache: bool,
+    progress: bool,
+    checkpoint: Path | None = None,
+    resume_key: dict[str, str] | None = None,
+) -> Trained:
+    recipe = fit_to_size(recipe, len(parts["train"]))
     sets, max_length = encode_parts(parts, labels, tokenizer, recipe, weights)
     log.info(
         "Split: %s; max_length %d tokens",
         " / ".join(f"{len(data)} {name}" for name, data in sets.items()), max_length,
     )  # fmt: skip
     vocabulary = None
-    if weights.size == "starter":
+    if weights.has_vocabulary:
         messages = tokenizer.encode_all(parts["train"]["text"], max_length)
         vocabulary = build_vocabulary(messages, tokenizer, recipe.min_token_count)
     model = make_model(weights, recipe, vocabulary, len(labels)).to(device)
@@ -137,7 +188,7 @@ def encode_parts(
 def make_model(
     weights: InitialWeights, recipe: Recipe, vocabulary: Vocabulary | None, classes: int
 ) -> GPT2Classifier:
-    """The classifier before training; ``vocabulary`` is the starter's, None for other sizes."""
+    """The classifier before training; ``vocabulary`` is that of :attr:`has_vocabulary`."""
     config = replace(
         weights.config,
         classes=classes,
@@ -147,9 +198,31 @@ def make_model(
     )
     if vocabulary is None:
         return build_model(config, recipe, weights.tensors)
+    if weights.tensors is not None and weights.token_map is not None:
+        return _refine_base(config, recipe, weights.tensors, weights.token_map, vocabulary)
     config = replace(config, vocab_size=vocabulary.rows, remapped=True)
     model = build_model(config, recipe, None)
-    share_rows(model, vocabulary)
+    share_rows(model.transformer, vocabulary)
     # A thousand messages train each position too seldom, so positions start at zero.
     torch.nn.init.zeros_(model.transformer.wpe.weight)
+    return model
+
+
+def _refine_base(
+    config: ModelConfig,
+    recipe: Recipe,
+    tensors: dict[str, Tensor],
+    token_map: Tensor,
+    vocabulary: Vocabulary,
+) -> GPT2Classifier:
+    """A base whose rows are split by the labelled messages' own tokens, letters and shapes.
+
+    Each row starts as the base's row and gets the starter's shared vectors, from zero, so that
+    rare words and numbers learn together.
+    """
+    refined, of_base = refine_vocabulary(token_map, vocabulary)
+    config = replace(config, vocab_size=refined.rows)
+    rows = {**tensors, "wte.weight": tensors["wte.weight"][of_base]}
+    model = build_model(config, recipe, rows)
+    share_rows(model.transformer, refined, from_zero=False)
     return model

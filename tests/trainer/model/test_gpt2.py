@@ -4,6 +4,9 @@ In float64, where kernels that sum in another order differ by 1e-15 and what is 
 by far more than the tolerance.
 """
 
+import json
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -175,3 +178,17 @@ def test_initial_weights_are_gpt2s() -> None:
         assert norm.weight.unique().tolist() == [1.0]
         assert norm.bias.unique().tolist() == [0.0]
     assert trunk.h[0].attn.c_attn.bias.unique().tolist() == [0.0]
+
+
+def test_the_logits_of_a_second_model_are_added(seed: int) -> None:
+    torch.manual_seed(seed)
+    second = model_config("starter", context_length=16, vocab_size=100, pad_id=99)
+    config = replace(second, layers=2, emb_dim=32, second=second)
+    model = GPT2Classifier(config).eval()
+    ids = torch.randint(90, (3, 8))
+    ids[1, 4:] = 99
+    first = GPT2Classifier(replace(config, second=None)).eval()
+    first.load_state_dict(model.state_dict(), strict=False)
+    torch.testing.assert_close(model(ids), first(ids) + model.second(ids))
+    torch.testing.assert_close(model.forward_plain(ids), model(ids))
+    assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config

@@ -9,7 +9,13 @@ from torch import nn
 from batch.model.tokenizer import PAD_ID
 from trainer.model.build import build_model, merge_updates, share_rows
 from trainer.model.gpt2 import VOCAB_SIZE, model_config
-from trainer.model.vocabulary import PAD_ROW, build_vocabulary, token_shape
+from trainer.model.vocabulary import (
+    PAD_ROW,
+    build_vocabulary,
+    build_vocabulary_of,
+    refine_vocabulary,
+    token_shape,
+)
 from trainer.recipe import get_recipe
 
 
@@ -77,7 +83,7 @@ def test_merged_rows_give_the_same_logits(tokenizer) -> None:
     recipe = get_recipe("default", from_random=True)
     config = model_config("starter", vocab_size=vocabulary.rows, remapped=True)
     model = build_model(config, recipe, None)
-    share_rows(model, vocabulary)
+    share_rows(model.transformer, vocabulary)
     nn.init.normal_(model.transformer.wte.parametrizations.weight.original)
     ids = torch.tensor([[5211, 345, 423, 640], [640, 1, 2, PAD_ID]])
     theirs = model.eval()(ids)
@@ -86,3 +92,24 @@ def test_merged_rows_give_the_same_logits(tokenizer) -> None:
     assert model.transformer.wte.weight.shape == (vocabulary.rows, config.emb_dim)
     assert "transformer.wte.weight" in model.state_dict()
     assert not any("parametrizations" in name for name in model.state_dict())
+
+
+def test_as_many_rows_as_fit(tokenizer) -> None:
+    messages = [tokenizer.encode(f"see you at {n} o'clock, {'ok' * (n % 5)}") for n in range(90)]
+    most = build_vocabulary(messages, tokenizer, min_count=2)
+    assert build_vocabulary_of(10_000, messages, tokenizer).rows == most.rows
+    fewer = build_vocabulary_of(most.rows - 20, messages, tokenizer)
+    assert fewer.rows <= most.rows - 20
+    assert int(fewer.token_map.max()) == fewer.rows - 1
+
+
+def test_rows_of_a_base_are_split_by_the_labelled_tokens(tokenizer) -> None:
+    base = build_vocabulary([[5211, 345], [5211, 345]], tokenizer, min_count=2).token_map
+    labelled = build_vocabulary([[423, 9], [423, 9]], tokenizer, min_count=2)
+    refined, of_base = refine_vocabulary(base, labelled)
+    assert torch.equal(of_base[refined.token_map], base)  # each id starts from its base's row
+    rows = refined.token_map
+    assert rows[PAD_ID] == PAD_ROW
+    assert len({int(rows[token]) for token in (5211, 345, 423, 9)}) == 4
+    assert refined.has_own[rows[423]]
+    assert refined.rows == int(rows.max()) + 1

@@ -69,7 +69,9 @@ class Bench:
             parts, LABELS, self.tokenizer, weights, recipe, torch.device("cpu"), progress=False
         )
         seconds = time.monotonic() - start
-        held_out = evaluate_held_out(trained.model, trained.sets, parts, LABELS, "spam")
+        held_out = evaluate_held_out(
+            trained.model, trained.sets, parts, LABELS, "spam", fit_threshold=recipe.fit_threshold
+        )
         return {
             "ours": held_out.metrics["scores"]["test"]["accuracy"],
             "svm": held_out.metrics["baseline"]["test"]["accuracy"],

@@ -38,7 +38,6 @@ class Recipe:
     epochs: int = 5
     min_steps: int = 0  # fewer messages are passed over more often, in smaller batches
     learning_rate: float = 5e-5
-    trunk_rate: float = 1.0  # learning rate of the trunk's blocks, as a share of the head's
     weight_decay: float = 0.1
     schedule: str = "constant"  # or "cosine", after a linear warm-up
     warmup_fraction: float = 0.0  # of all steps

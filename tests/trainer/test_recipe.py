@@ -55,7 +55,7 @@ def test_book_is_the_notebook() -> None:
     assert {key: book[key] for key in expected} == expected
     # Of the starter's vocabulary, and of a way to train that the book does not take.
     assert set(book) - set(expected) == {
-        "min_token_count", "lora_rank", "lora_alpha", "trunk_rate", "min_steps", "adds_starter",
+        "min_token_count", "lora_rank", "lora_alpha", "min_steps", "adds_starter",
     }  # fmt: skip
 
 

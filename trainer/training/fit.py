@@ -113,7 +113,7 @@ class _Loop:
         device = model.score.weight.device
         self.trainable = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
-            _rate_groups(model, recipe),
+            self.trainable,
             lr=recipe.learning_rate,
             weight_decay=recipe.weight_decay,
             fused=device.type in ("cuda", "cpu"),
@@ -332,20 +332,6 @@ class _Loop:
         self.step = state["step"]
         log.info("Resuming after epoch %d of %d.", self.history.epochs, self.recipe.epochs)
         return True
-
-
-def _rate_groups(model: GPT2Classifier, recipe: Recipe) -> list[dict]:
-    """The trained parameters for the optimizer; blocks and positions may have a lower rate."""
-    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    slow = [p for name, p in trained.items() if name.startswith(_SLOW)]
-    if recipe.trunk_rate == 1.0 or not slow:
-        return [{"params": [*trained.values()]}]
-    fast = [p for name, p in trained.items() if not name.startswith(_SLOW)]
-    rate = recipe.learning_rate * recipe.trunk_rate
-    return [{"params": fast}, {"params": slow, "lr": rate}]
-
-
-_SLOW = ("transformer.h.", "transformer.wpe.")
 
 
 def _title(name: str) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import string
 from pathlib import Path
 
 import pytest
@@ -23,12 +24,16 @@ def write_csv(path: Path, header: list[str], rows: list[tuple]) -> Path:
 def folder(run_cli, bpe_file, tmp_path_factory) -> Path:
     """A base, a run from it and its bundle with fp32 and int8, made on the command line."""
     folder = tmp_path_factory.mktemp("base")
-    ham = [f"see you at {n} for dinner, ok?" for n in range(150)]
-    spam = [f"WINNER {n}! Call 0900-{n} now" for n in range(150)]
+    # Different in more than digits, or all would be near copies.
+    names = [
+        f"{a}{b}" for a in ("An", "Be", "Co", "Di", "El") for b in "abcdefghijklmnopqrstuvwxyz"
+    ]
+    ham = [f"see you at {name}'s for dinner, ok?" for name in names]
+    spam = [f"WINNER {name}! Call 0900-{n} now" for n, name in enumerate(names)]
     write_csv(folder / "text.csv", ["text"], [(text,) for text in (*ham, *spam)])
     rows = [("ham", text) for text in ham[:60]] + [("spam", text) for text in spam[:60]]
     write_csv(folder / "labelled.csv", ["label", "text"], rows)
-    write_csv(folder / "inbox.csv", ["text"], [(ham[140],), (spam[140],), ("",)])
+    write_csv(folder / "inbox.csv", ["text"], [(ham[120],), (spam[120],), ("",)])
     for module, *arguments in (
         ("trainer", "pretrain", "--text", folder / "text.csv", "--out", folder / "base",
          "--tokens", 12_000, "--blocks", 2, "--channels", 32, "--vocab", 300, "--context", 32,

@@ -25,9 +25,7 @@ def folder(run_cli, bpe_file, tmp_path_factory) -> Path:
     """A base, a run from it and its bundle with fp32 and int8, made on the command line."""
     folder = tmp_path_factory.mktemp("base")
     # Different in more than digits, or all would be near copies.
-    names = [
-        f"{a}{b}" for a in ("An", "Be", "Co", "Di", "El") for b in "abcdefghijklmnopqrstuvwxyz"
-    ]
+    names = [f"{a}{b}" for a in ("An", "Be", "Co", "Di", "El") for b in string.ascii_lowercase]
     ham = [f"see you at {name}'s for dinner, ok?" for name in names]
     spam = [f"WINNER {name}! Call 0900-{n} now" for n, name in enumerate(names)]
     write_csv(folder / "text.csv", ["text"], [(text,) for text in (*ham, *spam)])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from batch.errors import InputError, UsageError
 from batch.formats.advice import HEAD_BYTES, CsvAdvice
 from batch.formats.csv_table import find_column, read_header
+from batch.formats.labelled import parse_score
 from batch.formats.layout import DEFAULT_LAYOUT, MAX_RECORD_BYTES
 from batch.formats.open_table import CSV, SHOWN, find_format
 from batch.formats.preamble import read_preamble
@@ -85,7 +86,7 @@ def _read(options: ReportOptions, source: Source) -> Findings:
                 continue
             fields = record.fields
             label = decode(fields[label_at])
-            score = None if score_at is None else _read_score(name, record.line, fields[score_at])
+            score = None if score_at is None else parse_score(name, record.line, fields[score_at])
             found.add(label, score, decode(record.text), record.line)
             if date_at is not None:
                 when = parse_time(decode(fields[date_at]))
@@ -103,13 +104,3 @@ def _read(options: ReportOptions, source: Source) -> Findings:
             f"{name}: no row is labelled {show(options.positive_label)}; labels: {listed}"
         )
     return found
-
-
-def _read_score(name: str, line: int, value: bytes) -> float:
-    try:
-        score = float(value)
-    except ValueError:
-        score = -1.0
-    if not 0 <= score <= 1:  # also refuses nan
-        raise InputError(f"{name}: line {line}: the score is not a number from 0 to 1")
-    return score

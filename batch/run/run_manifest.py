@@ -18,6 +18,8 @@ from batch.errors import InputError, MissingInputError
 from batch.formats.columns import expand_columns
 from batch.formats.table import Table
 from batch.model.bundle import Bundle
+from batch.model.decision import UNSURE
+from batch.model.rules import NO_BAND
 from batch.reading.fingerprint import Fingerprint
 from batch.reading.opening import still_has
 from batch.run.job import Job
@@ -200,3 +202,13 @@ def read_manifest_if_good(out: str) -> RunManifest | None:
         return read_manifest(Path(out).resolve())
     except (MissingInputError, InputError):
         return None
+
+
+def find_bounds(manifest: RunManifest | None) -> list[float]:
+    """The scores at which the label changes; empty if they are not known, or labels are many."""
+    if manifest is None or len(set(manifest.counts["labels"]) - {UNSURE}) != 2:
+        return []
+    options = manifest.options
+    band = options.get("--unsure-band", NO_BAND)
+    values = options.get("--threshold", "") if band == NO_BAND else band
+    return [float(value) for value in values.split(",") if value]

@@ -71,7 +71,7 @@ function draw() {
   part("where").textContent = `${state.at + 1}. Line ${row.line}: ` +
     row.whys.map(why => data.whys[why]).join(", ") + repeats;
   part("text").textContent = visible(row.text) || "(empty)";
-  part("text").className = row.text ? "text" : "text soft";
+  part("text").classList.toggle("soft", !row.text);
   part("text").scrollTop = 0;
   const score = row.score === null ? "" : `, score ${row.score.toFixed(6)}`;
   part("model").textContent = showsModel ? `The model said ${visible(row.label)}${score}` : "";

@@ -39,7 +39,11 @@ class Browser:
             "prefs": {"download.default_directory": str(self.downloads)},
         }  # fmt: skip
         wanted = {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}
-        self._session = "/session/" + self._call("", capabilities=wanted)["sessionId"]
+        try:
+            self._session = "/session/" + self._call("", capabilities=wanted)["sessionId"]
+        except BaseException:
+            self._end_driver()
+            raise
 
     def _call(self, path: str, method: str = "POST", **body):
         address = self._address + (self._session + path if self._session else "/session")
@@ -90,6 +94,9 @@ class Browser:
         try:
             self._call("", "DELETE")
         finally:
-            self._driver.terminate()
-            self._driver.wait(20)
-            self._driver.stdout.close()
+            self._end_driver()
+
+    def _end_driver(self) -> None:
+        self._driver.terminate()
+        self._driver.wait(60)
+        self._driver.stdout.close()

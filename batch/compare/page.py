@@ -6,12 +6,13 @@ from pathlib import Path
 from batch.compare.findings import BINS, MOST_SHOWN, Comparison
 from batch.compare.pairs import NEAR, Pair, Side
 from batch.messages import count
-from batch.report.figures import LEFT, RIGHT, WIDTH, draw_svg, draw_text, plot_time
+from batch.report.figures import draw_svg, draw_text, plot_time
 from batch.report.html import draw_document, escape, percent
 from batch.report.parts import STYLE, draw_message, draw_table, draw_tile
 from batch.version import __version__
 
 COMMENT = "<!-- spam-batch compare -->\n"
+_STYLE = "#moves { min-width: 0; max-width: 520px; }"
 START = f"<!DOCTYPE html>\n{COMMENT}".strip()  # identifies a file as a page of ours
 
 
@@ -34,7 +35,7 @@ def draw_page(found: Comparison) -> str:
         "page loads nothing from the network.</footer>"
     )
     title = f"{Path(found.name).name}: two models"
-    return draw_document(title, _header(found), f"{body}\n{footer}", STYLE, COMMENT)
+    return draw_document(title, _header(found), f"{body}\n{footer}", f"{STYLE}\n{_STYLE}", COMMENT)
 
 
 def _header(found: Comparison) -> str:
@@ -110,8 +111,8 @@ def _scores(found: Comparison) -> str:
 
 def _plot_grid(found: Comparison) -> str:
     """Rows by both scores. The strength is on a logarithmic scale, so one row is seen, too."""
-    top, bottom, height = 8, 368, 412
-    wide, tall = (WIDTH - LEFT - RIGHT) / BINS, (bottom - top) / BINS
+    left, right, top, bottom = 44, 464, 8, 408
+    wide, tall = (right - left) / BINS, (bottom - top) / BINS
     most = math.log1p(int(found.grid.sum(axis=0).max()))
     parts = []
     for old in range(BINS):
@@ -119,7 +120,7 @@ def _plot_grid(found: Comparison) -> str:
             same, other = (int(found.grid[kind, old, new]) for kind in (0, 1))
             if not same + other:
                 continue
-            x, y = LEFT + old * wide, bottom - (new + 1) * tall
+            x, y = left + old * wide, bottom - (new + 1) * tall
             title = (
                 f"before {old / BINS:.2f} to {(old + 1) / BINS:.2f}, after {new / BINS:.2f} to "
                 f"{(new + 1) / BINS:.2f}: {count(same + other, 'row')}, {other:,} with another "
@@ -132,13 +133,13 @@ def _plot_grid(found: Comparison) -> str:
                 f"<title>{title}</title></rect>"
             )
     for tick in range(6):
-        x = LEFT + (WIDTH - LEFT - RIGHT) * tick / 5
+        x = left + (right - left) * tick / 5
         y = bottom - (bottom - top) * tick / 5
         parts.append(draw_text(x, bottom + 18, f"{tick / 5:g}", "", "middle"))
-        parts.append(draw_text(LEFT - 8, y + 4, f"{tick / 5:g}", "", "end"))
-    parts.append(draw_text(WIDTH - RIGHT, bottom + 38, "score before", "strong", "end"))
-    parts.append(draw_text(4, top + 12, "after", "strong"))
-    return draw_svg("moves", "Rows by their scores before and after", height, parts)
+        parts.append(draw_text(left - 8, y + 4, f"{tick / 5:g}", "", "end"))
+    parts.append(draw_text(right, bottom + 38, "score before", "strong", "end"))
+    parts.append(draw_text(left + 6, top + 14, "score after", "strong"))
+    return draw_svg("moves", "Rows by their scores before and after", 452, parts, 480)
 
 
 def _time(found: Comparison) -> str:
@@ -170,7 +171,7 @@ def _rows(found: Comparison) -> str:
 
 def _row(found: Comparison, pair: Pair) -> list[str]:
     cells = [f"{pair.line:,}", f"{pair.offset:,}", escape(pair.before.label),
-             escape(pair.after.label), f"{_score(pair.before)} – {_score(pair.after)}"]  # fmt: skip
+             escape(pair.after.label), f"{_score(pair.before)} → {_score(pair.after)}"]  # fmt: skip
     if found.knows_near:
         cells.append("near" if pair.is_near else "")
     return [*cells, draw_message(pair.text)] if found.shows_text else cells

@@ -1,5 +1,6 @@
 """Read two labels for each message: of two bundles, or of two labelled files."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -18,6 +19,8 @@ from batch.reading.source import Source
 from batch.run.run_manifest import find_bounds, read_manifest_if_good
 from batch.run.windows import read_windows
 from batch.writing.output import STANDARD_OUTPUT
+
+log = logging.getLogger("batch")
 
 NEAR = 0.1  # a label is near another one if the probability is not further from it than this
 
@@ -68,6 +71,8 @@ class BundlePairs:
     ):
         self.name, self.bad = source.name, 0
         self._table = open_table(source, given, STANDARD_OUTPUT, (), [])
+        for warning in self._table.choice_warnings:
+            log.warning("WARNING: %s: %s", self.name, warning)
         names = self._table.column_names
         self._others = [find_column(self.name, names, other) for other in others]
         self._classifiers = classifiers

@@ -1,5 +1,6 @@
 """A labelled file read again, whatever its format: labels, scores, texts and other columns."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from batch.formats.table import Table
 from batch.reading.records import Record
 from batch.reading.source import Source
 from batch.writing.output import STANDARD_OUTPUT
+
+log = logging.getLogger("batch")
 
 WINDOW = 1024  # records read at once
 _HINT = "; label it first with: spam-batch classify"
@@ -48,6 +51,8 @@ class LabelledFile:
     def __init__(self, source: Source, given: Input, others: Sequence[str] = ()):
         self.name = source.name
         self.table: Table = open_table(source, given, STANDARD_OUTPUT, (), [])
+        for warning in self.table.choice_warnings:
+            log.warning("WARNING: %s: %s", self.name, warning)
         names = self.table.column_names
         self.has_scores = "score" in names
         self.bad = 0

@@ -104,10 +104,10 @@ def plot_scores(found: Findings) -> str:
     return draw_svg("scores", f"Rows by their probability of {found.positive}", height, parts)
 
 
-def draw_svg(name: str, title: str, height: int, parts: Sequence[str]) -> str:
+def draw_svg(name: str, title: str, height: int, parts: Sequence[str], width: int = WIDTH) -> str:
     label = escape(title)
     return (
-        f'<svg id="{name}" role="img" aria-label="{label}" viewBox="0 0 {WIDTH} {height}">\n'
+        f'<svg id="{name}" role="img" aria-label="{label}" viewBox="0 0 {width} {height}">\n'
         f"<title>{label}</title>\n{chr(10).join(parts)}\n</svg>"
     )
 

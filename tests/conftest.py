@@ -132,11 +132,25 @@ def tiny_model():
 @pytest.fixture(scope="session")
 def stub():
     """The module ``tests/faults/stub_cli.py``: a stub for the model, and for the command."""
-    path = ROOT / "tests" / "faults" / "stub_cli.py"
-    spec = importlib.util.spec_from_file_location("stub_cli", path)
+    return load_module(ROOT / "tests" / "faults" / "stub_cli.py")
+
+
+def load_module(path: Path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """A headless Chromium, the same one for all tests; see ``tests/browser.py``."""
+    module = load_module(ROOT / "tests" / "browser.py")
+    if not (module.CHROMIUM and module.DRIVER):
+        pytest.skip("chromium and chromedriver are not both on the path")
+    found = module.Browser(tmp_path_factory.mktemp("browser"))
+    yield found
+    found.close()
 
 
 @pytest.fixture(scope="session")

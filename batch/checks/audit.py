@@ -1,5 +1,6 @@
 """Compare an output with its run manifest: hashes, counts, records, and a sample of labels."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -193,7 +194,7 @@ class _Pairs:
     """Compares each row of the output with its record of the input."""
 
     def __init__(self, manifest: RunManifest):
-        self._wanted = manifest.counts["rejects"]
+        self._wanted, self._mended = manifest.counts["rejects"], manifest.mended_at
         self._given: Iterator[Record] | None = None
         self._problem: str | None = None
         self._bad = self._rows = 0
@@ -212,10 +213,10 @@ class _Pairs:
 
     def _good(self, given: AuditedFile) -> Iterator[Record]:
         for record in given.read():
-            if record.problem:
-                self._bad += 1
-            else:
+            if not record.problem or record.offset in self._mended:
                 yield record
+            else:
+                self._bad += 1
 
     def compare(self, record: Record, own: bytes) -> None:
         self._rows += 1
@@ -224,6 +225,9 @@ class _Pairs:
         theirs = next(self._given, None)
         if theirs is None:
             self._problem = f"line {record.line} has no record in the input"
+        elif theirs.problem:
+            if hashlib.sha256(own).hexdigest() != self._mended[theirs.offset]:
+                self._problem = f"line {record.line} is not line {theirs.line} as it was mended"
         elif own != self._file.table.own_bytes(theirs):
             self._problem = (
                 f"line {record.line} does not begin with line {theirs.line} of the input"
@@ -246,7 +250,8 @@ class _Pairs:
             return CheckResult("records", UNCHECKED, "the run's input is missing or has changed")
         if self._problem:
             return CheckResult("records", FAILED, self._problem)
-        text = f"{self._rows:,} rows begin with their records of the input{self._part}"
+        mended = f", {len(self._mended):,} of them as mended" if self._mended else ""
+        text = f"{self._rows:,} rows begin with their records of the input{self._part}{mended}"
         return CheckResult("records", OK, text)
 
 

@@ -1,7 +1,7 @@
 """Read a labelled file again: the bytes of the input, and the values of our columns."""
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice, zip_longest
 
@@ -27,8 +27,18 @@ class AuditedFile:
         is_output: the file has our columns after those of the input.
     """
 
-    def __init__(self, source: Source, manifest: RunManifest, is_output: bool):
+    def __init__(
+        self,
+        source: Source,
+        manifest: RunManifest,
+        is_output: bool,
+        out: str = STANDARD_OUTPUT,
+        labels: Sequence[str] = (),
+    ):
         """
+        Args:
+            out, labels: of :func:`open_table`, if rows are to be written.
+
         Raises:
             SpamBatchError: the file cannot be read in its format.
         """
@@ -46,7 +56,7 @@ class AuditedFile:
                 span=None,
             )
             columns = ()
-        self.table = open_table(source, given, STANDARD_OUTPUT, columns, [])
+        self.table = open_table(source, given, out, columns, labels)
         self._dialect, self._layout = given.dialect, given.layout
         if isinstance(self.table, TextTable):  # a line above the header may name the delimiter
             self._dialect = self.table.dialect

@@ -1,4 +1,4 @@
-"""The commands that check or show something: ``audit``, ``doctor``, ``info`` and ``report``."""
+"""The commands around a run: ``audit``, ``doctor``, ``info``, ``mend`` and ``report``."""
 
 import click
 
@@ -95,6 +95,34 @@ def audit(labeled, bundle, input_, sample, format_) -> None:
     if failed:
         checks = f"{failed} of {len(results)} checks failed"
         raise InputError(f"{labeled}: {checks}; something has changed since the run")
+
+
+@click.command()
+@click.argument("labeled")
+@click.option("--rejects", metavar="FILE", required=True,
+    help="The rejects file, or a copy, with mended records.")  # fmt: skip
+@click.option("--bundle", default="models/spam", show_default=True,
+    help="The bundle of the run.")  # fmt: skip
+@click.option("--input", "input_", metavar="FILE", help="The input, if it was moved.")
+def mend(labeled, rejects, bundle, input_) -> None:
+    """Label rejected records that were mended by hand, and put them into LABELED.
+
+    FILE is the rejects file of LABELED, or a copy of it, in which the column record was changed;
+    line and byte_offset must stay. Each mended record is labelled by the bundle of the run, and
+    gets its place in the order of the input. What is still bad, or was taken out of FILE, stays
+    a reject. The exit status is 0 if no reject is left, and 3 otherwise.
+
+    \b
+    Example:
+      spam-batch mend labeled.csv --rejects mended.csv
+    """
+    from batch.errors import REJECTED
+    from batch.mend.mend import mend_output
+
+    done = mend_output(labeled, rejects, bundle, input_)
+    for line in done.lines():
+        print_line(line, to_stderr=True)
+    click.get_current_context().exit(REJECTED if done.rejects else 0)
 
 
 @click.command()

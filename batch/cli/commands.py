@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batch.cli.checks import audit, doctor, info, report
+from batch.cli.checks import audit, doctor, info, mend, report
+from batch.cli.loop import accuracy, compare, review
 from batch.cli.options import (
     layout_options,
     long_option,
@@ -308,5 +309,5 @@ def text(
     click.echo(f"{escape_controls(result.labels[0])}\t{result.scores[0]:.6f}")
 
 
-for command in (audit, doctor, info, report):
+for command in (accuracy, audit, compare, doctor, info, mend, report, review):
     main.add_command(command)

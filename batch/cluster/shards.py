@@ -16,12 +16,12 @@ from batch.run.job import Job
 from batch.run.run_manifest import RunManifest
 from batch.version import __version__
 from batch.writing.atomic import replace_file, storage_errors
+from batch.writing.names import PARTS_MANIFEST as NAME
 from batch.writing.rejects import Allowance
 from batch.writing.target import check_replaceable
 
 FORMAT = "spam-batch parts"
 FORMAT_VERSION = 1
-NAME = "_manifest.json"
 _START = f'{{\n "format": "{FORMAT}"'.encode()
 COUNTS = ("records", "rows", "rejects")
 

@@ -13,7 +13,7 @@ from batch.formats.layout import CSV, DEFAULT_LAYOUT, Layout
 from batch.formats.preamble import read_preamble
 from batch.formats.text_choice import TextChoice, choose_text_column, find_text_column, look_at
 from batch.formats.text_table import TextTable
-from batch.messages import show
+from batch.messages import list_columns, show
 from batch.model.decision import Predictions
 from batch.reading.dialect import Dialect
 from batch.reading.encoding import UTF_8, Encoding
@@ -98,6 +98,9 @@ class CsvTable(TextTable):
     def go_to(self, offset: int, line: int) -> None:
         """See :meth:`Table.go_to`."""
         super().go_to(offset, line)
+        self._expect()
+
+    def _expect(self) -> None:
         self._reader.expect(len(self._header.names), self._header.text_column)
 
     def read(self, n: int) -> list[Record]:
@@ -140,10 +143,10 @@ class CsvTable(TextTable):
     def header(self) -> bytes:
         """See :meth:`Table.header`."""
         if not self._layout.has_header:
-            return self._pack(self._start)
+            return self.pack(self._start)
         raw = self.own_bytes(self._header.record)
         kept = [raw] if len(self._header.dropped) < len(self._header.names) else []
-        return self._pack(
+        return self.pack(
             self._start + self.dialect.delimiter.join([*kept, *self._names]) + self._line_end
         )
 
@@ -153,7 +156,7 @@ class CsvTable(TextTable):
         mark = self.dialect.delimiter
         cells = format_columns(self._columns, predictions, self._texts, mark)
         rows = zip(self._drop(records), *cells, ends, strict=True)
-        return self._pack(b"".join(chain.from_iterable(rows)))
+        return self.pack(b"".join(chain.from_iterable(rows)))
 
     def own_bytes(self, record: Record) -> bytes:
         """See :meth:`Table.own_bytes`."""
@@ -244,6 +247,25 @@ def read_header(
     reader.expect(width, at)
     shown = names[at].strip() if choice.may_show else f"column {at + 1} of {width}"
     return Header(record, names, at, shown, dropped, choice.warnings)
+
+
+def find_column(name: str, names: list[str], wanted: str, hint: str = "") -> int:
+    """Index of the one column that is called ``wanted``.
+
+    Args:
+        name: of the file, for messages.
+        hint: what to type, for the end of the message.
+
+    Raises:
+        InputError: there is none, or more than one.
+    """
+    found = [index for index, column in enumerate(names) if column == wanted]
+    if len(found) != 1:
+        problem = "is there more than once" if found else "is not there"
+        raise InputError(
+            f"{name}: the column {show(wanted)} {problem}; columns: {list_columns(names)}{hint}"
+        )
+    return found[0]
 
 
 def find_numbered_column(

@@ -319,7 +319,7 @@ class JsonTable(TextTable):
 
     def header(self) -> bytes:
         """See :meth:`Table.header`."""
-        return self._pack(self._bom)
+        return self.pack(self._bom)
 
     def own_bytes(self, record: Record) -> bytes:
         """See :meth:`Table.own_bytes`."""
@@ -327,4 +327,4 @@ class JsonTable(TextTable):
 
     def rows(self, records: Sequence[Record], predictions: Predictions) -> bytes:
         """See :meth:`Table.rows`."""
-        return self._pack(self._writer.body(records, predictions))
+        return self.pack(self._writer.body(records, predictions))

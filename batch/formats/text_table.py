@@ -111,6 +111,26 @@ class TextTable:
         with reading(self._source.name):
             return self._reader.read_records(n)
 
+    def read_again(self, raw: bytes, bad: Record) -> Record:
+        """What a bad record is once its bytes are ``raw``; still bad unless they are one record."""
+        reader, longest = self._reader, self._layout.max_record_bytes
+        self._reader = RecordReader(
+            io.BytesIO(raw), self.dialect, max_record_bytes=longest, offset=bad.offset,
+            line=bad.line,
+        )  # fmt: skip
+        try:
+            self._expect()
+            found = self.read(2)
+        finally:
+            self._reader = reader
+        if len(found) == 1:
+            return found[0]._replace(line_end=bad.line_end)
+        problem = "is more than one record" if found else "is empty"
+        return bad._replace(raw=raw, text=None, problem=problem)
+
+    def _expect(self) -> None:
+        """Tell a new reader what a record must have: nothing that it knows by itself."""
+
     def advise(self, record: Record) -> str | None:
         """Nothing, unless the format knows better; see :meth:`Table.advise`."""
 
@@ -126,7 +146,7 @@ class TextTable:
         """None: without a header no record repeats it."""
         return []
 
-    def _pack(self, data: bytes) -> bytes:
+    def pack(self, data: bytes) -> bytes:
         """Whole rows as they stand in the output: encoded and compressed."""
         data = self._stream.restore(data)
         return self._compress(data) if self._compress and data else data

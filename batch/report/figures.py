@@ -19,9 +19,9 @@ def plot_time(buckets: Sequence[Bucket], unit: str, positive: str) -> str:
     share = _round_up(
         max(bucket.positive / bucket.rows for bucket in buckets if bucket.rows) * 100, 100
     )
-    parts = [_text(LEFT, 14, f"% {escape(positive)}", "strong")]
+    parts = [draw_text(LEFT, 14, f"% {escape(positive)}", "strong")]
     parts += _grid([0, share / 2, share], share, top, middle - 20)
-    parts.append(_text(LEFT, middle + 12, "rows", "strong"))
+    parts.append(draw_text(LEFT, middle + 12, "rows", "strong"))
     parts += _grid([0, highest / 2, highest], highest, middle + 22, bottom)
     lines: list[list[tuple[float, float]]] = [[]]
     bars = []
@@ -50,8 +50,8 @@ def plot_time(buckets: Sequence[Bucket], unit: str, positive: str) -> str:
     for number in range(0, len(buckets), every):
         x = LEFT + number * step
         if number == 0 or x + 8 * len(buckets[number].name) < WIDTH:  # about its width
-            parts.append(_text(x, bottom + 20, buckets[number].name))
-    return _svg("time", f"Share of {positive} and rows by the {unit}", height, parts + bars)
+            parts.append(draw_text(x, bottom + 20, buckets[number].name))
+    return draw_svg("time", f"Share of {positive} and rows by the {unit}", height, parts + bars)
 
 
 def _bar(area: tuple, rows: int, positive: int, title: str) -> str:
@@ -79,8 +79,8 @@ def plot_scores(found: Findings) -> str:
     parts = []
     for power in range(decades + 1):
         y = to_y(10**power)
-        parts.append(_line(LEFT, y, WIDTH - RIGHT, y))
-        parts.append(_text(LEFT - 8, y + 4, f"{10**power:,}", "", "end"))
+        parts.append(draw_line(LEFT, y, WIDTH - RIGHT, y))
+        parts.append(draw_text(LEFT - 8, y + 4, f"{10**power:,}", "", "end"))
     for number in range(BINS):
         counts = [int(found.histogram[kind, number]) for kind in (1, 0)]
         used = [kind for kind in (0, 1) if counts[kind]]
@@ -94,20 +94,20 @@ def plot_scores(found: Findings) -> str:
                 f'<rect class="{("spam", "other")[kind]}" x="{x:.1f}" y="{y:.1f}" '
                 f'width="{wide:.1f}" height="{bottom - y:.1f}"><title>{title}</title></rect>'
             )
-    parts.append(_line(LEFT, bottom, WIDTH - RIGHT, bottom))
+    parts.append(draw_line(LEFT, bottom, WIDTH - RIGHT, bottom))
     for tick in range(6):
         x = LEFT + (WIDTH - LEFT - RIGHT) * tick / 5
-        parts.append(_text(x, bottom + 22, f"{tick / 5:g}", "", "middle"))
+        parts.append(draw_text(x, bottom + 22, f"{tick / 5:g}", "", "middle"))
     if found.boundary is not None:
         x = LEFT + (WIDTH - LEFT - RIGHT) * found.boundary
-        parts.append(_line(x, top, x, bottom, "mark"))
-    return _svg("scores", f"Rows by their probability of {found.positive}", height, parts)
+        parts.append(draw_line(x, top, x, bottom, "mark"))
+    return draw_svg("scores", f"Rows by their probability of {found.positive}", height, parts)
 
 
-def _svg(name: str, title: str, height: int, parts: Sequence[str]) -> str:
+def draw_svg(name: str, title: str, height: int, parts: Sequence[str], width: int = WIDTH) -> str:
     label = escape(title)
     return (
-        f'<svg id="{name}" role="img" aria-label="{label}" viewBox="0 0 {WIDTH} {height}">\n'
+        f'<svg id="{name}" role="img" aria-label="{label}" viewBox="0 0 {width} {height}">\n'
         f"<title>{label}</title>\n{chr(10).join(parts)}\n</svg>"
     )
 
@@ -116,16 +116,16 @@ def _grid(values: Sequence[float], highest: float, top: float, bottom: float) ->
     parts = []
     for value in values:
         y = bottom - (bottom - top) * value / highest
-        parts.append(_line(LEFT, y, WIDTH - RIGHT, y))
-        parts.append(_text(LEFT - 8, y + 4, f"{value:,g}", "", "end"))
+        parts.append(draw_line(LEFT, y, WIDTH - RIGHT, y))
+        parts.append(draw_text(LEFT - 8, y + 4, f"{value:,g}", "", "end"))
     return parts
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, kind: str = "grid") -> str:
+def draw_line(x1: float, y1: float, x2: float, y2: float, kind: str = "grid") -> str:
     return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 
 
-def _text(x: float, y: float, text: str, kind: str = "", anchor: str = "start") -> str:
+def draw_text(x: float, y: float, text: str, kind: str = "", anchor: str = "start") -> str:
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'
 
 

@@ -26,17 +26,20 @@ def percent(part: float, whole: float = 1, digits: int = 1) -> str:
     return f"{100 * part / whole:.{digits}f}\u00a0%" if whole else "–"
 
 
-def draw_document(title: str, header: str, body: str, style: str, comment: str = "") -> str:
+def draw_document(
+    title: str, header: str, body: str, style: str, comment: str = "", policy: str = POLICY
+) -> str:
     """The whole document. ``title`` is text, ``header`` and ``body`` are HTML.
 
     Args:
         comment: an HTML comment after the first line, by which a page is recognized.
+        policy: what the page may load and run.
     """
     return f"""<!DOCTYPE html>
 {comment}<html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,">
 <title>{escape(title)}</title>

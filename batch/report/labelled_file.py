@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from batch.errors import InputError, UsageError
 from batch.formats.advice import HEAD_BYTES, CsvAdvice
-from batch.formats.csv_table import read_header
+from batch.formats.csv_table import find_column, read_header
+from batch.formats.labelled import parse_score
 from batch.formats.layout import DEFAULT_LAYOUT, MAX_RECORD_BYTES
 from batch.formats.open_table import CSV, SHOWN, find_format
 from batch.formats.preamble import read_preamble
@@ -70,10 +71,10 @@ def _read(options: ReportOptions, source: Source) -> Findings:
     for warning in () if wanted else header.warnings:  # of a named column: --no-header, not ours
         log.warning("WARNING: %s: %s", name, warning)
     names = [decode(field) for field in header.record.fields]
-    label_at = _find_column(name, names, "label", "; label it first with: spam-batch classify")
-    score_at = _find_column(name, names, "score") if "score" in names else None
+    label_at = find_column(name, names, "label", "; label it first with: spam-batch classify")
+    score_at = find_column(name, names, "score") if "score" in names else None
     date = options.date_column
-    date_at = None if date is None else _find_column(name, names, date)
+    date_at = None if date is None else find_column(name, names, date)
     found = Findings(
         name, options.positive_label or "spam", score_at is not None, date, options.show_text
     )
@@ -85,7 +86,7 @@ def _read(options: ReportOptions, source: Source) -> Findings:
                 continue
             fields = record.fields
             label = decode(fields[label_at])
-            score = None if score_at is None else _read_score(name, record.line, fields[score_at])
+            score = None if score_at is None else parse_score(name, record.line, fields[score_at])
             found.add(label, score, decode(record.text), record.line)
             if date_at is not None:
                 when = parse_time(decode(fields[date_at]))
@@ -103,23 +104,3 @@ def _read(options: ReportOptions, source: Source) -> Findings:
             f"{name}: no row is labelled {show(options.positive_label)}; labels: {listed}"
         )
     return found
-
-
-def _find_column(name: str, names: list[str], wanted: str, hint: str = "") -> int:
-    found = [index for index, column in enumerate(names) if column == wanted]
-    if len(found) != 1:
-        problem = "is there more than once" if found else "is not there"
-        raise InputError(
-            f"{name}: the column {show(wanted)} {problem}; columns: {list_columns(names)}{hint}"
-        )
-    return found[0]
-
-
-def _read_score(name: str, line: int, value: bytes) -> float:
-    try:
-        score = float(value)
-    except ValueError:
-        score = -1.0
-    if not 0 <= score <= 1:  # also refuses nan
-        raise InputError(f"{name}: line {line}: the score is not a number from 0 to 1")
-    return score

@@ -7,7 +7,7 @@ keys.
 
 import json
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from batch.errors import InputError, MissingInputError
 from batch.formats.columns import expand_columns
 from batch.formats.table import Table
 from batch.model.bundle import Bundle
+from batch.model.decision import UNSURE
+from batch.model.rules import NO_BAND
 from batch.reading.fingerprint import Fingerprint
 from batch.reading.opening import still_has
 from batch.run.job import Job
@@ -49,6 +51,7 @@ class RunManifest:
     warnings: list[str]
     run: dict
     version: str = __version__
+    mended: list[dict] = field(default_factory=list)  # line, byte_offset, sha256 of the record
 
     def is_of(self, job: Job, bundle: Bundle) -> bool:
         """True if ``job`` would write the same output, and allows the number of rejects."""
@@ -57,6 +60,11 @@ class RunManifest:
         is_allowed = job.allowance.allows(self.counts["rejects"], self.counts["records"])
         is_same = is_asked_for and is_allowed
         return is_same and still_has(job.input.name, self.input) and still_has(job.out, self.output)
+
+    @property
+    def mended_at(self) -> dict[int, str]:
+        """Byte offset of each record that ``mend`` replaced -> SHA-256 of the one in the output."""
+        return {entry["byte_offset"]: entry["sha256"] for entry in self.mended}
 
     def is_valid(self) -> bool:
         """True if all that ``audit`` and a later run read is there, and of the right type.
@@ -71,13 +79,15 @@ class RunManifest:
         return (
             "resumed" in self.run
             and "text_column" in self.table
-            and all(type(number) is int for number in numbers)
+            and all(type(number) is int for number in [*numbers, *self.mended_at])
             and all(isinstance(text, str) for text in texts)
             and (self.rejects is None or isinstance(self.rejects.name, str))
         )
 
     def to_json(self) -> str:
         values = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
+        if not self.mended:
+            del values["mended"]  # so that versions without it can read the file
         return json.dumps(values, indent=1) + "\n"
 
 
@@ -146,13 +156,18 @@ def read_manifest(target: Path) -> RunManifest:
         InputError: it is damaged, is not a run manifest, or has another format version.
     """
     path = manifest_path(target)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
+    if not path.exists():
         raise MissingInputError(
             f"{target}: has no run manifest, {path.name}, beside it; spam-batch classify writes "
             "one with each output"
-        ) from None
+        )
+    return read_manifest_file(path)
+
+
+def read_manifest_file(path: Path) -> RunManifest:
+    """The manifest in the file ``path``; raises as :func:`read_manifest`."""
+    try:
+        data = path.read_bytes()
     except OSError as error:
         raise MissingInputError(f"cannot read {path}: {error.strerror}") from None
     try:
@@ -187,3 +202,13 @@ def read_manifest_if_good(out: str) -> RunManifest | None:
         return read_manifest(Path(out).resolve())
     except (MissingInputError, InputError):
         return None
+
+
+def find_bounds(manifest: RunManifest | None) -> list[float]:
+    """The scores at which the label changes; empty if they are not known, or labels are many."""
+    if manifest is None or len(set(manifest.counts["labels"]) - {UNSURE}) != 2:
+        return []
+    options = manifest.options
+    band = options.get("--unsure-band", NO_BAND)
+    values = options.get("--threshold", "") if band == NO_BAND else band
+    return [float(value) for value in values.split(",") if value]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 REJECTS_ENDING, MANIFEST_ENDING = ".rejects.csv", ".run.json"
+PARTS_MANIFEST = "_manifest.json"  # of a folder that many machines have written
 MANIFEST_FORMAT = "spam-batch run"  # the value of a run manifest's key "format"
 # How these files begin. A file that begins otherwise is not one of them.
 REJECTS_START = b"line,byte_offset,reason,record\n"

@@ -34,7 +34,7 @@ class Allowance:
     typed: str = "0"  # as the user typed it
 
     @classmethod
-    def parse(cls, value: str) -> "Allowance":
+    def parse(cls, value: str, option: str = "--max-rejects", noun: str = "records") -> "Allowance":
         """The value of the option.
 
         >>> Allowance.parse("0.5%")
@@ -54,7 +54,7 @@ class Allowance:
         except ValueError:
             pass
         raise UsageError(
-            f"--max-rejects: {value!r} is neither a number of records nor a percentage up to 100; "
+            f"{option}: {value!r} is neither a number of {noun} nor a percentage up to 100; "
             "type for example 10 or 0.5%"
         )
 

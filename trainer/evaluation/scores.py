@@ -11,33 +11,9 @@ import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
 from batch.errors import InternalError
+from batch.report.intervals import wilson
 
-Z_95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
 MISSING = "–"
-
-
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """The 95 % Wilson score interval of a proportion ``successes / n``.
-
-    Without messages the interval is (0, 1).
-    Source: Wilson 1927; Newcombe 1998 (Statistics in Medicine 17, 857-872), method 3.
-
-    >>> wilson(292, 300)
-    (0.9482710570494102, 0.9864269301913529)
-
-    Raises:
-        ValueError: unless ``0 <= successes <= n``.
-    """
-    if not 0 <= successes <= n:
-        raise ValueError(f"{successes} successes of {n}")
-    if n == 0:
-        return 0.0, 1.0
-    share, square = successes / n, Z_95**2
-    middle = (share + square / (2 * n)) / (1 + square / n)
-    half = Z_95 / (1 + square / n) * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
-    low = 0.0 if successes == 0 else middle - half  # rounding would miss the exact 0
-    high = 1.0 if successes == n else middle + half
-    return low, high
 
 
 def score(

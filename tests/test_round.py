@@ -17,6 +17,8 @@ from exporter.cli import main as export_main
 from trainer.cli import main as train_main
 
 CONTROL = "\ue009"
+# Texts that differ only in digits would all stand in one set of the split.
+NAMES = ["Ana", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hal", "Ida", "Jon", "Kim", "Leo"]
 
 
 @pytest.fixture
@@ -48,14 +50,15 @@ def promote(bundle: str) -> None:
 
 
 def test_round(shell, browser):
-    old = [(f"{word} {at} lunch at noon", "ham") for at in range(12) for word in ("see you", "ok")]
-    old += [(f"{word} {at} claim your prize now", "spam") for at in range(12) for word in
-            ("winner", "call")]  # fmt: skip
+    old = [(f"{word} {name}, lunch at noon?", "ham") for name in NAMES for word in ("hello", "ok")]
+    old += [(f"{word} {name}, claim your prize now", "spam") for name in NAMES for word in
+            ("winner", "dear")]  # fmt: skip
     write_csv("old.csv", "text,label", old)
     # What the model has not seen: a parcel's fee, which a person calls spam.
-    inbox = [(f"your parcel waits, pay fee {at}", "spam") for at in range(8)]
-    inbox += [(f"see you {at} for lunch at noon", "ham") for at in range(20)]
-    inbox += [(f"winner {at} claim your prize now", "spam") for at in range(12)]
+    inbox = [(f"{name}, your parcel waits, pay the fee", "spam") for name in NAMES[:8]]
+    inbox += [(f"{word} {name}, dinner at eight?", "ham") for name in NAMES[:10] for word in
+              ("hello", "so")]  # fmt: skip
+    inbox += [(f"hurry {name}, claim your prize now", "spam") for name in NAMES]
     write_csv("inbox.csv", "text,truth", inbox)
     truths = dict(inbox)
 

@@ -25,6 +25,7 @@ function mark(label) {
   state.past.push([state.at, row, row in state.marks ? [state.marks[row]] : []]);
   state.marks[row] = label;
   state.at += 1;
+  keep();
   draw();
 }
 
@@ -34,11 +35,13 @@ function undo() {
   const [at, row, before] = last;
   if (before.length) state.marks[row] = before[0]; else delete state.marks[row];
   state.at = at;
+  keep();
   draw();
 }
 
 function move(by) {
   state.at = Math.max(0, Math.min(rows.length, state.at + by));
+  keep();
   draw();
 }
 
@@ -51,7 +54,6 @@ function visible(text) {
 }
 
 function draw() {
-  keep();
   const done = rows.filter(isDone).length, sample = rows.filter(r => r.weight !== null);
   const skipped = rows.filter(r => state.marks[r.row] === null).length;
   part("progress").max = rows.length;

@@ -14,13 +14,14 @@ from batch.drift.histograms import SCORE_BINS, TOKEN_EDGES, Histograms
 from batch.errors import BundleError
 from batch.messages import count
 from batch.model.bundle import FORMAT, FORMAT_VERSION, Bundle, open_bundle
-from batch.model.bundle_files import GOLDEN, MANIFEST, file_entries
+from batch.model.bundle_files import GOLDEN, MANIFEST
 from batch.model.cascade.classifier import CascadeClassifier, golden_values
-from batch.model.cascade.folder import KIND, CascadeBundle, join_manifests
+from batch.model.cascade.folder import KIND, OWN_FILES, CascadeBundle, join_manifests
 from batch.model.cascade.proof import PROOF, Proof
 from batch.model.classifier import Classifier
 from batch.model.decision import FAST, SLOW
 from batch.model.rules import BUNDLES_RULES
+from batch.reading.fingerprint import hash_file
 from exporter.bundle import GOLDEN_TEXTS, check_target, replace_folder
 from exporter.cascade.bound import CONFIDENCE, Band, choose_band, make_curve
 from exporter.cascade.measure import (
@@ -232,16 +233,12 @@ def write_cascade(folder: Path, proof: Proof, classifier: CascadeClassifier) -> 
         "kind": KIND,
         **proof.stages,
         "files": {
-            name: {"sha256": entry.sha256, "size": entry.size}
-            for name, entry in _own_entries(folder).items()
+            name: {"sha256": hash_file(folder / name), "size": (folder / name).stat().st_size}
+            for name in OWN_FILES
         },
     }
     text = json.dumps(values, indent=2) + "\n"
     (folder / MANIFEST).write_text(text, encoding="utf-8")
-
-
-def _own_entries(folder: Path):
-    return {name: entry for name, entry in file_entries(folder).items() if name in (PROOF, GOLDEN)}
 
 
 def proof_lines(proof: Proof) -> list[str]:

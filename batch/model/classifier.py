@@ -23,7 +23,7 @@ from batch.model.selftest import (
     replay_golden,
 )
 from batch.model.text_cache import TextCache
-from batch.model.tokenizer import TokenBatch, Tokenizer, read_ranks
+from batch.model.tokenizer import TokenBatch, Tokenizer, make_tokenizer
 from batch.model.truncation import WINDOWS, encode_truncated, window_logits
 
 GPU_ENCODERS = 4  # threads that encode; a CPU needs no more than one
@@ -315,7 +315,7 @@ def _load_tokenizer(bundle: Bundle, mapped: WatchedFile | None) -> Tokenizer:
     """Load the tokenizer, while another thread checks the hash of the ``mapped`` file."""
     with ThreadPoolExecutor(1) as pool:  # hashing does not hold Python's lock
         hashing = pool.submit(mapped.check_hash) if mapped else None
-        tokenizer = Tokenizer(read_ranks(bundle.read(TOKENIZER)))
+        tokenizer = make_tokenizer(bundle.read(TOKENIZER))
         if hashing:
             hashing.result()
     return tokenizer

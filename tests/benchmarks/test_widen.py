@@ -1,6 +1,7 @@
 """A widened model gives the logits of the one that it was made of."""
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import torch
 
 from batch.model.tokenizer import PAD_ID
 from trainer.model.gpt2 import GPT2Classifier, ModelConfig
-from trainer.run_folder import read_config, read_model
+from trainer.recipe import RECIPES
+from trainer.run_folder import RunConfig, read_config, read_model, write_run
 
 WIDE = ModelConfig("wide", emb_dim=96, layers=4, heads=6, context_length=128)
 
@@ -77,11 +79,6 @@ def test_a_shape_that_is_no_multiple_is_refused(benchmark, tiny_model) -> None:
 def test_the_program_writes_a_run_folder(
     benchmark, tiny_model, tmp_path, bpe_file, monkeypatch, ids
 ) -> None:
-    import json
-
-    from trainer.recipe import RECIPES
-    from trainer.run_folder import RunConfig, write_run
-
     model = tiny_model()
     run = tmp_path / "run"
     run.mkdir()
@@ -89,7 +86,8 @@ def test_the_program_writes_a_run_folder(
         (run / f"{part}.csv").write_text("label,text\nham,x\n", encoding="utf-8")
     config = RunConfig(
         model=model.config.to_dict(), recipe=RECIPES["default"].to_dict(), labels=["ham", "spam"],
-        positive_label="spam", max_length=16, weights={"kind": "random", "origin": "random", "sha256": {}, "statement": "Random."}, data={"sha256": "0" * 64},
+        positive_label="spam", max_length=16, data={"sha256": "0" * 64},
+        weights={"kind": "random", "origin": "random", "sha256": {}, "statement": "Random."},
         tokenizer_sha256="0" * 64, device="cpu", versions={},
     )  # fmt: skip
     write_run(run, config, model, {"accuracy": {}}, bpe_file)

@@ -101,16 +101,17 @@ def label_windows(
         return
     held: list[Window] = []
     begun: list[Begun] = []
+    size = 0  # bytes of the records that are held
     for window in windows:
         held.append(window)
+        size += sum(len(record.raw) for record in window.records)
         with _ignoring_faults():  # _finish meets it again
             begun.append(classifier.begin(window.prepared or classifier.prepare(_texts(window))))
         is_whole = len(begun) == len(held)
-        size = sum(len(record.raw) for window in held for record in window.records)
         is_much = len(held) == HELD_WINDOWS or size >= WINDOW_BYTES
         if not is_whole or is_much or classifier.fills_batches(begun):
             yield from _finish(name, classifier, held, begun)
-            held, begun = [], []
+            held, begun, size = [], [], 0
     yield from _finish(name, classifier, held, begun)
 
 

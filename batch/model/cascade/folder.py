@@ -41,9 +41,9 @@ class CascadeBundle(Bundle):
 
     def check(self, name: str) -> None:
         stage, inner = self._find(name)
-        if stage and inner != MANIFEST:  # that was hashed when the stage was opened
+        if stage:
             stage.check(inner)
-        elif not stage:
+        else:
             super().check(name)
 
     def watch(self, name: str) -> WatchedFile | None:
@@ -96,7 +96,8 @@ def _read_files(path: Path, values: dict) -> dict[str, FileEntry]:
         files = {name: FileEntry(**entry) for name, entry in values["files"].items()}
     except (AttributeError, TypeError):
         files = {}
-    if set(files) != set(OWN_FILES):
+    sizes = [entry.size for entry in files.values()]
+    if set(files) != set(OWN_FILES) or not all(isinstance(size, int) for size in sizes):
         raise BundleError(f"{path}: files is not valid; a cascade has {' and '.join(OWN_FILES)}")
     return files
 
@@ -134,5 +135,6 @@ def join_manifests(
         weights=f"slow: {slow.weights} fast: {fast.weights}",
         variants={proof.precision: f"slow/{model}"},
         files={**files, **listed},
+        max_length=min(fast.max_length, slow.max_length),  # for what a person is told
         reference=proof.reference,
     )

@@ -5,14 +5,19 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from batch.cli.commands import main
+from batch.cluster.worker import Setup, Worker
+from batch.formats.input import Input
 from batch.model.bundle import open_bundle
 from batch.model.classifier import Classifier
+from batch.model.selftest import choose_precision
 from batch.model.text_cache import TextCache
+from batch.run.job import Job
 
 COLUMNS = "label,score,probability,reason,stage"
 SETTINGS = ("--columns", COLUMNS, "--device", "cpu", "--threads", 1)
@@ -264,3 +269,15 @@ def test_the_other_commands_take_a_cascade(invoke, cascade) -> None:
     assert (result.exit_code, result.stderr) == (
         78, f"spam-batch: error: {cascade}: has no precision int8; choose from: fp32+fp32\n"
     )  # fmt: skip
+
+
+def test_a_worker_of_many_machines_writes_the_same(label, cascade, tmp_path) -> None:
+    load = partial(Classifier.load, cascade, "cpu", 1)
+    setup = Setup(str(cascade), open_bundle(cascade).digest, load, ("fp32+fp32", "cpu"))
+    job = Job(
+        Input(str(tmp_path / "in.csv")), str(tmp_path / "part.csv"), tuple(COLUMNS.split(","))
+    )
+    outcome = Worker(setup, [job]).label(0)
+    assert (outcome.exit_code, outcome.error) == (0, None)
+    assert (tmp_path / "part.csv").read_bytes() == label()[0]
+    assert choose_precision(open_bundle(cascade), "cpu") == "fp32+fp32"

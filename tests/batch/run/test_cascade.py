@@ -14,6 +14,7 @@ from batch.cli.commands import main
 from batch.cluster.worker import Setup, Worker
 from batch.formats.input import Input
 from batch.model.bundle import open_bundle
+from batch.model.cascade.classifier import CascadeClassifier
 from batch.model.classifier import Classifier
 from batch.model.selftest import choose_precision
 from batch.model.text_cache import TextCache
@@ -92,6 +93,25 @@ def test_same_bytes_whatever_the_batch_the_windows_and_the_memory(label, monkeyp
             if not memory:
                 patch.setattr(TextCache, "add", lambda *_: None)
             assert label(f"{number}.csv")[0] == expected
+
+
+def test_windows_wait_until_the_slow_model_has_full_batches(label, monkeypatch) -> None:
+    groups = []
+    finish = CascadeClassifier.finish
+
+    def count(self, begun):
+        groups.append(len(begun))
+        return finish(self, begun)
+
+    monkeypatch.setattr(CascadeClassifier, "finish", count)
+    monkeypatch.setattr("batch.run.windows.WINDOW", 10)
+    expected, _ = label("one.csv")
+    assert sum(groups) == 60 and max(groups) == 16  # the texts to ask fill no batch
+    groups.clear()
+    monkeypatch.setattr("batch.model.cascade.classifier.FULL_BATCHES", {"cpu": 0.1})
+    found, _ = label("two.csv")
+    assert found == expected
+    assert sum(groups) == 60 and 1 < max(groups) < 16
 
 
 def test_a_killed_run_resumes_to_the_same_bytes(label, cascade, tmp_path) -> None:

@@ -21,10 +21,11 @@ PSI_LIMIT = 0.2
 RATE_DEVIATE = 3.2905
 INDEX_DEVIATE = 3.0902
 Range = tuple[float, float]  # from, to
+_TRAINING = "the training data"
 ASKED = "asked"  # the figure of a cascade: the share of rows that its slow model decided
-# The band of that share ends at this many times the share of the proof's text at least: from
-# night to night it moves by more than chance.
-ASKED_FLOOR = 2.0
+# From night to night that share moves by more than chance: its band is not narrower than up to
+# twice the share of the proof's text, or up to so much more.
+ASKED_ROOM = 0.05
 LEAST_EXPECTED = 10  # messages in a bin; smaller bins are joined, as chance moves them much
 
 
@@ -39,8 +40,13 @@ class Shift:
     high: float
     is_out: bool  # value is outside the band
 
-    def sentence(self, of: str = "the training data") -> str:
-        """The warning for a figure that is out of its band; ``of`` names the reference."""
+    def sentence(self, text: str | None = None) -> str:
+        """The warning for a figure that is out of its band.
+
+        Args:
+            text: what the reference was measured on; None: the training data.
+        """
+        of, whose = (text, f"those of {text}") if text else (_TRAINING, f"{_TRAINING}'s")
         if self.what == ASKED:
             return (
                 f"drift: the slow model was asked for {self.value:.2%} of the rows; of the text "
@@ -54,7 +60,7 @@ class Shift:
             )
         noun = {"scores": "scores", "tokens": "lengths in tokens"}[self.what]
         return (
-            f"drift: the {noun} are not distributed as {of}'s: population stability "
+            f"drift: the {noun} are not distributed as {whose}: population stability "
             f"index {self.value:.3f}, band up to {self.high:.3f}"
         )
 
@@ -169,14 +175,14 @@ def compare_rate(what: str, count: int, rows: int, rates: Range, effective: floa
 def compare_asked(asked: int, rows: int, share: float, messages: float) -> Shift:
     """Compare the share of rows that the slow model decided with the share in the proof's text.
 
-    Only a larger share is out of the band: it ends where :func:`compare_rate` says, or at
-    ``ASKED_FLOOR`` times the share.
+    Only a larger share is out of the band: it ends where :func:`compare_rate` says, and not
+    before twice the share or ``ASKED_ROOM`` more than it, whichever is less.
 
     Args:
         messages: distinct texts that the share was measured on.
     """
     found = compare_rate(ASKED, asked, rows, (share, share), messages)
-    high = max(found.high, ASKED_FLOOR * share)
+    high = min(max(found.high, share + min(share, ASKED_ROOM)), 1.0)
     return replace(found, low=0.0, high=high, is_out=found.value > high)
 
 

@@ -127,8 +127,7 @@ class Summary:
 
     def _warn(self, shift: Shift) -> str:
         if shift.what != ASKED:
-            of = "the proof's text" if self.bundle.proof else "the training data"
-            return shift.sentence(of)
+            return shift.sentence("the proof's text" if self.bundle.proof else None)
         folder, is_file = shlex.quote(str(self.bundle.folder)), self.rejects != ""
         text = shlex.quote(self.out) if is_file else "FILE"
         return (

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -110,6 +112,20 @@ def test_verify_proves_it_on_any_text(made, inbox, invoke, texts) -> None:
         "promised are 5 %",
         f"{folder}: the bound holds on this text",
     ]
+
+
+def test_the_command_that_a_drift_warning_names(made, tmp_path, invoke) -> None:
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    texts = [f"to {a}{b} and {c}{a}" for a in letters for b in letters for c in letters[:6]]
+    asked = Classifier.load(made[0], "cpu", 1).classify(texts).asked
+    unsure = [text for text, flag in zip(texts, asked, strict=True) if flag]
+    (tmp_path / "in.csv").write_text("\n".join(["text", *unsure]) + "\n")
+    command = ("classify", tmp_path / "in.csv", "--out", tmp_path / "new labels.csv", "--bundle")
+    log = invoke(label_main, *command, made[0], "--device", "cpu").stderr
+    advised = re.search(r"to prove it on this text, type: spam-export (.*?); if that fails", log)[1]
+    result = invoke(main, *shlex.split(advised))
+    assert result.exit_code == 0, result.stderr
+    assert "asked again     100.00 % of the messages" in result.stdout
 
 
 def test_verify_says_where_it_does_not_hold(made, texts, slow, fast) -> None:

@@ -178,25 +178,13 @@ def _label_windows(
     )
     done = before
     last = job.input.span.records if job.input.span else None
-    bad_before = before.rejects
-
-    def check(window: Window) -> Window:
-        nonlocal bad_before
-        bad = [record for record in window.records if record.problem]
-        job.allowance.check_window(job.input.name, bad_before, bad, table.advise)
-        bad_before += len(bad)
-        if bad and summary.advice is None:
-            advice = table.advise(bad[0])
-            summary.advice = f"line {bad[0].line}: {advice}" if advice else ""
-        return window
-
     # Three threads: one reads, one encodes, and this one runs the model and writes.
     windows = encode_windows(prefetch(read_windows(table, before.records, last)), classifier)
     with tqdm(
         total=table.size, initial=done.offset, unit="B", unit_scale=True,
         disable=None if job.progress else True,
     ) as bar, contextlib.closing(prefetch(windows)) as windows:  # fmt: skip
-        checked = map(check, windows)
+        checked = _check_windows(windows, job, table, summary)
         for window, predictions in label_windows(job.input.name, classifier, checked):
             bad = [record for record in window.records if record.problem]
             bar.update(window.offset - done.offset)
@@ -229,6 +217,25 @@ def _label_windows(
             is_complete=True,
         ),
     )
+
+
+def _check_windows(
+    windows: Iterator[Window], job: Job, table: Table, summary: Summary
+) -> Iterator[Window]:
+    """The windows, until one has more bad records than are allowed.
+
+    Raises:
+        InputError: as ``Allowance.check_window``.
+    """
+    rejects = summary.progress.rejects
+    for window in windows:
+        bad = [record for record in window.records if record.problem]
+        job.allowance.check_window(job.input.name, rejects, bad, table.advise)
+        rejects += len(bad)
+        if bad and summary.advice is None:
+            advice = table.advise(bad[0])
+            summary.advice = f"line {bad[0].line}: {advice}" if advice else ""
+        yield window
 
 
 def _advance(

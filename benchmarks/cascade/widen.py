@@ -5,7 +5,7 @@ distilling has a teacher where GPT-2's weights cannot be fetched. Chen et al., N
 Accelerating Learning via Knowledge Transfer (2016): channels, heads and hidden units are
 repeated, and what reads them is divided by the number of copies; further blocks add zero.
 
-    python benchmarks/widen.py --run runs/spam --out runs/wide
+    python benchmarks/cascade/widen.py --run runs/spam --out runs/wide
     spam-export bundle --run runs/wide --out models/wide
 """
 
@@ -23,7 +23,7 @@ from trainer.data.splits import HELD_OUT
 from trainer.model.gpt2 import Attention, Block, GPT2Classifier, ModelConfig, model_config
 from trainer.run_folder import read_config, read_metrics, read_model, write_run
 
-TOLERANCE = 1e-4  # of a logit; tests/benchmarks/test_widen.py
+TOLERANCE = 1e-4  # of a logit; tests/benchmarks/cascade/test_widen.py
 
 
 def widen(model: GPT2Classifier, size: ModelConfig) -> GPT2Classifier:

@@ -19,7 +19,7 @@ WIDE = ModelConfig("wide", emb_dim=96, layers=4, heads=6, context_length=128)
 
 @pytest.fixture(scope="module")
 def benchmark(root: Path):
-    path = root / "benchmarks" / "widen.py"
+    path = root / "benchmarks" / "cascade" / "widen.py"
     spec = importlib.util.spec_from_file_location("widen", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

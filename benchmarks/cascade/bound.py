@@ -4,8 +4,8 @@ Each split takes a part of the messages, chooses a band on one half of it and pr
 the other, as spam-export cascade does. The messages of no half say how many labels truly differ.
 At most 5 % of the splits may prove a bound that these messages break.
 
-    python benchmarks/cascade/bound.py --fast models/student --slow models/spam --max-disagreement 0.005 \
-        --text held-out.csv
+    python benchmarks/cascade/bound.py --fast models/student --slow models/spam \
+        --max-disagreement 0.005 --text held-out.csv
 """
 
 import argparse

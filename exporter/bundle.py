@@ -10,12 +10,12 @@ import numpy as np
 from batch.errors import OutputError
 from batch.model.bundle import FORMAT, Manifest
 from batch.model.bundle_files import GOLDEN, MANIFEST, FileEntry, file_entries
+from batch.model.decision import STAGES
 from batch.reading.fingerprint import hash_file
-from batch.writing.target import find_foreign
 from exporter.convert.variants import FILES, open_variant
 from exporter.parity import run_batches
 from exporter.reference import make_reference
-from exporter.scratch import exchange, remove_files
+from exporter.scratch import exchange, find_other, remove_files
 from exporter.trained_run import TRAINING_KEYS, TrainedRun
 from exporter.verification_set import NASTY_TEXTS, VerificationSet, torch_logits
 from trainer.run_folder import WEIGHTS, package_versions, write_json
@@ -93,7 +93,8 @@ def list_files(folder: Path) -> set[str] | None:
     path = folder / MANIFEST
     try:
         values = json.loads(path.read_bytes())
-        return {MANIFEST, *values["files"]} if values["format"] == FORMAT else None
+        stages = STAGES if "kind" in values else ()  # the two folders of a cascade
+        return {MANIFEST, *values["files"], *stages} if values["format"] == FORMAT else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
@@ -111,11 +112,15 @@ def check_target(target: Path) -> None:
         raise OutputError(
             f"{target} exists and is not a bundle; it was left as it is; give another --out"
         )
-    if found := find_foreign(target, names):
+    if found := find_other(target, _names_in):
         raise OutputError(
             f"{found} is not a file of the bundle that --out would replace; it was left as it is; "
             "move it, or give another --out"
         )
+
+
+def _names_in(folder: Path) -> set[str]:
+    return list_files(folder) or set()
 
 
 def replace_folder(new: Path, target: Path) -> None:
@@ -152,7 +157,7 @@ def swap_folders(new: Path, target: Path) -> None:
 
 def _remove_bundle(folder: Path, kept: Path) -> None:
     """Remove a bundle. If there is another file in it, that stays in a folder named ``kept``."""
-    remove_files(folder, list_files(folder) or ())
+    remove_files(folder, _names_in)
     if folder.exists():
         os.rename(folder, kept)
         log.warning("WARNING: %s is what was there before; it cannot be removed", kept)

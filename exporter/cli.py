@@ -1,12 +1,25 @@
 """The command line of ``spam-export``."""
 
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from batch.cli.options import input_options, make_input
 from batch.command import Cli, print_line, show_log
 from batch.version import __version__
 
+if TYPE_CHECKING:  # imported late, or --help would be slow
+    from exporter.cascade.texts import ProofText
+
+Command = Callable[..., Any]  # a function with click's decorators, which may add parameters
+LAYOUT_OPTIONS = (
+    "text_column", "encoding", "delimiter", "quote", "no_quote", "escape", "trust_quotes",
+    "format_", "no_header", "max_record_bytes",
+)  # fmt: skip
 PRECISIONS = ("fp32", "int8", "fp16", "bf16")
 
 _run = click.option(
@@ -18,6 +31,51 @@ _device = click.option(
     help="Device on which the exported model is checked.",
 )  # fmt: skip
 _quiet = click.option("--quiet", is_flag=True, help="Show warnings only, and no progress.")
+
+
+@dataclass(frozen=True)
+class ProofInputs:
+    """The files of ``--text``, and how they are read."""
+
+    names: tuple[str, ...]
+    max_rejects: str
+    layout: dict
+
+    def read(self) -> "ProofText":
+        """Read them all.
+
+        Raises:
+            SpamBatchError: an option or a file cannot be used.
+        """
+        from batch.run.inputs import find_inputs
+        from batch.writing.rejects import Allowance
+        from exporter.cascade.texts import read_texts
+
+        inputs = [
+            make_input(name, overwrite_columns=False, **self.layout)
+            for name in find_inputs(self.names)
+        ]
+        return read_texts(inputs, Allowance.parse(self.max_rejects))
+
+
+def _text(required: bool) -> Callable[[Command], Command]:
+    """Add ``--text`` and the options of how it is read; the command gets a :class:`ProofInputs`."""
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def run(*args, text: tuple[str, ...], more: tuple[str, ...], max_rejects: str, **values):
+            layout = {name: values.pop(name) for name in LAYOUT_OPTIONS}
+            inputs = ProofInputs((*text, *more), max_rejects, layout)
+            return command(*args, text=inputs, **values)
+
+        option = click.option("--text", metavar="FILE", multiple=True, required=required,
+            help="Text that neither model has seen; repeat it for more files.")  # fmt: skip
+        rejects = click.option("--max-rejects", default="0", show_default=True, metavar="N|P%",
+            help="Bad records, at most, to leave out; more stop the command.")  # fmt: skip
+        more = click.argument("more", metavar="[FILE]...", nargs=-1)
+        return more(option(input_options(rejects(run))))
+
+    return decorate
 
 
 @click.group(cls=Cli, name="spam-export", context_settings={"max_content_width": 100})
@@ -91,21 +149,82 @@ def parse_precisions(text: str) -> tuple[str, ...]:
 
 
 @main.command()
-@click.argument("folder", metavar="BUNDLE", type=click.Path(path_type=Path))
-@_run
+@click.option("--fast", type=click.Path(path_type=Path), required=True,
+    help="Bundle of the fast model, trained on labels of the slow one.")  # fmt: skip
+@click.option("--slow", type=click.Path(path_type=Path), required=True,
+    help="Bundle of the slow model.")  # fmt: skip
+@_text(True)
+@click.option("--max-disagreement", metavar="P|P%", required=True,
+    help="Largest share of labels that may differ from the slow one's, such as 0.1%.")  # fmt: skip
+@click.option("--precision", metavar="FAST+SLOW", default="auto+auto", show_default=True,
+    help="Precisions of the two, which the cascade then always has, such as fp32+int8; auto: as "
+    "spam-batch chooses.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), default=Path("models/cascade"),
+    show_default=True, help="Folder of the cascade to write.")  # fmt: skip
 @_device
 @_quiet
-def verify(folder: Path, run: Path, device: str, quiet: bool) -> None:
+def cascade(
+    fast: Path, slow: Path, text: "ProofInputs", max_disagreement: str, precision: str, out: Path,
+    device: str, quiet: bool,
+) -> None:  # fmt: skip
+    """Make one bundle of two: the fast model labels what it is sure of, the slow one the rest.
+
+    FILE is more --text, as a pattern of the shell gives it. One half of its distinct messages
+    chooses the scores at which the slow model decides. The other half proves that at most
+    --max-disagreement of the labels differ from the slow model's, with 95 % confidence; if it
+    does not, nothing is written, and the exit status is 78.
+
+    \b
+    Example:
+      spam-export cascade --fast models/student --slow models/spam \\
+          --text held-out.csv --max-disagreement 0.1%
+    """
+    show_log("exporter", quiet)
+    from exporter.cascade.export import CascadeOptions, export_cascade, proof_lines
+    from trainer.evaluation.calibration import parse_share
+
+    parts = tuple(precision.split("+"))
+    if len(parts) != 2:
+        raise click.UsageError(f"--precision: {precision!r} is not FAST+SLOW, such as fp32+int8")
+    promised = parse_share(max_disagreement)
+    if not 0 < promised < 1:
+        raise click.UsageError(
+            f"--max-disagreement: {max_disagreement} cannot be proved; type for example 0.1%"
+        )
+    options = CascadeOptions(fast, slow, out, promised, device, parts, not quiet)
+    for line in proof_lines(export_cascade(options, text.read())):
+        print_line(line)
+    print_line(f"cascade: {out}")
+
+
+@main.command()
+@click.argument("folder", metavar="BUNDLE", type=click.Path(path_type=Path))
+@_run
+@_text(False)
+@_device
+@_quiet
+def verify(folder: Path, run: Path, text: "ProofInputs", device: str, quiet: bool) -> None:
     """Check every variant of BUNDLE against PyTorch on this machine.
 
     A variant that fails is removed from the bundle, and the exit status is 78. Where bundle.json
     has other labels or lengths than the run, every variant fails.
 
+    Of a cascade, the bound is proved again on --text, and the exit status is 78 if it does not
+    hold. FILE is more --text, as a pattern of the shell gives it.
+
     \b
     Example:
       spam-export verify models/spam --run runs/spam
+      spam-export verify models/cascade --text inbox.csv
     """
     show_log("exporter", quiet)
+    from batch.model.bundle import open_bundle
+    from exporter.cascade.verify import find_kind, verify_cascade
+
+    if find_kind(open_bundle(folder), bool(text.names)):
+        for line in verify_cascade(folder, text.read(), device, progress=not quiet):
+            print_line(line)
+        return
     from exporter.machine import describe_machine
     from exporter.parity import VerificationError
     from exporter.report import machine_lines, variant_lines

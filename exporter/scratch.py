@@ -7,21 +7,25 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 from batch.errors import OutputError
 from batch.model.bundle_files import EXTERNAL_SUFFIX, GOLDEN, MANIFEST, TOKENIZER, VERIFY
+from batch.model.cascade.proof import PROOF
+from batch.model.decision import STAGES
 from batch.writing.atomic import make_folders, remove_empty
-from batch.writing.target import find_foreign, is_foreign
+from batch.writing.target import is_foreign
 from exporter.convert.variants import FILES
 
 log = logging.getLogger("exporter")
 
 NAMES = {
+    *STAGES, PROOF,  # of a cascade; its two folders hold files of these names, too
     MANIFEST, TOKENIZER, GOLDEN, VERIFY, *FILES.values(),
     *(name + EXTERNAL_SUFFIX for name in FILES.values()),
 }  # fmt: skip
+Names = Callable[[Path], Container[str]]  # a folder -> the names of its files
 _RENAME_EXCHANGE = 2  # linux/fs.h
 _AT_FDCWD = -100  # linux/fcntl.h
 
@@ -48,7 +52,7 @@ def scratch_folder(target: Path, problem: str, advice: str) -> Iterator[Path]:
     try:
         yield Path(folder)
     finally:
-        remove_files(Path(folder), NAMES)
+        remove_files(Path(folder), _our_names)
         os.close(lock)
         remove_empty(made)  # if nothing was written
 
@@ -80,20 +84,47 @@ def _remove_leftovers(target: Path) -> None:
         with contextlib.suppress(OSError):
             lock = _lock(path)
             try:
-                if any(path.iterdir()) and find_foreign(path, NAMES) is None:
-                    remove_files(path, NAMES)
+                if any(path.iterdir()) and find_other(path, _our_names) is None:
+                    remove_files(path, _our_names)
                     log.info("removed %s, which a killed export had left", path)
             finally:
                 os.close(lock)
 
 
-def remove_files(folder: Path, names: Container[str]) -> None:
+def _our_names(_: Path) -> Container[str]:
+    return NAMES
+
+
+def find_other(folder: Path, names: Names) -> Path | None:
+    """The first entry of a bundle's folder that has none of its names; hidden ones count, too.
+
+    The two folders of a cascade are looked into. ``names`` are those of a folder's files.
+    """
+    ours = names(folder)
+    for path in sorted(folder.iterdir()):
+        if _is_stage(path, ours):
+            if found := find_other(path, names):
+                return found
+        elif is_foreign(path, ours):
+            return path
+    return None
+
+
+def remove_files(folder: Path, names: Names) -> None:
     """Remove the files of these names, and then the folder if nothing else is in it."""
     with contextlib.suppress(OSError):
+        ours = names(folder)
         for path in sorted(folder.iterdir()):
-            if not is_foreign(path, names):
+            if _is_stage(path, ours):
+                remove_files(path, names)
+            elif not is_foreign(path, ours):
                 path.unlink()
         folder.rmdir()
+
+
+def _is_stage(path: Path, ours: Container[str]) -> bool:
+    """True for one of the two folders of a cascade."""
+    return path.name in STAGES and path.name in ours and path.is_dir() and not path.is_symlink()
 
 
 def exchange(one: Path, other: Path) -> bool:

@@ -12,10 +12,12 @@ import numpy as np
 from batch.checks.audit_rows import AuditedFile, find_other_parquet
 from batch.drift.histograms import count_scores
 from batch.errors import BundleError, MissingInputError, SpamBatchError
+from batch.formats.columns import STAGE
 from batch.formats.open_table import PARQUET
 from batch.messages import count
 from batch.model.bundle import open_bundle
 from batch.model.classifier import Classifier
+from batch.model.decision import SLOW
 from batch.model.rules import Rules
 from batch.reading.fingerprint import Fingerprint
 from batch.reading.opening import open_source, take_fingerprint
@@ -119,9 +121,10 @@ class _Sample:
 def _check_rows(
     target: Path, given: str | None, manifest: RunManifest, sample: _Sample
 ) -> list[CheckResult]:
-    """The results ``rows``, ``labels``, ``scores`` and ``records``."""
+    """The results ``rows``, ``labels``, ``scores``, ``stages`` of a cascade, and ``records``."""
     read = 0
     labels: Counter[str | None] = Counter()
+    stages: Counter[str | None] = Counter()
     scores = np.zeros(len(manifest.scores["counts"]), dtype=np.int64)
     pairs = _Pairs(manifest)
     with ExitStack() as stack:
@@ -135,6 +138,7 @@ def _check_rows(
                 sample.add(read, record, values)
                 pairs.compare(record, own)
                 labels[values.get("label")] += 1
+                stages[values.get(STAGE)] += 1
                 if "score" in values:
                     waiting.append(float(values["score"]))
                 if len(waiting) == WINDOW:
@@ -153,7 +157,11 @@ def _check_rows(
             rest = ("labels", "scores", "records")
             why = "the rows cannot be read to the end"
             return [failed, *(CheckResult(check, UNCHECKED, why) for check in rest)]
-    return [*_compare_counts(manifest, read, labels, scores.tolist()), pairs.result(given)]
+    results = _compare_counts(manifest, read, labels, scores.tolist())
+    if STAGE in manifest.table["columns"]:
+        asked, wanted = f"{stages[SLOW]:,} asked", f"{manifest.counts.get('asked', 0):,} asked"
+        results.append(_compare("stages", asked, wanted))
+    return [*results, pairs.result(given)]
 
 
 def _compare_counts(

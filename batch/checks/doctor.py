@@ -197,7 +197,8 @@ def _check_bundle(folder: str, device: str) -> Iterator[Diagnosis]:
         yield Diagnosis(
             OK, f"bundle {folder}: golden messages get the same logits as at export, {golden}"
         )
-        yield Diagnosis(OK, _measure(classifier))
+        for name, part in classifier.parts.items():
+            yield Diagnosis(OK, f"{name}speed: {_measure(part)}")
     except SpamBatchError as error:
         yield Diagnosis(PROBLEM, str(error))
 
@@ -233,7 +234,7 @@ def _measure(classifier: "Classifier") -> str:
         classifier.classify(texts)
         rows += len(texts)
     return (
-        f"speed: {rows / max(seconds, 1e-9):,.0f} rows a second, messages of {tokens} tokens, in "
+        f"{rows / max(seconds, 1e-9):,.0f} rows a second, messages of {tokens} tokens, in "
         f"{classifier.precision} on {classifier.session.device} "
         f"(threads: {classifier.session.threads})"
     )

@@ -1,12 +1,15 @@
 """Describe a bundle, in lines for a person or as one object for a program."""
 
 import json
+import math
 from dataclasses import asdict
 
 from batch.errors import BundleError
 from batch.model.bundle import Bundle
 from batch.model.bundle_files import MANIFEST, VERIFY
-from batch.model.decision import UNSURE
+from batch.model.cascade.folder import KIND, CascadeBundle
+from batch.model.cascade.proof import Proof
+from batch.model.decision import SLOW, STAGES, UNSURE
 from batch.model.selftest import check_verified
 
 POOLINGS = {
@@ -25,6 +28,18 @@ def collect(bundle: Bundle) -> dict:
     """
     for name in bundle.manifest.files:
         bundle.check(name)
+    if isinstance(bundle, CascadeBundle):
+        assert bundle.proof is not None  # as open_cascade says
+        stages = {name: collect(stage) for name, stage in bundle.stages.items()}
+        return {
+            "folder": str(bundle.folder),
+            "digest": bundle.digest,
+            "kind": KIND,
+            "labels": bundle.manifest.labels,
+            "proof": asdict(bundle.proof),
+            **stages,
+            "warnings": [each for stage in stages.values() for each in stage["warnings"]],
+        }
     verification = bundle.read_json(VERIFY) if VERIFY in bundle.manifest.files else {}
     return {
         "folder": str(bundle.folder),
@@ -67,6 +82,8 @@ def to_lines(values: dict) -> list[str]:
 
 
 def _to_lines(values: dict) -> list[str]:
+    if values.get("kind") == KIND:
+        return _cascade_lines(values)
     facts = {
         "digest": values["digest"],
         "model": f"{values['model']}; reads {POOLINGS.get(values['pooling'], values['pooling'])}, "
@@ -90,6 +107,37 @@ def _to_lines(values: dict) -> list[str]:
     for name, entry in values["files"].items():
         lines += _aligned({name: f"{entry['sha256']}  {entry['size']:>13,} bytes"})
     return lines + [f"WARNING: {warning}" for warning in values["warnings"]]
+
+
+def _cascade_lines(values: dict) -> list[str]:
+    """The proof, and each of the two bundles."""
+    proof = Proof.from_json(values["proof"])
+    low, high = (describe_leaning(end, proof, values[SLOW]) for end in proof.band)
+    proving, text = proof.proving, proof.text
+    facts = {
+        "digest": values["digest"],
+        "kind": "cascade: the fast model labels what it is sure of, the slow one the rest",
+        "asks": f"for {low} to below {high}, as the fast model gives it",
+        "precision": f"{proof.precision} (fast, then slow)",
+        "bound": proof.promise(),
+        "measured": f"{proving['differ']:,} of {proving['messages']:,} messages differ; "
+        f"the slow model was asked for {100 * proof.share_asked:.2f} % of all rows",
+        "text": f"{text['rows']:,} rows, {text['distinct']:,} distinct texts; SHA-256 of their "
+        f"hashes {text['sha256']}",
+        "rules": ", ".join(f"{name} {value}" for name, value in proof.settings.items()),
+    }
+    lines = [values["folder"], *_aligned(facts)]
+    for name in STAGES:
+        lines += [f"{name}: {line}" for line in _to_lines({**values[name], "warnings": []})]
+    return lines + [f"WARNING: {warning}" for warning in values["warnings"]]
+
+
+def describe_leaning(leaning: float, proof: Proof, slow: dict) -> str:
+    """An end of the band as a score, or as the quotient of the two best probabilities."""
+    scaled = min(max(leaning / proof.temperature, -700.0), 700.0)
+    if len(slow["labels"]) == 2 and slow["positive_label"] is not None:
+        return f"score {1 / (1 + math.exp(-scaled)):.6g}"
+    return f"best probability {math.exp(scaled):.6g} times the second"
 
 
 def to_json(values: dict) -> str:

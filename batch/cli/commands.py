@@ -73,6 +73,9 @@ _precision = click.option(
     help="One of the bundle's: fp32, int8, fp16, bf16; auto: fp32, or one that is verified and "
     "clearly faster.",
 )  # fmt: skip
+_slow_only = click.option(
+    "--slow-only", is_flag=True, help="Of a cascade, run the slow model alone, to compare."
+)
 _unverified = click.option(
     "--allow-unverified", is_flag=True, help="Use a bundle that was never verified."
 )
@@ -98,12 +101,13 @@ def main() -> None:
 @_bundle
 @click.option("--columns", default="label,score", show_default=True,
     help="Columns to append, from label, score, probability (one for each class), tokens, "
-    "truncated, reason.")  # fmt: skip
+    "truncated, reason; of a cascade, stage: the model that decided.")  # fmt: skip
 @rule_options
 @layout_options
 @click.option("--max-rejects", default="0", show_default=True, metavar="N|P%",
     help="Bad records, at most, to write to OUT's .rejects.csv; more stop the run.")  # fmt: skip
 @click.option("--restart", is_flag=True, help="Start over instead of resuming an interrupted run.")
+@_slow_only
 @_device
 @_threads
 @_digest
@@ -115,7 +119,7 @@ def main() -> None:
     show_default=True, help="json: one object on each line of standard error.")  # fmt: skip
 @metrics_option
 def classify(
-    inputs, out, out_dir, force, bundle, columns, max_rejects, restart, device, threads,
+    inputs, out, out_dir, force, bundle, columns, max_rejects, restart, slow_only, device, threads,
     precision, expect_digest, allow_unverified, engine, workers, part_bytes, quiet, log_format,
     metrics, **layout,
 ) -> None:  # fmt: skip
@@ -133,8 +137,9 @@ def classify(
       ssh mail cat dump.csv | spam-batch classify - --out - > labeled.csv
     """
     show_log("batch", quiet, log_format)
-    from batch.formats.columns import parse_columns
+    from batch.formats.columns import check_stage, parse_columns
     from batch.model.bundle import open_bundle
+    from batch.model.cascade.folder import open_slow
     from batch.run.job import Job
     from batch.writing.rejects import Allowance
 
@@ -145,6 +150,9 @@ def classify(
     appended, allowance = parse_columns(columns), Allowance.parse(max_rejects)
     make_layout(**layout)  # check the options before the bundle is read
     opened, rules = open_bundle(bundle, expect_digest), make_rules(**layout)
+    if slow_only:
+        opened = open_slow(opened)
+    check_stage(appended, opened)
     rules.decision(opened.manifest)  # check the rules here, not once for each file
     lazy = None  # with Ray, the device is that of the workers
     if not on_ray:
@@ -283,13 +291,14 @@ class _TextCommand(click.Command):
 @click.argument("message")
 @_bundle
 @rule_options
+@_slow_only
 @_device
 @_threads
 @_precision
 @_digest
 @_unverified
 def text(
-    message, bundle, device, threads, precision, expect_digest, allow_unverified, **rules
+    message, bundle, slow_only, device, threads, precision, expect_digest, allow_unverified, **rules
 ) -> None:
     """Label one MESSAGE; prints the label, a tab, and the score.
 
@@ -298,9 +307,12 @@ def text(
       spam-batch text "You are a winner, call now to claim your prize"
     """
     from batch.model.bundle import open_bundle
+    from batch.model.cascade.folder import open_slow
 
     chosen = make_rules(**rules)
     opened = open_bundle(bundle, expect_digest)
+    if slow_only:
+        opened = open_slow(opened)
     lazy = _make_lazy(opened, chosen, device, threads, precision, allow_unverified)
     classifier = lazy.get()
     result = classifier.classify([message])

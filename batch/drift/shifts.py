@@ -7,7 +7,7 @@ explains what a warning means.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +21,11 @@ PSI_LIMIT = 0.2
 RATE_DEVIATE = 3.2905
 INDEX_DEVIATE = 3.0902
 Range = tuple[float, float]  # from, to
+_TRAINING = "the training data"
+ASKED = "asked"  # the figure of a cascade: the share of rows that its slow model decided
+# From night to night that share moves by more than chance: its band is not narrower than up to
+# twice the share of the proof's text, or up to so much more.
+ASKED_ROOM = 0.05
 LEAST_EXPECTED = 10  # messages in a bin; smaller bins are joined, as chance moves them much
 
 
@@ -28,23 +33,34 @@ LEAST_EXPECTED = 10  # messages in a bin; smaller bins are joined, as chance mov
 class Shift:
     """One figure, with its reference and its band."""
 
-    what: str  # "scores", "tokens", or "label NAME"
+    what: str  # "scores", "tokens", "asked", or "label NAME"
     value: float  # population stability index, or the label's share of the rows
-    reference: float  # the share in the training data, see find_drift; 0 for an index
+    reference: float  # the share in the reference, see find_drift; 0 for an index
     low: float  # of the band
     high: float
     is_out: bool  # value is outside the band
 
-    def sentence(self) -> str:
-        """The warning for a figure that is out of its band."""
+    def sentence(self, text: str | None = None) -> str:
+        """The warning for a figure that is out of its band.
+
+        Args:
+            text: what the reference was measured on; None: the training data.
+        """
+        of, whose = (text, f"those of {text}") if text else (_TRAINING, f"{_TRAINING}'s")
+        if self.what == ASKED:
+            return (
+                f"drift: the slow model was asked for {self.value:.2%} of the rows; of the text "
+                f"that the bound was measured on {self.reference:.2%}, band up to {self.high:.2%}: "
+                "this text is unlike it, and the bound may not hold for it"
+            )
         if self.what.startswith("label "):
             return (
-                f"drift: {self.value:.2%} are labelled {self.what.removeprefix('label ')}; of the "
-                f"training data {self.reference:.2%}, band {self.low:.2%} to {self.high:.2%}"
+                f"drift: {self.value:.2%} are labelled {self.what.removeprefix('label ')}; of "
+                f"{of} {self.reference:.2%}, band {self.low:.2%} to {self.high:.2%}"
             )
         noun = {"scores": "scores", "tokens": "lengths in tokens"}[self.what]
         return (
-            f"drift: the {noun} are not distributed as the training data's: population stability "
+            f"drift: the {noun} are not distributed as {whose}: population stability "
             f"index {self.value:.3f}, band up to {self.high:.3f}"
         )
 
@@ -154,6 +170,20 @@ def compare_rate(what: str, count: int, rows: int, rates: Range, effective: floa
     low, high = bands[0][0], bands[1][1]
     value = count / rows
     return Shift(what, value, sum(rates) / 2, low, high, not low <= value <= high)
+
+
+def compare_asked(asked: int, rows: int, share: float, messages: float) -> Shift:
+    """Compare the share of rows that the slow model decided with the share in the proof's text.
+
+    Only a larger share is out of the band: it ends where :func:`compare_rate` says, and not
+    before twice the share or ``ASKED_ROOM`` more than it, whichever is less.
+
+    Args:
+        messages: distinct texts that the share was measured on.
+    """
+    found = compare_rate(ASKED, asked, rows, (share, share), messages)
+    high = min(max(found.high, share + min(share, ASKED_ROOM)), 1.0)
+    return replace(found, low=0.0, high=high, is_out=found.value > high)
 
 
 def compare_histogram(

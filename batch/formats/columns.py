@@ -2,10 +2,14 @@
 
 from collections.abc import Callable, Sequence
 
-from batch.errors import InputError, UsageError
-from batch.model.decision import REASONS, Predictions
+import numpy as np
 
-COLUMNS = ("label", "score", "probability", "tokens", "truncated", "reason")
+from batch.errors import InputError, UsageError
+from batch.model.bundle import Bundle
+from batch.model.decision import FAST, REASONS, SLOW, STAGES, Predictions
+
+COLUMNS = ("label", "score", "probability", "tokens", "truncated", "reason", "stage")
+STAGE = "stage"  # the column that only a cascade has
 CLASS_COLUMN = "probability_"  # then the class; no other column of ours begins like this
 
 
@@ -22,6 +26,19 @@ def parse_columns(value: str) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise UsageError(f"--columns: {value!r} names a column twice")
     return names
+
+
+def check_stage(columns: Sequence[str], bundle: Bundle) -> None:
+    """Refuse the column ``stage`` where there is one model only.
+
+    Raises:
+        UsageError: the bundle is no cascade.
+    """
+    if STAGE in columns and not bundle.proof:
+        raise UsageError(
+            f"--columns: {STAGE} tells which model of a cascade decided, and {bundle.folder} is "
+            "no cascade; leave it out"
+        )
 
 
 def expand_columns(columns: Sequence[str], classes: Sequence[str]) -> tuple[str, ...]:
@@ -46,7 +63,8 @@ def encode_texts(
     columns: Sequence[str], labels: Sequence[str], encode: Callable[[str], bytes]
 ) -> dict[str, bytes]:
     """Every text that may stand in our columns -> its bytes, as ``encode`` writes it."""
-    texts = dict.fromkeys([*labels, *(REASONS if "reason" in columns else ())])
+    reasons, stages = (REASONS if "reason" in columns else ()), (STAGES if STAGE in columns else ())
+    texts = dict.fromkeys([*labels, *reasons, *stages])
     return {text: encode(text) for text in texts}
 
 
@@ -69,6 +87,11 @@ def check_column_names(
             f"{name}: the text column {text_name!r} would be overwritten; "
             "choose others with --columns, or rename it"
         )
+
+
+def _known(asked: np.ndarray | None) -> np.ndarray:
+    assert asked is not None, "check_stage refuses the column without a cascade"
+    return asked
 
 
 def format_columns(
@@ -99,5 +122,8 @@ def format_columns(
         "tokens": lambda: [count % value for value in predictions.tokens.tolist()],
         "truncated": lambda: [cut[flag] for flag in predictions.truncated.tolist()],
         "reason": lambda: [marked[reason] for reason in predictions.reasons],
+        "stage": lambda: [
+            marked[SLOW if asked else FAST] for asked in _known(predictions.asked).tolist()
+        ],
     }
     return [make[kind_of(name)]() for name in columns]

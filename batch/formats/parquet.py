@@ -268,6 +268,7 @@ class ParquetTable:
             "tokens": pyarrow.int64(),
             "truncated": pyarrow.bool_(),
             "reason": pyarrow.string(),
+            "stage": pyarrow.string(),
         }
         before = self._file.schema_arrow
         fields = [before.field(index) for index in kept]
@@ -302,6 +303,7 @@ class ParquetTable:
             "tokens": int,
             "truncated": lambda cell: cell == b"true",
             "reason": lambda cell: texts[int(cell)],
+            "stage": lambda cell: texts[int(cell)],
         }
         start, line = 0, next(lines, None)
         slices = self._file.iter_batches(self._slice_rows(), use_threads=False)

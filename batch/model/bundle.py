@@ -7,11 +7,11 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from mmap import mmap
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batch.errors import BundleError
 from batch.model.bundle_files import (
@@ -21,13 +21,17 @@ from batch.model.bundle_files import (
     TOKENIZER,
     FileEntry,
     WatchedFile,
-    check_hash,
     check_size,
     open_file,
+    parse_object,
+    read_checked,
     read_file,
 )
 from batch.model.decision import Decision
 from batch.model.external_data import external_files
+
+if TYPE_CHECKING:
+    from batch.model.cascade.proof import Proof
 
 FORMAT = "spam-batch bundle"
 FORMAT_VERSION = 1
@@ -78,6 +82,7 @@ class Bundle:
     folder: Path
     manifest: Manifest
     digest: str  # SHA-256 of bundle.json
+    proof: "Proof | None" = None  # of a cascade; None for any other bundle
 
     def read(self, name: str) -> bytes:
         """The bytes of one file, after a check of their size and SHA-256.
@@ -88,12 +93,7 @@ class Bundle:
         entry, path = self.manifest.files.get(name), self.folder / name
         if entry is None:
             raise BundleError(f"{self.folder}: {MANIFEST} does not list {name}")
-        try:
-            data = read_file(path, entry.size)
-        except FileNotFoundError:
-            raise BundleError(f"{path}: is missing") from None
-        check_size(path, len(data) if len(data) == entry.size else path.stat().st_size, entry)
-        check_hash(path, hashlib.sha256(data).hexdigest(), entry)
+        data = read_checked(path, entry)
         if name in self.manifest.variants.values():
             _check_model(path, data, self.manifest.files)
         return data
@@ -131,17 +131,11 @@ class Bundle:
 
     def read_json(self, name: str) -> dict:
         """One file with the checks of :meth:`read`, parsed as a JSON object."""
-        try:
-            values = json.loads(self.read(name))
-        except (ValueError, RecursionError):
-            raise BundleError(f"{self.folder / name}: not JSON") from None
-        if not isinstance(values, dict):
-            raise BundleError(f"{self.folder / name}: not a JSON object")
-        return values
+        return parse_object(self.folder / name, self.read(name))
 
 
 def open_bundle(folder: Path | str, expect_digest: str | None = None) -> Bundle:
-    """Read and check ``bundle.json``. No other file is opened yet.
+    """Read and check ``bundle.json``. No other file is opened yet, but for those of a cascade.
 
     Raises:
         BundleError: there is no such folder, it is not a bundle, has another format version,
@@ -175,6 +169,8 @@ def open_bundle(folder: Path | str, expect_digest: str | None = None) -> Bundle:
         raise BundleError(
             f"{path}: format version {version!r}, this spam-batch reads {FORMAT_VERSION}"
         )
+    if "kind" in values:
+        return _open_kind(folder, values, digest)
     _check_keys(path, values)
     try:
         values["files"] = {
@@ -184,8 +180,17 @@ def open_bundle(folder: Path | str, expect_digest: str | None = None) -> Bundle:
         _check_manifest(path, manifest)
     except TypeError as error:
         raise BundleError(f"{path}: {error}") from None
-    _check_unlisted(folder, manifest)
+    check_unlisted(folder, manifest.files)
     return Bundle(folder, manifest, digest)
+
+
+def _open_kind(folder: Path, values: dict, digest: str) -> Bundle:
+    """Open a bundle that says of which kind it is."""
+    from batch.model.cascade.folder import KIND, open_cascade  # it imports this module
+
+    if values["kind"] != KIND:
+        raise BundleError(f"{folder / MANIFEST}: kind is {values['kind']!r}, which is not known")
+    return open_cascade(folder, values, digest)
 
 
 def _check_model(path: Path, data: bytes | mmap, listed: Mapping[str, FileEntry]) -> None:
@@ -199,10 +204,10 @@ def _check_model(path: Path, data: bytes | mmap, listed: Mapping[str, FileEntry]
         raise BundleError(f"{path}: has data in another file, which is not allowed")
 
 
-def _check_unlisted(folder: Path, manifest: Manifest) -> None:
+def check_unlisted(folder: Path, listed: Container[str]) -> None:
     """Refuse files that are not listed. Hidden files are allowed: nothing here reads them."""
     for name in sorted(os.listdir(folder)):
-        if name not in manifest.files and name != MANIFEST and not name.startswith("."):
+        if name not in listed and name != MANIFEST and not name.startswith("."):
             raise BundleError(f"{folder}: {MANIFEST} does not list {name}; remove it")
 
 

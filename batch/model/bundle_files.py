@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 import mmap
 import os
 import stat
@@ -126,6 +127,36 @@ def open_file(path: Path) -> BinaryIO:
     except OSError as error:
         reason = "is a link" if error.errno == errno.ELOOP else f"cannot be read: {error.strerror}"
         raise BundleError(f"{path}: {reason}") from None
+
+
+def read_checked(path: Path, entry: FileEntry) -> bytes:
+    """The bytes of a file, after a check of their size and SHA-256.
+
+    Raises:
+        BundleError: they are others, or as :func:`read_file`.
+    """
+    try:
+        data = read_file(path, entry.size)
+    except FileNotFoundError:
+        raise BundleError(f"{path}: is missing") from None
+    check_size(path, len(data) if len(data) == entry.size else path.stat().st_size, entry)
+    check_hash(path, hashlib.sha256(data).hexdigest(), entry)
+    return data
+
+
+def parse_object(path: Path, data: bytes) -> dict:
+    """The JSON object of a file.
+
+    Raises:
+        BundleError: it is none.
+    """
+    try:
+        values = json.loads(data)
+    except (ValueError, RecursionError):
+        raise BundleError(f"{path}: not JSON") from None
+    if not isinstance(values, dict):
+        raise BundleError(f"{path}: not a JSON object")
+    return values
 
 
 def check_size(path: Path, size: int, entry: FileEntry) -> None:

@@ -12,6 +12,7 @@ from batch.errors import BundleError, UsageError
 from batch.model.batching import BATCH_TOKENS, Shapes, cut_batches
 from batch.model.bundle import Bundle, open_bundle
 from batch.model.bundle_files import EXTERNAL_SUFFIX, TOKENIZER, WatchedFile
+from batch.model.cascade.folder import CascadeBundle
 from batch.model.decision import Band, Predictions
 from batch.model.inference import InferenceSession, usable_cpus, wanted_device
 from batch.model.rules import BUNDLES_RULES, OF_BUNDLE, Rules
@@ -22,7 +23,7 @@ from batch.model.selftest import (
     replay_golden,
 )
 from batch.model.text_cache import TextCache
-from batch.model.tokenizer import TokenBatch, Tokenizer, read_ranks
+from batch.model.tokenizer import TokenBatch, Tokenizer, make_tokenizer
 from batch.model.truncation import WINDOWS, encode_truncated, window_logits
 
 GPU_ENCODERS = 4  # threads that encode; a CPU needs no more than one
@@ -108,6 +109,13 @@ class Classifier:
         bundle, rules = open_bundle(folder), Rules(threshold, unsure_band, long)
         rules.decision(bundle.manifest)
         chosen = resolve_precision(bundle, device, precision)
+        options = (threads, precision, allow_unverified, threshold, unsure_band, long)
+        if isinstance(bundle, CascadeBundle):
+            from batch.model.cascade.classifier import load_cascade
+
+            cascade = load_cascade(bundle, device, threads, allow_unverified, rules)
+            cascade._load_arguments = (Path(folder).resolve(), device, *options)
+            return cascade
         name = bundle.manifest.variants[chosen]
         if not allow_unverified:
             check_verified(bundle, chosen)
@@ -117,7 +125,6 @@ class Classifier:
         shapes = Shapes.of(bundle.manifest, tokens)
         tensors_in = bundle.folder if mapped else None
         session = InferenceSession(graph, device, threads, tensors_in, shapes)
-        options = (threads, precision, allow_unverified, threshold, unsure_band, long)
         if session.device == wanted:
             classifier = cls(bundle, session, tokenizer, chosen, rules, tokens)
             replay_golden(bundle, chosen, tokenizer, classifier.logits)
@@ -132,6 +139,11 @@ class Classifier:
         # As they were given: another machine chooses the precision for its own device.
         classifier._load_arguments = (Path(folder).resolve(), device, *options)
         return classifier
+
+    @property
+    def parts(self) -> dict[str, "Classifier"]:
+        """The models that label, by what stands before a figure of each; a cascade has two."""
+        return {"": self}
 
     def check_unchanged(self) -> None:
         """Check that nobody wrote to the file that the model's tensors are mapped from.
@@ -246,6 +258,14 @@ class Classifier:
 
     def classify_prepared(self, prepared: Prepared) -> Predictions:
         """Label the texts that were given to :meth:`prepare`, in their order."""
+        return self.decide(prepared, self.run(prepared))
+
+    def run(self, prepared: Prepared) -> int:
+        """Run the model on the new texts: fills in the logits of all distinct ones.
+
+        Returns:
+            how many of the N texts had the text of an earlier one.
+        """
         new, encoded = prepared.new, prepared.encoded
         texts = [prepared.distinct[row] for row in new]
         # Look up again: an earlier call may have labelled some of them since then.
@@ -260,6 +280,10 @@ class Classifier:
             [texts[row] for row in unknown], logits[unknown], encoded.lengths[unknown],
             encoded.truncated[unknown],
         )  # fmt: skip
+        return len(prepared.rows) - len(unknown)
+
+    def decide(self, prepared: Prepared, repeated: int) -> Predictions:
+        """The labels of N texts by the logits that :meth:`run` filled in."""
         rows = prepared.rows
         best, scores, probabilities = self.decision.decide(prepared.logits[rows])
         given = self.decision.given
@@ -269,7 +293,7 @@ class Classifier:
             probabilities,
             tokens=prepared.tokens[rows],
             truncated=prepared.truncated[rows],
-            repeated=len(rows) - len(unknown),
+            repeated=repeated,
             reasons=self.decision.reasons(best),
         )
 
@@ -291,7 +315,7 @@ def _load_tokenizer(bundle: Bundle, mapped: WatchedFile | None) -> Tokenizer:
     """Load the tokenizer, while another thread checks the hash of the ``mapped`` file."""
     with ThreadPoolExecutor(1) as pool:  # hashing does not hold Python's lock
         hashing = pool.submit(mapped.check_hash) if mapped else None
-        tokenizer = Tokenizer(read_ranks(bundle.read(TOKENIZER)))
+        tokenizer = make_tokenizer(bundle.read(TOKENIZER))
         if hashing:
             hashing.result()
     return tokenizer

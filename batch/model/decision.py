@@ -8,6 +8,7 @@ import numpy as np
 
 UNSURE = "unsure"  # the label of scores in the band
 Band = tuple[float, float]  # low, high: the band has the scores with low <= score < high
+FAST, SLOW = STAGES = ("fast", "slow")  # which model of a cascade decided
 IS_POSITIVE, IS_OTHER, IS_UNSURE, IS_BEST = REASONS = (
     "score>=threshold", "score<threshold", "unsure band", "highest probability"
 )  # fmt: skip
@@ -123,6 +124,21 @@ class Decision:
         ordered = np.sort(probabilities, axis=1)
         return ordered[:, -1] - ordered[:, -2]
 
+    def leanings(self, logits: np.ndarray) -> np.ndarray:
+        """How far each message's logits ``(N, K)`` lean to one label, ``(N,)`` float64.
+
+        With a threshold it is the positive label's logit minus the other one; otherwise the
+        largest logit minus the second. A difference is exact in any batch, which a softmax need
+        not be, so a cascade chooses by it which model decides.
+        """
+        wide = logits.astype(np.float64)
+        if self.has_threshold:
+            assert self.positive_label is not None  # as has_threshold says
+            positive = self.labels.index(self.positive_label)
+            return wide[:, positive] - wide[:, 1 - positive]
+        ordered = np.sort(wide, axis=1)
+        return ordered[:, -1] - ordered[:, -2]
+
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Logits ``(N, K)`` to probabilities ``(N, K)``."""
@@ -141,3 +157,4 @@ class Predictions:
     truncated: np.ndarray  # (N,) bool: the message has more tokens
     repeated: int = 0  # messages with the text of an earlier one, in this call or a call before
     reasons: Sequence[str] = ()  # N; why a message has its label, see docs/formats.md
+    asked: np.ndarray | None = None  # (N,) bool: a cascade's slow model decided; None: no cascade

@@ -7,6 +7,8 @@ import numpy as np
 from batch.errors import BundleError
 from batch.model.bundle import Bundle
 from batch.model.bundle_files import EXTERNAL_SUFFIX, GOLDEN, VERIFY
+from batch.model.cascade.folder import CascadeBundle
+from batch.model.cascade.proof import BETWEEN
 from batch.model.tokenizer import TokenBatch, Tokenizer
 
 # The logits of golden.json may differ by this. It catches a wrong tokenizer, pooling or weight,
@@ -44,8 +46,10 @@ def choose_precision(bundle: Bundle, device: str) -> str:
     """The variant that was fastest when the bundle was verified on ``cpu`` or ``cuda``.
 
     fp32 if no speed was measured or no other variant is clearly faster, so that noise in the
-    measurement does not decide.
+    measurement does not decide. A cascade has one pair of precisions, for which it was proved.
     """
+    if bundle.proof:
+        return bundle.proof.precision
     speeds = {
         precision: entry["rows_per_second"]
         for precision, entry in read_verified(bundle).items()
@@ -75,6 +79,10 @@ def check_verified(bundle: Bundle, precision: str) -> None:
     Raises:
         BundleError: it has not, or another file has.
     """
+    if isinstance(bundle, CascadeBundle):
+        for stage, part in zip(bundle.stages.values(), precision.split(BETWEEN), strict=True):
+            check_verified(stage, part)
+        return
     hint = "run spam-export verify, or give --allow-unverified (allow_unverified=True)"
     name = bundle.manifest.variants[precision]
     if VERIFY not in bundle.manifest.files:

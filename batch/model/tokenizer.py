@@ -5,6 +5,7 @@ Training, export and serving all turn text into ids with :class:`Tokenizer`.
 
 import base64
 import binascii
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -240,3 +241,13 @@ def split_long_gaps(text: str) -> list[str]:
             parts += [text[start : match.start()], text[match.start() : match.end() - 1]]
             start = match.end() - 1
     return [*parts, text[start:]]
+
+
+@functools.lru_cache(maxsize=1)
+def make_tokenizer(ranks: bytes) -> Tokenizer:
+    """The tokenizer of a ``.tiktoken`` file; the last one is kept, for a cascade's second model.
+
+    Raises:
+        BundleError: as :func:`read_ranks`.
+    """
+    return Tokenizer(read_ranks(ranks))

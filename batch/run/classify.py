@@ -30,7 +30,7 @@ from batch.run.job import Job
 from batch.run.prefetch import prefetch
 from batch.run.run_manifest import describe_run, utc_now
 from batch.run.summary import Summary, describe_headers
-from batch.run.windows import Window, classify_window, encode_windows, read_windows
+from batch.run.windows import Window, encode_windows, label_windows, read_windows
 from batch.writing.atomic import write_all
 from batch.writing.checkpoint import ResumeKey, check_checkpoint_path
 from batch.writing.journal import Journal
@@ -66,7 +66,7 @@ def classify_file(job: Job, lazy: LazyClassifier) -> Summary:
     check_checkpoint_path(target)
     if not job.replaces_any:
         check_labelled(target, job.out)
-    if target.parent == lazy.bundle.folder.resolve():
+    if lazy.bundle.folder.resolve() in (target.parent, target.parent.parent):
         folder = lazy.bundle.folder
         raise OutputError(f"{job.out} lies in the bundle {folder}; give another --out")
     with hold_lock(target), open_source(job.input.name) as source:
@@ -184,13 +184,9 @@ def _label_windows(
         total=table.size, initial=done.offset, unit="B", unit_scale=True,
         disable=None if job.progress else True,
     ) as bar, contextlib.closing(prefetch(windows)) as windows:  # fmt: skip
-        for window in windows:
+        checked = _check_windows(windows, job, table, summary)
+        for window, predictions in label_windows(job.input.name, classifier, checked):
             bad = [record for record in window.records if record.problem]
-            job.allowance.check_window(job.input.name, done.rejects, bad, table.advise)
-            if bad and summary.advice is None:
-                advice = table.advise(bad[0])
-                summary.advice = f"line {bad[0].line}: {advice}" if advice else ""
-            predictions = classify_window(job.input.name, classifier, window)
             bar.update(window.offset - done.offset)
             done = replace(
                 _advance(done, window, predictions, table.repeated_headers(window.good)),
@@ -223,6 +219,25 @@ def _label_windows(
     )
 
 
+def _check_windows(
+    windows: Iterator[Window], job: Job, table: Table, summary: Summary
+) -> Iterator[Window]:
+    """The windows, until one has more bad records than are allowed.
+
+    Raises:
+        InputError: as ``Allowance.check_window``.
+    """
+    rejects = summary.progress.rejects
+    for window in windows:
+        bad = [record for record in window.records if record.problem]
+        job.allowance.check_window(job.input.name, rejects, bad, table.advise)
+        rejects += len(bad)
+        if bad and summary.advice is None:
+            advice = table.advise(bad[0])
+            summary.advice = f"line {bad[0].line}: {advice}" if advice else ""
+        yield window
+
+
 def _advance(
     done: Progress, window: Window, predictions: Predictions, headers: list[Record]
 ) -> Progress:
@@ -237,6 +252,7 @@ def _advance(
         headers=done.headers + len(headers),
         first_header=done.first_header or (headers[0].line if headers else 0),
         truncated=done.truncated + int(predictions.truncated.sum()),
+        asked=done.asked + (0 if predictions.asked is None else int(predictions.asked.sum())),
         labels=dict(Counter(done.labels) + Counter(predictions.labels)),
         histograms=done.histograms.add(predictions.scores, predictions.tokens, texts),
     )

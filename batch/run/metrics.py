@@ -14,10 +14,9 @@ from pathlib import Path
 
 from batch.command import status_of
 from batch.drift.histograms import Histograms
-from batch.drift.shifts import find_drift
 from batch.errors import REJECTED, OutputError, StorageError
-from batch.model.bundle import Manifest
-from batch.run.summary import Summary
+from batch.model.bundle import Bundle
+from batch.run.summary import Summary, find_shifts
 from batch.version import __version__
 from batch.writing.atomic import replace_file
 from batch.writing.target import check_replaceable, resolve_path
@@ -36,7 +35,7 @@ class RunMetrics:
         self.counts: Counter[str] = Counter()
         self.labels: Counter[str] = Counter()
         self.histograms = Histograms()
-        self.manifest: Manifest | None = None
+        self.bundle: Bundle | None = None
         self.score_ranges: dict[str, tuple[float, float]] = {}  # the same for all files
         self.info: dict[str, str] = {}
         self.seconds = 0.0
@@ -51,26 +50,26 @@ class RunMetrics:
     def add(self, summary: Summary) -> None:
         """Add a file that was labelled."""
         done = summary.progress
-        self.manifest = summary.manifest
-        self.score_ranges = summary.rules.decision(self.manifest).score_ranges
+        self.bundle = summary.bundle
+        self.score_ranges = summary.rules.decision(summary.manifest).score_ranges
         self.info = {"bundle": summary.bundle.digest, "precision": summary.precision}
         self.counts += Counter(
-            files=1, records=done.records, rejects=done.rejects, truncated=done.truncated
-        )
+            files=1, records=done.records, rejects=done.rejects, truncated=done.truncated,
+            asked=done.asked,
+        )  # fmt: skip
         self.labels.update(summary.labels)
         self.histograms = self.histograms.merge(done.histograms)
         self.seconds += done.statistics.seconds
 
     def lines(self) -> list[str]:
         """The metrics of the labelled files; none if no file was labelled."""
-        if self.manifest is None:
+        if self.bundle is None:
             return []
         rows = sum(self.labels.values())
         rate = rows / self.seconds if self.seconds else 0.0
-        reference, threshold = self.manifest.reference, self.manifest.threshold
-        shifts = (
-            find_drift(reference, self.score_ranges, threshold, self.labels, self.histograms) or []
-        )
+        asked = self.counts["asked"]
+        shifts = find_shifts(self.bundle, self.score_ranges, self.labels, self.histograms, asked)
+        shares: Samples = [({}, asked / rows)] if self.bundle.proof and rows else []
         info = [({"version": __version__, **self.info}, 1)]
         numbers = {name: self.counts[name] for name in ("files", "records", "rejects")}
         found: dict[str, tuple[str, Samples]] = {
@@ -83,13 +82,14 @@ class RunMetrics:
             },
             "truncated": ("Messages cut at the model's length.",
                 [({}, self.counts["truncated"])]),
+            "asked_share": ("Share of the rows that a cascade's slow model decided.", shares),
             "labelling_seconds": ("Time spent on reading, labelling and writing.",
                 [({}, self.seconds)]),
             "rows_per_second": ("Rows over that time.", [({}, rate)]),
             "drift": ("Label's share, or population stability index.",
-                [({"what": shift.what}, shift.value) for shift in shifts]),
+                [({"what": shift.what}, shift.value) for shift in shifts or ()]),
             "drift_flagged": ("1 if it left its band.",
-                [({"what": shift.what}, int(shift.is_out)) for shift in shifts]),
+                [({"what": shift.what}, int(shift.is_out)) for shift in shifts or ()]),
         }  # fmt: skip
         return [
             line

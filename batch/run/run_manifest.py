@@ -73,6 +73,7 @@ class RunManifest:
             KeyError, TypeError, AttributeError: a value is missing, or is of another type.
         """
         numbers = [self.counts[key] for key in ("records", "rows", "rejects")]
+        numbers.append(self.counts.get("asked", 0))  # only of a cascade
         numbers += [*self.counts["labels"].values(), *self.scores["counts"], self.input.size]
         texts = [self.bundle["digest"], self.bundle["precision"], self.table["format"]]
         texts += [*self.table["columns"], *self.options.values(), self.output.sha256]

@@ -1,9 +1,12 @@
 """The summary of a run: the lines that are logged at its end."""
 
 import logging
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from batch.drift.shifts import Shift, find_drift
+from batch.drift.histograms import Histograms
+from batch.drift.shifts import ASKED, Range, Shift, find_drift
 from batch.messages import count
 from batch.model.bundle import Bundle, Manifest
 from batch.model.inference import InferenceSession
@@ -47,11 +50,9 @@ class Summary:
     @property
     def drift(self) -> list[Shift] | None:
         """How the rows differ from the training data; None if the bundle does not say."""
-        done, manifest = self.progress, self.manifest
-        ranges = self.rules.decision(manifest).score_ranges
-        return find_drift(
-            manifest.reference, ranges, manifest.threshold, done.labels, done.histograms
-        )
+        done = self.progress
+        ranges = self.rules.decision(self.manifest).score_ranges
+        return find_shifts(self.bundle, ranges, done.labels, done.histograms, done.asked)
 
     def counts(self) -> dict:
         """The totals for a program that reads the log. Records are rows plus rejects."""
@@ -61,6 +62,7 @@ class Summary:
             "rows": done.rows,
             "rejects": done.rejects,
             "labels": self.labels,
+            **({"asked": done.asked} if self.bundle.proof else {}),
         }
 
     def lines(self) -> list[str]:
@@ -83,6 +85,7 @@ class Summary:
             if self.repeated:
                 share = 100 * self.repeated / self.labelled
                 lines.append(f"{count(self.repeated, 'repeated text')} ({share:.1f} %)")
+        lines += self._describe_proof()
         lines.append(f"weights: {manifest.weights}")
         if done.truncated:
             cut = describe_truncation(self.rules.long, manifest.max_length)
@@ -90,7 +93,7 @@ class Summary:
         if done.blank_lines:
             lines.append(f"{count(done.blank_lines, 'blank line')} skipped")
         lines += [f"WARNING: {warning}" for warning in self.warnings]
-        lines += [f"WARNING: {shift.sentence()}" for shift in self.drift or () if shift.is_out]
+        lines += [f"WARNING: {self._warn(shift)}" for shift in self.drift or () if shift.is_out]
         if session and session.note:
             lines.append(f"WARNING: {session.note}")
         if manifest.training.get("data", {}).get("is_partial"):
@@ -99,6 +102,57 @@ class Summary:
             lines.append(f"rejected: {self.rejects}")
         lines.append(f"written: {self.out}")
         return lines
+
+    def _describe_proof(self) -> list[str]:
+        """What a cascade promises, and whether this run is one that it was proved for."""
+        proof, done = self.bundle.proof, self.progress
+        if proof is None:
+            return []
+        share = 100 * done.asked / done.rows if done.rows else 0.0
+        lines = [
+            f"asked of the slow model: {count(done.asked, 'row')} ({share:.2f} %; of the proof's "
+            f"text {100 * proof.share_asked:.2f} %); {proof.promise()}"
+        ]
+        now = self.rules.settings(self.manifest)
+        other = [
+            f"{name} {now[name]}" for name, value in proof.settings.items() if now[name] != value
+        ]
+        if other:
+            proved = ", ".join(f"{name} {value}" for name, value in proof.settings.items())
+            lines.append(
+                f"WARNING: the bound was proved with {proved}; it is not known with "
+                f"{', '.join(other)}"
+            )
+        return lines
+
+    def _warn(self, shift: Shift) -> str:
+        if shift.what != ASKED:
+            return shift.sentence("the proof's text" if self.bundle.proof else None)
+        folder, is_file = shlex.quote(str(self.bundle.folder)), self.rejects != ""
+        text = shlex.quote(self.out) if is_file else "FILE"
+        return (
+            f"{shift.sentence()}; to prove it on this text, type: spam-export verify {folder} "
+            f"--text {text}; if that fails, distil again with this text (docs/cascade.md)"
+        )
+
+
+def find_shifts(
+    bundle: Bundle,
+    score_ranges: Mapping[str, Range],
+    labels: Mapping[str, int],
+    histograms: Histograms,
+    asked: int,
+) -> list[Shift] | None:
+    """All that :func:`find_drift` compares, and of a cascade the share that was asked.
+
+    Args:
+        asked: rows that the slow model of a cascade decided.
+    """
+    manifest = bundle.manifest
+    shifts = find_drift(manifest.reference, score_ranges, manifest.threshold, labels, histograms)
+    if bundle.proof:
+        shifts = [*(shifts or []), *bundle.proof.compare_asked(asked, sum(labels.values()))]
+    return shifts
 
 
 def describe_headers(done: Progress) -> str | None:

@@ -1,10 +1,12 @@
 """Windows of records: read, encoded and labelled together."""
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from batch.errors import BrokenInputError, InternalError, SpamBatchError, is_out_of_memory
 from batch.formats.table import Table
+from batch.model.cascade.classifier import Begun, CascadeClassifier
 from batch.model.classifier import Classifier, Prepared
 from batch.model.decision import Predictions
 from batch.reading.records import Record
@@ -13,6 +15,7 @@ from batch.reading.records import Record
 # batches of equal length, and few enough for the memory.
 WINDOW = 4096
 WINDOW_BYTES = 16 * 1024 * 1024  # of records in a window
+HELD_WINDOWS = 16  # of a cascade, at most, until its slow model has full batches
 LONG_RECORD = 64 * 1024  # bytes on average; longer records are read one by one
 STEP = 64  # most records in one call of the reader; 16 made reading a fifth slower
 
@@ -45,12 +48,12 @@ def read_windows(table: Table, before: int, last: int | None = None) -> Iterator
 def encode_windows(windows: Iterable[Window], classifier: Classifier) -> Iterator[Window]:
     """The windows with their texts encoded. Most of the encoding does not hold Python's lock."""
     for window in windows:
-        yield replace(window, prepared=_prepare(classifier, window.good))
+        yield replace(window, prepared=_prepare(classifier, window))
 
 
-def _prepare(classifier: Classifier, records: list[Record]) -> Prepared | None:
+def _prepare(classifier: Classifier, window: Window) -> Prepared | None:
     try:
-        return classifier.prepare([_text(record) for record in records])
+        return classifier.prepare(_texts(window))
     except BaseException as error:
         if not _is_fault(error):
             raise
@@ -81,6 +84,52 @@ def read_window(table: Table, before: int, last: int | None = None) -> list[Reco
     return records
 
 
+def label_windows(
+    name: str, classifier: Classifier, windows: Iterable[Window]
+) -> Iterator[tuple[Window, Predictions]]:
+    """Each window with the predictions of its good records, in order.
+
+    Of a cascade, several windows are held, so that the messages that its slow model is asked for
+    fill whole batches. The predictions are the same.
+
+    Raises:
+        InternalError: as :func:`classify_window`.
+    """
+    if not isinstance(classifier, CascadeClassifier):
+        for window in windows:
+            yield window, classify_window(name, classifier, window)
+        return
+    held: list[Window] = []
+    begun: list[Begun] = []
+    size = 0  # bytes of the records that are held
+    for window in windows:
+        held.append(window)
+        size += sum(len(record.raw) for record in window.records)
+        with _ignoring_faults():  # _finish meets it again
+            begun.append(classifier.begin(window.prepared or classifier.prepare(_texts(window))))
+        is_whole = len(begun) == len(held)
+        is_much = len(held) == HELD_WINDOWS or size >= WINDOW_BYTES
+        if not is_whole or is_much or classifier.fills_batches(begun):
+            yield from _finish(name, classifier, held, begun)
+            held, begun, size = [], [], 0
+    yield from _finish(name, classifier, held, begun)
+
+
+def _finish(
+    name: str, classifier: CascadeClassifier, held: list[Window], begun: list[Begun]
+) -> Iterator[tuple[Window, Predictions]]:
+    """The windows with their predictions; one by one if that fails, to find the record."""
+    found: list[Predictions] = []
+    if len(begun) == len(held):
+        with _ignoring_faults():
+            found = classifier.finish(begun)
+    if len(found) == len(held):
+        yield from zip(held, found, strict=True)
+    else:
+        for window in held:
+            yield window, classify_window(name, classifier, window)
+
+
 def classify_window(name: str, classifier: Classifier, window: Window) -> Predictions:
     """Label the good records of a window. If that fails, find the record that fails.
 
@@ -89,7 +138,7 @@ def classify_window(name: str, classifier: Classifier, window: Window) -> Predic
     """
     records = window.good
     try:
-        prepared = window.prepared or classifier.prepare([_text(record) for record in records])
+        prepared = window.prepared or classifier.prepare(_texts(window))
         return classifier.classify_prepared(prepared)
     except BaseException as error:
         if not _is_fault(error):
@@ -117,8 +166,21 @@ def _find_culprit(classifier: Classifier, records: list[Record]) -> Record | Non
     return None
 
 
+def _texts(window: Window) -> list[str]:
+    return [_text(record) for record in window.good]
+
+
 def _text(record: Record) -> str:
     return (record.text or b"").decode("utf-8", "replace")
+
+
+@contextlib.contextmanager
+def _ignoring_faults() -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        if not _is_fault(error):
+            raise
 
 
 def _is_fault(error: BaseException) -> bool:

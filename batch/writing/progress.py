@@ -30,6 +30,7 @@ class Progress:
     records: int = 0  # rows and rejects together
     rejects: int = 0
     truncated: int = 0
+    asked: int = 0  # rows that the slow model of a cascade decided
     blank_lines: int = 0
     headers: int = 0  # records that repeat the header
     first_header: int = 0  # line of the first of them; 0: there is none

@@ -6,7 +6,9 @@ score can be computed by hand: :func:`stub_logits`.
 
 import json
 import math
+import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -17,17 +19,24 @@ from click.testing import CliRunner, Result
 from onnx import TensorProto, checker, helper, numpy_helper
 
 from batch.command import Cli
-from batch.model.bundle import Manifest
+from batch.model.bundle import FORMAT, FORMAT_VERSION, Manifest, open_bundle
 from batch.model.bundle_files import (
     EXTERNAL_SUFFIX,
     GOLDEN,
     MANIFEST,
     TOKENIZER,
     VERIFY,
+    FileEntry,
     file_entries,
 )
+from batch.model.cascade.classifier import CascadeClassifier, golden_values
+from batch.model.cascade.folder import KIND, CascadeBundle, join_manifests
+from batch.model.cascade.proof import PROOF, Proof
 from batch.model.classifier import Classifier
+from batch.model.decision import FAST, SLOW, STAGES
+from batch.model.rules import Rules
 from batch.model.tokenizer import PAD_ID, Tokenizer
+from batch.reading.fingerprint import hash_file
 
 WEIGHTS = (-1.0, 1.0)  # one a class
 REAL_SESSION = ort.InferenceSession
@@ -37,13 +46,20 @@ VARIANTS = {"fp32": "model.onnx", "int8": REDUCED}
 GOLDEN_TEXTS = ("Do you have time", "", "<|endoftext|>", "Call now!\nYou won £100")
 
 
-def _stub_logits(ids: list[int], weights: tuple[float, ...] = WEIGHTS) -> list[float]:
-    """What the stub graph gives for one message: its logit of the second class is -5 to 5."""
-    value = sum(i % 97 for i in ids) % 41 / 4 - 5
+def _stub_logits(
+    ids: list[int], weights: tuple[float, ...] = WEIGHTS, shift: float = 0.0
+) -> list[float]:
+    """What the stub graph gives for one message: its logit of the second class is -5 to 5.
+
+    A graph with a ``shift`` gives so much less.
+    """
+    value = sum(i % 97 for i in ids) % 41 / 4 - 5 - shift
     return [value * weight for weight in weights]
 
 
-def _make_graph(weights: tuple[float, ...] = WEIGHTS, width: int | None = None) -> bytes:
+def _make_graph(
+    weights: tuple[float, ...] = WEIGHTS, width: int | None = None, shift: float = 0.0
+) -> bytes:
     """An ONNX model, ``input_ids (B, T)`` int64 to ``logits (B, K)`` float32.
 
     ``width`` makes it one that is valid at that T only.
@@ -55,7 +71,7 @@ def _make_graph(weights: tuple[float, ...] = WEIGHTS, width: int | None = None) 
         "41": np.array(41, np.int64),
         "axes": np.array([1], np.int64),
         "quarter": np.array(0.25, np.float32),
-        "five": np.array(5, np.float32),
+        "five": np.array(5 + shift, np.float32),
         "weights": np.array([weights], np.float32),
     }
     nodes = [
@@ -127,7 +143,7 @@ def stub_score() -> Callable[[list[int]], float]:
 def make_bundle(bpe_file: Path, tokenizer: Tokenizer, tmp_path_factory) -> Callable[..., Path]:
     """Writes a bundle that ``Classifier.load`` accepts, and returns its folder.
 
-    ``weights`` and ``width`` are the graph's; ``files`` replaces files, or leaves them
+    ``weights``, ``width`` and ``shift`` are the graph's; ``files`` replaces files, or leaves them
     out where they are None, before they are hashed; what is left changes the manifest.
     """
 
@@ -135,16 +151,17 @@ def make_bundle(bpe_file: Path, tokenizer: Tokenizer, tmp_path_factory) -> Calla
         weights: tuple[float, ...] = WEIGHTS,
         width: int | None = None,
         files: dict[str, bytes | None] | None = None,
+        shift: float = 0.0,
         **manifest,
     ) -> Path:
         folder = tmp_path_factory.mktemp("bundle")
         golden = [
-            {"text": text, "ids": ids, "logits": _stub_logits(ids, weights)}
+            {"text": text, "ids": ids, "logits": _stub_logits(ids, weights, shift)}
             for text, ids in zip(GOLDEN_TEXTS, tokenizer.encode_all(GOLDEN_TEXTS), strict=True)
         ]
         labels = manifest.get("labels", ["ham", "spam"])
         contents = {
-            "model.onnx": _make_graph(weights, width),
+            "model.onnx": _make_graph(weights, width, shift),
             TOKENIZER: bpe_file.read_bytes(),
             GOLDEN: json.dumps({"labels": labels, "messages": golden}).encode(),
         }
@@ -178,6 +195,61 @@ def make_bundle(bpe_file: Path, tokenizer: Tokenizer, tmp_path_factory) -> Calla
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def make_cascade(make_bundle, tmp_path_factory) -> Callable[..., Path]:
+    """Writes a cascade, and returns its folder.
+
+    The fast model is the slow one with a shift of 0.5, so it calls ham what the slow one gives a
+    logit of 0 or 0.25; it leans by -1 or -0.5 then, and is asked of the slow one in the band.
+    ``changes`` are of the proof.
+    """
+
+    def make(fast: dict | None = None, slow: dict | None = None, **changes) -> Path:
+        folder = tmp_path_factory.mktemp("cascade")
+        shutil.copytree(make_bundle(**{"shift": 0.5} | (fast or {})), folder / FAST)
+        shutil.copytree(make_bundle(**slow or {}), folder / SLOW)
+        stages = {name: open_bundle(folder / name) for name in STAGES}
+        values = {
+            "stages": {name: stage.digest for name, stage in stages.items()},
+            "precisions": {FAST: "fp32", SLOW: "fp32"},
+            "band": [-1.25, 0.75],
+            "temperature": 1.0,
+            "promised": 0.01,
+            "confidence": 0.95,
+            "tuning": {"messages": 500},
+            "proving": {"messages": 500, "asked": 50, "differ": 0, "bound": 0.006},
+            "share_asked": 0.1,
+            "text": {"rows": 1200, "distinct": 1000, "sha256": "0" * 64},
+            "settings": Rules().settings(stages[SLOW].manifest),
+            "reference": {},
+        }
+        proof = Proof(**values | changes)
+        joined = join_manifests(proof, stages, {})
+        parts = [Classifier.load(folder / name, "cpu", 1) for name in STAGES]
+        classifier = CascadeClassifier(CascadeBundle(folder, joined, "", proof, stages), *parts)
+        contents = {
+            PROOF: proof.to_json(),
+            GOLDEN: {"messages": golden_values(classifier, GOLDEN_TEXTS)},
+        }
+        for name, value in contents.items():
+            (folder / name).write_text(json.dumps(value), encoding="utf-8")
+        values = {"format": FORMAT, "format_version": FORMAT_VERSION, "kind": KIND} | proof.stages
+        values["files"] = {
+            name: asdict(FileEntry(hash_file(folder / name), (folder / name).stat().st_size))
+            for name in contents
+        }
+        (folder / MANIFEST).write_text(json.dumps(values), encoding="utf-8")
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def cascade(make_cascade) -> Path:
+    """The stub cascade; for reading only."""
+    return make_cascade()
 
 
 @pytest.fixture(scope="session")

@@ -124,7 +124,7 @@ def test_a_delimiter_that_is_none(invoke, option, message):
             ("in.csv", "--out", "o", "--columns", "x"),
             2,
             "--columns: there is no 'x'; choose from label, score, probability, tokens, "
-            "truncated, reason",
+            "truncated, reason, stage",
         ),
         (("in.csv", "--out", "/dev/full"), 74, "writing /dev/full: No space left on device"),
     ],

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from batch.drift.histograms import SCORE_BINS, TOKEN_EDGES, Histograms
-from batch.drift.shifts import compare_histogram, compare_rate, find_drift, find_rates, join_bins
+from batch.drift.shifts import (
+    compare_asked,
+    compare_histogram,
+    compare_rate,
+    find_drift,
+    find_rates,
+    join_bins,
+)
 from batch.errors import BundleError
 from batch.model.bundle import check_reference, open_bundle
 
@@ -170,3 +177,26 @@ def test_a_reference_that_is_none(make_bundle):
         said = str(error.value)
         assert said.startswith(f"{folder / 'bundle.json'}: reference is {{'effective_messages'")
         assert said.endswith("}, which is not valid")
+
+
+@pytest.mark.parametrize(
+    ("asked", "rows", "share", "high"),
+    [
+        (300, 10_000, 0.02, 0.04),  # twice the share
+        (3000, 10_000, 0.2, 0.25),  # five points more
+        (6, 20, 0.02, 0.15),  # chance, with few rows
+        (9, 10, 0.99, 1.0),
+    ],
+)
+def test_the_share_that_is_asked_may_be_so_large(asked, rows, share, high):
+    found = compare_asked(asked, rows, share, 100_000)
+    assert (found.what, found.low, found.reference) == ("asked", 0.0, share)
+    assert found.high == pytest.approx(high, abs=0.01)
+    assert found.is_out == (asked / rows > found.high)
+    assert not compare_asked(0, rows, share, 100_000).is_out  # less is no harm
+
+
+def test_the_reference_may_be_another_text():
+    rate, scores, _ = drift(10_000, 4000, SHARES[::-1], LENGTHS[::-1])
+    assert "; of the proof's text 15.00%, band" in rate.sentence("the proof's text")
+    assert "not distributed as those of the proof's text: " in scores.sentence("the proof's text")

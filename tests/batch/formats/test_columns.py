@@ -24,7 +24,7 @@ from batch.reading.dialect import Dialect
 from batch.reading.opening import open_source
 from batch.reading.records import RecordReader
 
-ALL = "label, score, probability, tokens, truncated, reason"
+ALL = "label, score, probability, tokens, truncated, reason, stage"
 
 
 def header_of(data: bytes, wanted=None, columns=("label", "score"), dialect=None):

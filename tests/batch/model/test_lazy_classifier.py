@@ -38,7 +38,7 @@ class TestAGpuThatIsGone:
         fake_cuda()
 
         def stop(*_):
-            monkeypatch.setattr("batch.run.classify.classify_window", real)
+            monkeypatch.setattr("batch.run.windows.classify_window", real)
             raise InternalError("stopped")
 
         real, windows = classify_window, []
@@ -47,7 +47,7 @@ class TestAGpuThatIsGone:
             windows.append(args)
             return real(*args) if len(windows) < 3 else stop()
 
-        monkeypatch.setattr("batch.run.classify.classify_window", classify_some)
+        monkeypatch.setattr("batch.run.windows.classify_window", classify_some)
         assert run("--device", "auto") == (70, [
             f"kept 10 records of {os.getcwd()}/in.csv; the same command resumes from there",
             "spam-batch: error: stopped",

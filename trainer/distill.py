@@ -97,6 +97,7 @@ def _prepare(
     given = Path(run.weights) if os.path.exists(run.weights) else None
     check_folder(run.out, *(file.path for file in files), *run.data, bpe_file.path, given)
     weights = resolve_weights(run.weights, run.size, run.cache)
+    weights = replace(weights, statement=f"{weights.statement} {teacher.sentence()}")
     recipe, parts = _split(frame, weights.tensors is None, run, bpe_file.path)
     device = select_device(run.device)
     log.info("Device: %s. Weights: %s", device, weights.statement)

@@ -49,6 +49,11 @@ class Teacher:
     options: dict[str, str]  # RULES
     decision: Decision  # its temperature is 1: the probabilities are calibrated already
 
+    def sentence(self) -> str:
+        """What is said of a student beside the statement on its weights."""
+        name, digest = self.bundle["name"], self.bundle["digest"]
+        return f"Its labels are those of the bundle {name} (digest {digest[:12]})."
+
     def describe(self) -> dict:
         """What ``config.json`` says of the teacher."""
         return {**self.bundle, "options": self.options}
@@ -74,11 +79,11 @@ def open_labelled(paths: Sequence[Path], digest: str | None = None) -> list[Teac
     for file in files:
         found = file.manifest.bundle["digest"]
         if found != wanted:
-            other = "--teacher" if digest else str(first.path)
+            other = f"--teacher is {wanted[:12]}" if digest else f"{first.path} by {wanted[:12]}"
             raise InputError(
-                f"{file.path}: was labelled by the bundle {found[:12]}, and {other} is "
-                f"{'' if digest else 'labelled by '}{wanted[:12]}; a student learns from one "
-                "teacher; leave the file out, or label it again with the same bundle"
+                f"{file.path}: was labelled by the bundle {found[:12]}, and {other}; a student "
+                "learns from one teacher; leave the file out, or label it again with the same "
+                "bundle"
             )
         for rule in RULES:
             ours, theirs = (one.manifest.options.get(rule) for one in (first, file))

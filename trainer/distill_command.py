@@ -42,8 +42,8 @@ def distill(
     """Train a small model, the student, to give the labels of a bundle, its teacher.
 
     LABELLED are files that `spam-batch classify --columns label,probability` wrote, or folders
-    of them. With --teacher they may also be files without labels. The options of how files are
-    read are for those and for --data.
+    of them; for two classes its default columns are enough. With --teacher they may also be
+    files without labels. The options of how files are read are for those and for --data.
 
     The same command resumes a killed run.
 

@@ -207,15 +207,18 @@ class TestRefused:
             "or label both in the same way"
         )
 
-    def test_without_probabilities(self, make_teacher_bundle, write_texts, label, distill) -> None:
-        bundle = make_teacher_bundle()
-        labelled = label(write_texts("texts.csv"), bundle, columns="label,score")
+    def test_three_classes_without_probabilities(
+        self, make_teacher_bundle, write_texts, label, distill
+    ) -> None:
+        names = ("bill", "net", "other")
+        bundle, texts = make_teacher_bundle(labels=names), write_texts("texts.csv", names)
+        labelled = label(texts, bundle, columns="label,score")
         assert error_of(distill(labelled)) == (
             f"{labelled}: was labelled with --columns label,score, and a student learns from the "
-            "probability of each class; label it again with --columns label,probability"
+            "probability of each class, or from the score of two; label it again with --columns "
+            "label,probability"
         )
-        again = label(Path(str(labelled).replace("labelled-", "")), bundle)
-        assert distill(again).exit_code == 0
+        assert distill(label(texts, bundle)).exit_code == 0
 
     def test_a_positive_label_that_the_manifest_does_not_say(
         self, make_teacher_bundle, write_texts, label, distill

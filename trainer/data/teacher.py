@@ -17,7 +17,7 @@ from batch.errors import InputError, MissingInputError, UsageError
 from batch.formats.columns import CLASS_COLUMN
 from batch.messages import show
 from batch.model.decision import UNSURE, Decision
-from batch.model.rules import parse_band
+from batch.model.rules import NO_BAND, parse_band
 from batch.reading.opening import open_source, take_fingerprint
 from batch.run.run_manifest import RunManifest, read_manifest
 from batch.writing.names import manifest_path
@@ -36,9 +36,26 @@ class TeacherFile:
 
     @property
     def classes(self) -> list[str]:
-        """The teacher's classes, in its order."""
-        columns = self.manifest.table["columns"]
-        return [name.removeprefix(CLASS_COLUMN) for name in columns if _is_probability(name)]
+        """The teacher's classes, in its order; empty if the file does not tell."""
+        columns, given = self.manifest.table["columns"], list(self.manifest.counts["labels"])
+        found = [name.removeprefix(CLASS_COLUMN) for name in columns if _is_probability(name)]
+        if found:
+            return found
+        if self.manifest.options.get("--unsure-band") != NO_BAND:
+            given = given[:-1]  # the last one is unsure
+        return given if "score" in columns and len(given) == 2 else []
+
+    def probabilities(self, values: dict[str, str], decision: Decision) -> list[float]:
+        """The probability of each class in a row, from our columns in it.
+
+        Raises:
+            ValueError, KeyError: a column is missing, or is not a number.
+        """
+        if "score" not in values or CLASS_COLUMN + decision.labels[0] in values:
+            return [float(values[CLASS_COLUMN + label]) for label in decision.labels]
+        score = float(values["score"])
+        scored = decision.positive_label or values["label"]
+        return [score if label == scored else 1 - score for label in decision.labels]
 
 
 @dataclass(frozen=True)
@@ -125,7 +142,8 @@ def _check_columns(file: TeacherFile) -> None:
     there = ",".join(file.manifest.table["columns"])
     raise InputError(
         f"{file.path}: was labelled with --columns {there}, and a student learns from the "
-        "probability of each class; label it again with --columns label,probability"
+        "probability of each class, or from the score of two; label it again with --columns "
+        "label,probability"
     )
 
 
@@ -165,7 +183,7 @@ def read_labelled_texts(files: Sequence[TeacherFile], teacher: Teacher) -> tuple
     decision, rows = teacher.decision, _Rows()
     records = 0
     for file in files:
-        for line, text, label, probabilities in _read_rows(file, decision.labels):
+        for line, text, label, probabilities in _read_rows(file, decision):
             records += 1
             rows.add(text, label, probabilities, (file.path, line))
     columns = [CLASS_COLUMN + label for label in decision.labels]
@@ -176,14 +194,13 @@ def read_labelled_texts(files: Sequence[TeacherFile], teacher: Teacher) -> tuple
 
 
 def _read_rows(
-    file: TeacherFile, classes: list[str]
+    file: TeacherFile, decision: Decision
 ) -> Iterator[tuple[int, str, str | None, list[float]]]:
     """Line, text, label (None: no such column) and probabilities of each row."""
-    names = [CLASS_COLUMN + label for label in classes]
     with open_source(str(file.path)) as source:
         try:
             for record, _, values in AuditedFile(source, file.manifest, True).rows():
-                probabilities = [float(values[name]) for name in names]
+                probabilities = file.probabilities(values, decision)
                 text = (record.text or b"").decode("utf-8", "replace")
                 yield record.line, text, values.get("label"), probabilities
         except (ValueError, KeyError):  # its fingerprint fits, so the manifest was changed

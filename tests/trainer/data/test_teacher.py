@@ -61,6 +61,16 @@ def test_texts_of_each_format(label, name: str, text: str, options: tuple) -> No
     assert frame["probability_spam"].tolist() == [pytest.approx(0.880797), pytest.approx(0.119203)]
 
 
+@pytest.mark.parametrize("band", [None, [0.4, 0.6]])
+def test_the_score_of_two_classes_is_enough(label, band: list[float] | None) -> None:
+    text = "text\nspam\nham\nnone\n"
+    path = label("a.csv", text, "--columns", "label,score", unsure_band=band)
+    frame, _ = read(path)
+    assert frame["label"].tolist() == ["spam", "ham", "spam"]
+    assert frame["probability_spam"].tolist() == pytest.approx([0.880797, 0.119203, 0.5])
+    assert frame["probability_ham"].tolist() == pytest.approx([0.119203, 0.880797, 0.5])
+
+
 def test_texts_in_the_unsure_band_have_the_class_of_the_threshold(label) -> None:
     text = "text\nspam spam\nspam\nnone\n"
     path = label("a.csv", text, threshold=0.9, unsure_band=[0.4, 0.95])

@@ -58,6 +58,7 @@ def distill(options: DistillOptions) -> dict:
     Raises:
         SpamBatchError: with one sentence on what is wrong.
     """
+    check_folder(options.run.out)  # before a teacher works for it
     bundle = None if options.teacher is None else open_bundle(options.teacher)
     labelled = _find_labelled(options, bundle)
     opened = open_labelled(labelled, bundle.digest if bundle else None)

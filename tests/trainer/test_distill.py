@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from batch.cli.commands import main as spam_batch
+from batch.model.classifier import Classifier
 from batch.reading.fingerprint import hash_file
 from exporter.cli import main as spam_export
 from trainer.cli import main as spam_train
@@ -152,6 +153,35 @@ def test_a_killed_run_resumes_to_the_same_weights(
     assert "Resuming after epoch 1 of 2." in resumed.stderr
     ours, theirs = (tmp_path / name / "model.safetensors" for name in ("student", "whole"))
     assert hash_file(ours) == hash_file(theirs)
+
+
+def test_an_interrupted_labelling_resumes(
+    make_teacher_bundle, write_texts, distill, monkeypatch
+) -> None:
+    bundle, plain = make_teacher_bundle(), write_texts("plain.csv")
+    monkeypatch.setattr("batch.run.windows.WINDOW", 64)
+    monkeypatch.setattr("batch.run.classify.COMMIT_SECONDS", 0.0)
+    load = Classifier.load
+
+    def load_to_be_interrupted(*arguments, **options):
+        made = load(*arguments, **options)
+        classify = made.classify
+
+        def classify_once(texts):
+            made.windows += 1
+            if made.windows > 1:
+                raise KeyboardInterrupt
+            return classify(texts)
+
+        made.classify = classify_once
+        return made
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "load", load_to_be_interrupted)
+        assert distill(plain, "--teacher", bundle).exit_code == 130
+    resumed = distill(plain, "--teacher", bundle)
+    assert resumed.exit_code == 0, resumed.output
+    assert f"resuming at line 66 of {plain}, after 64 records" in resumed.stderr
 
 
 class TestRefused:

@@ -96,8 +96,9 @@ def student_options(command: F) -> F:
         "the teacher's probabilities."
     )
     loss = click.option("--loss", type=click.Choice(LOSSES), help=help_of_loss)
-    keep = click.option("--keep", type=click.Choice(_CHOICES["keep"]))
-    return loss(keep(_add_options(command, _OF_STUDENT)))
+    for name in ("split", "keep"):
+        command = click.option(f"--{name}", type=click.Choice(_CHOICES[name]))(command)
+    return loss(_add_options(command, _OF_STUDENT))
 
 
 def _add_options(command: F, flags: Collection[str]) -> F:

@@ -90,8 +90,6 @@ FROM_RANDOM: dict[str, Any] = {
 # What spam-train distill changes in ``default``; chosen by the runs in docs/distilling.md.
 DISTILLED: dict[str, Any] = {
     "name": "distilled",
-    "split": "grouped",
-    "balance": False,
     "loss": "margin",
     "batch_size": 128,
     "group_by_length": True,

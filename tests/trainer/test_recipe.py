@@ -98,7 +98,8 @@ def test_changes_win_and_none_is_no_change() -> None:
 def test_a_distillation_changes_fields_that_there_are() -> None:
     assert set(DISTILLED) <= set(RECIPES["default"].to_dict())
     assert DISTILLED["loss"] in LOSSES
-    assert (DISTILLED["split"], DISTILLED["balance"]) == ("grouped", False)
+    recipe = RECIPES["default"]
+    assert (recipe.split, recipe.balance, recipe.keep) == ("grouped", False, "best")
 
 
 def test_unknown_names_are_errors() -> None:

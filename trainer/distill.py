@@ -99,7 +99,7 @@ def _prepare(
     check_folder(run.out, *(file.path for file in files), *run.data, bpe_file.path, given)
     weights = resolve_weights(run.weights, run.size, run.cache)
     weights = replace(weights, statement=f"{weights.statement} {teacher.sentence()}")
-    recipe, parts = _split(frame, weights.tensors is None, run, bpe_file.path)
+    recipe, parts = _split(frame, weights.starts, run, bpe_file.path)
     device = select_device(run.device)
     log.info("Device: %s. Weights: %s", device, weights.statement)
     return RunInputs(
@@ -197,7 +197,7 @@ def _check_classes(frame: pd.DataFrame, teacher: Teacher, wanted: int | None) ->
 
 
 def _split(
-    frame: pd.DataFrame, from_random: bool, run: RunOptions, bpe: Path
+    frame: pd.DataFrame, starts: dict[str, bool], run: RunOptions, bpe: Path
 ) -> tuple[Recipe, dict[str, pd.DataFrame]]:
     """The recipe of the run, and the three sets as text.
 
@@ -207,7 +207,7 @@ def _split(
     validation, test = min(0.1, VALIDATION / len(frame)), min(0.2, TEST / len(frame))
     fractions = {"validation_fraction": validation, "train_fraction": 1 - validation - test}
     changes = {name: value for name, value in (run.changes or {}).items() if value is not None}
-    recipe = replace(get_recipe("default", from_random), **{**DISTILLED, **fractions, **changes})
+    recipe = replace(get_recipe("default", **starts), **{**DISTILLED, **fractions, **changes})
     parts = make_split(frame, recipe)
     if recipe.max_length is None:
         encoded = Tokenizer.load(bpe).encode_all(parts["train"]["text"], MAX_LENGTH)

@@ -94,6 +94,8 @@ DISTILLED: dict[str, Any] = {
     "batch_size": 128,
     "group_by_length": True,
     "eval_freq": 200,
+    "min_steps": 0,
+    "adds_starter": False,  # a student is one small model
     # There is text enough; what hides tokens was not measured to help.
     "drop_rate": 0.0,
     "token_drop_rate": 0.0,

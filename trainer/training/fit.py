@@ -197,10 +197,7 @@ class _Loop:
         return loss.detach()
 
     def _average(self, average: Tensor, weight: Tensor, count: Tensor | int) -> Tensor:
-        """One step of the moving average, with a lower decay at first.
-
-        Otherwise the weights of the first steps would dominate the average of a short run.
-        """
+        """One step of the moving average; a lower decay at first, or early weights dominate it."""
         count = torch.as_tensor(count)
         decay = torch.minimum((1 + count) / (10 + count), torch.tensor(self.recipe.average_decay))
         return torch.lerp(weight, average, decay.to(weight.dtype).to(weight.device))

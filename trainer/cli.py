@@ -9,34 +9,23 @@ from batch.command import Cli, print_line, show_log
 from batch.messages import escape_controls
 from batch.version import __version__
 from trainer.data_options import data_options
-from trainer.options import checked_changes, recipe_options
+from trainer.distill_command import distill
+from trainer.options import (
+    PATH,
+    bpe_option,
+    cache_option,
+    checked_changes,
+    device_option,
+    json_option,
+    model_option,
+    quiet_option,
+    recipe_options,
+    run_option,
+    weights_option,
+)
 from trainer.pretraining.command import pretrain
 
 log = logging.getLogger("trainer")
-
-_PATH = click.Path(path_type=Path)
-_bpe = click.option("--bpe", type=_PATH, help="A gpt2.tiktoken, or a folder with it.")
-_run = click.option("--run", type=_PATH, default=Path("runs/spam"), show_default=True,
-    help="Run folder of spam-train fit.")  # fmt: skip
-_device = click.option("--device", type=click.Choice(["auto", "cuda", "mps", "cpu"]),
-    default="auto", show_default=True, help="auto: CUDA, else MPS, else the CPU.")  # fmt: skip
-_json = click.option("--json", "json_out", type=_PATH, help="Also write the result to this file.")
-_quiet = click.option("--quiet", is_flag=True, help="Show warnings only, and no progress.")
-_cache = click.option(
-    "--cache", type=_PATH, default=Path("data"), show_default=True,
-    help="Folder for fetched files.",
-)  # fmt: skip
-_weights = click.option(
-    "--weights", default="auto", show_default=True,
-    help="auto, gpt2, openai, huggingface, gpt2-mini, random, or the path of a checkpoint folder, "
-    "a .safetensors file or a base of spam-train pretrain. auto: GPT-2 small if it can be "
-    "fetched, else gpt2-mini, which comes with this program.",
-)  # fmt: skip
-_model = click.option(
-    "--model", "size", default=None,
-    type=click.Choice(["gpt2-small", "gpt2-medium", "gpt2-large", "gpt2-xl", "starter"]),
-    help="Size of the model.",
-)  # fmt: skip
 
 
 @click.group(cls=Cli, name="spam-train", context_settings={"max_content_width": 100})
@@ -58,11 +47,11 @@ main.add_command(pretrain)
 @click.option(
     "--from",
     "source",
-    type=_PATH,
+    type=PATH,
     help="Take a local file or folder instead of the network.",
 )
-@_cache
-@_model
+@cache_option
+@model_option
 def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None:
     """Fetch data, BPE files or weights, and check each by its SHA-256.
 
@@ -93,7 +82,7 @@ def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None
 
 @main.command()
 @click.option(
-    "--out", type=_PATH, default=Path("runs/spam"), show_default=True,
+    "--out", type=PATH, default=Path("runs/spam"), show_default=True,
     help="Run folder to write.",
 )  # fmt: skip
 @click.option(
@@ -101,19 +90,19 @@ def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None
     help="book: the published notebook; default: for use, on all messages, near copies in one set, "
     "the best epoch kept.",
 )  # fmt: skip
-@_model
-@_weights
+@model_option
+@weights_option
 @data_options()
-@_bpe
+@bpe_option
 @click.option(
     "--positive-label",
     help="Class whose probability is the score. Default: spam if there is one, else the second "
     "of two classes.",
 )
-@_cache
-@_device
+@cache_option
+@device_option
 @recipe_options
-@click.option("--pth", type=_PATH, help="Also write the weights to this .pth file.")
+@click.option("--pth", type=PATH, help="Also write the weights to this .pth file.")
 @click.option("--trunk-cache/--no-trunk-cache", default=True,
     help="Compute the output of the frozen blocks only once for each message.")  # fmt: skip
 @click.option("--restart", is_flag=True, help="Start over, even if a killed run left a checkpoint.")
@@ -122,8 +111,8 @@ def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None
     "class gets the positive label: 0.2% or 0.002.")  # fmt: skip
 @click.option("--unsure-band", metavar="LOW,HIGH",
     help="In the exported bundle, scores from LOW to below HIGH get the label unsure.")  # fmt: skip
-@click.option("--config", type=_PATH, help="Repeat the run of this config.json.")
-@_quiet
+@click.option("--config", type=PATH, help="Repeat the run of this config.json.")
+@quiet_option
 def fit(
     out, recipe, size, weights, data, reading, bpe, positive_label, cache, device,
     pth, trunk_cache, restart, max_ham_blocked, unsure_band, config, quiet, **changes,
@@ -166,7 +155,7 @@ def fit(
 
 
 @main.command()
-@_run
+@run_option
 @data_options(required=True)
 def evaluate(run: Path, data, reading) -> None:
     """Score a run on labelled files from another source.
@@ -193,11 +182,11 @@ def evaluate(run: Path, data, reading) -> None:
     "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Runs of each row."
 )
 @data_options()
-@_bpe
-@_cache
-@_device
-@_json
-@_quiet
+@bpe_option
+@cache_option
+@device_option
+@json_option
+@quiet_option
 def table(rows, shape, seeds, data, reading, bpe, cache, device, json_out, quiet) -> None:
     """Run rows of the published table of experiments, and print our accuracy beside theirs.
 
@@ -227,15 +216,15 @@ def table(rows, shape, seeds, data, reading, bpe, cache, device, json_out, quiet
 )
 @click.option("--new-splits", is_flag=True, help="Draw another split for each seed, too.")
 @click.option("--recipe", type=click.Choice(["default", "book"]), default="default")
-@_model
-@_weights
+@model_option
+@weights_option
 @data_options()
-@_bpe
-@_cache
-@_device
+@bpe_option
+@cache_option
+@device_option
 @recipe_options
-@_json
-@_quiet
+@json_option
+@quiet_option
 def scores(
     protocols, seeds, new_splits, recipe, size, weights, data, reading, bpe, cache,
     device, json_out, quiet, split, balance, **changes,
@@ -268,7 +257,7 @@ def scores(
 
 @main.command()
 @click.argument("text")
-@_run
+@run_option
 def classify(text: str, run: Path) -> None:
     """Label one message with PyTorch. (With the exported model: spam-batch text.)
 
@@ -293,10 +282,10 @@ def classify(text: str, run: Path) -> None:
 @main.command()
 @click.argument("prompt")
 @click.option("--new-tokens", type=click.IntRange(1, 1000), default=15, show_default=True)
-@_weights
-@_model
-@_cache
-@_bpe
+@weights_option
+@model_option
+@cache_option
+@bpe_option
 def sample(prompt: str, new_tokens: int, weights: str, size: str | None, cache: Path, bpe) -> None:
     """Continue PROMPT with the most probable tokens, to check that weights are loaded correctly.
 
@@ -328,3 +317,6 @@ def sample(prompt: str, new_tokens: int, weights: str, size: str | None, cache: 
             trunk.token_map.copy_(found.token_map)
     ids = torch.tensor([tokenizer.encode(prompt)], dtype=torch.int64)
     click.echo(tokenizer.decode(generate_greedy(trunk, ids, new_tokens)[0].tolist()))
+
+
+main.add_command(distill)

@@ -26,15 +26,18 @@ _LABELLED = (
 )  # fmt: skip
 
 
-def data_options(required: bool = False) -> Callable[[Command], Command]:
-    """Add ``--data`` and the options of labelled files to a command.
+DATA_HELP = "Labelled CSV, TSV, JSON Lines or Parquet file; repeat it for more files."
+
+
+def data_options(required: bool = False, text: str = DATA_HELP) -> Callable[[Command], Command]:
+    """Add ``--data``, with the help ``text``, and the options of labelled files to a command.
 
     The command gets the files as ``data`` and the rest as ``reading``, a
     :class:`trainer.data.reading.ReadOptions`.
     """
     data = click.option(
         "--data", type=click.Path(path_type=Path), multiple=True, required=required,
-        help="Labelled CSV, TSV, JSON Lines or Parquet file; repeat it for more files.",
+        help=text,
     )  # fmt: skip
 
     def decorate(command: Command) -> Command:

@@ -1,14 +1,41 @@
-"""Command-line options for the fields of a recipe."""
+"""Command-line options that several commands have, and those for the fields of a recipe."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from batch.errors import UsageError
-from trainer.recipe import SCHEDULES, SPLITS_BY_NAME, TRAINABLE
+from trainer.recipe import LOSSES, SCHEDULES, SPLITS_BY_NAME, TRAINABLE
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path)
+bpe_option = click.option("--bpe", type=PATH, help="A gpt2.tiktoken, or a folder with it.")
+run_option = click.option("--run", type=PATH, default=Path("runs/spam"), show_default=True,
+    help="Run folder of spam-train fit.")  # fmt: skip
+device_option = click.option("--device", type=click.Choice(["auto", "cuda", "mps", "cpu"]),
+    default="auto", show_default=True, help="auto: CUDA, else MPS, else the CPU.")  # fmt: skip
+json_option = click.option(
+    "--json", "json_out", type=PATH, help="Also write the result to this file."
+)
+quiet_option = click.option("--quiet", is_flag=True, help="Show warnings only, and no progress.")
+cache_option = click.option(
+    "--cache", type=PATH, default=Path("data"), show_default=True,
+    help="Folder for fetched files.",
+)  # fmt: skip
+weights_option = click.option(
+    "--weights", default="auto", show_default=True,
+    help="auto, gpt2, openai, huggingface, gpt2-mini, random, or the path of a checkpoint folder, "
+    "a .safetensors file or a base of spam-train pretrain. auto: GPT-2 small if it can be "
+    "fetched, else gpt2-mini, which comes with this program.",
+)  # fmt: skip
+model_option = click.option(
+    "--model", "size", default=None,
+    type=click.Choice(["gpt2-small", "gpt2-medium", "gpt2-large", "gpt2-xl", "starter"]),
+    help="Size of the model.",
+)  # fmt: skip
 
 _CHOICES = {
     "trainable": TRAINABLE,
@@ -49,14 +76,35 @@ _OPTIONS = [
     ),
     ("--bf16/--no-bf16", bool, "Compute in bfloat16 (autocast), on CUDA only."),
 ]
+_OF_STUDENT = (
+    "--seed", "--epochs", "--learning-rate", "--weight-decay", "--batch-size", "--max-length",
+    "--drop-rate", "--patience", "--bf16/--no-bf16",
+)  # fmt: skip
 
 
 def recipe_options(command: F) -> F:
     """Decorate a click command with an option for each recipe field; its default is None."""
     for name, choices in _CHOICES.items():
         command = click.option(f"--{name}", type=click.Choice(choices))(command)
+    return _add_options(command, [option for option, *_ in _OPTIONS])
+
+
+def student_options(command: F) -> F:
+    """As :func:`recipe_options`, for the fields that make sense where a teacher labels."""
+    help_of_loss = (
+        "margin: square of the error in the margins between classes; soft: cross-entropy with "
+        "the teacher's probabilities."
+    )
+    loss = click.option("--loss", type=click.Choice(LOSSES), help=help_of_loss)
+    for name in ("split", "keep"):
+        command = click.option(f"--{name}", type=click.Choice(_CHOICES[name]))(command)
+    return loss(_add_options(command, _OF_STUDENT))
+
+
+def _add_options(command: F, flags: Collection[str]) -> F:
     for flag, kind, text in reversed(_OPTIONS):
-        command = click.option(flag, type=kind, default=None, help=text)(command)
+        if flag in flags:
+            command = click.option(flag, type=kind, default=None, help=text)(command)
     return command
 
 

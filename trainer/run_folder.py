@@ -55,6 +55,7 @@ class RunConfig:
     versions: dict[str, str]
     arguments: dict = field(default_factory=dict)  # the options of spam-train fit
     unsure_band: list[float] | None = None  # scores from the first to below the second are unsure
+    teacher: dict | None = None  # name, digest, model, weights, options; of spam-train distill
     format: int = RUN_FORMAT
 
     def check(self) -> None:
@@ -77,6 +78,7 @@ class RunConfig:
             "positive_label": self.positive_label is None or self.positive_label in labels,
             "max_length": isinstance(self.max_length, int) and self.max_length >= 1,
             "unsure_band": self.unsure_band is None or isinstance(self.unsure_band, list),
+            "teacher": self.teacher is None or isinstance(self.teacher, dict),
         }
         for name, is_good in is_valid.items():
             if not is_good:

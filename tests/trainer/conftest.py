@@ -9,9 +9,14 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from batch.model.bundle import open_bundle
+from batch.model.classifier import Classifier
+from batch.model.decision import Predictions
+from batch.model.rules import Rules
 from trainer.data.tensors import EncodedSet, pad_messages
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -166,3 +171,68 @@ def sets(encoded_set) -> dict[str, EncodedSet]:
         "validation": encoded_set(11, 2),
         "test": encoded_set(13, 3),
     }
+
+
+@pytest.fixture
+def make_teacher_bundle(stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Makes bundles whose labels follow from the words of a text, for a student to learn.
+
+    ``make(name, labels, **changes)``: a class has 2 more of a logit for each time that a text
+    names it; two tie for a text that names none.
+    """
+
+    class WordClassifier(stub.StubClassifier):
+        @classmethod
+        def load(cls, folder, *_, threshold=None, unsure_band="bundle", long="head", **__):
+            made = cls(open_bundle(folder))
+            made.decision = Rules(threshold, unsure_band, long).decision(made.manifest)
+            return made
+
+        def classify(self, texts) -> Predictions:
+            names = self.manifest.labels
+            counts = [[text.lower().split().count(name) for name in names] for text in texts]
+            logits = 2.0 * np.array(counts, dtype=np.float64).reshape(-1, len(names))
+            best, scores, probabilities = self.decision.decide(logits)
+            given = self.decision.given
+            return Predictions(
+                [given[number] for number in best.tolist()], scores, probabilities,
+                np.array([len(text) for text in texts], dtype=np.int64),
+                np.zeros(len(texts), dtype=bool),
+            )  # fmt: skip
+
+    def make(name: str = "teacher", labels: tuple[str, ...] = ("ham", "spam"), **changes) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        positive = "spam" if "spam" in labels else None
+        values = {"labels": list(labels), "positive_label": positive, "weights": f"none: {name}"}
+        return stub.write_bundle(folder, **values | changes)
+
+    monkeypatch.setattr(Classifier, "load", WordClassifier.load)
+    return make
+
+
+@pytest.fixture
+def write_texts(tmp_path: Path) -> Callable[..., Path]:
+    """Writes ``count`` different texts, one a record, which name ``labels`` in turn."""
+
+    def write(
+        name: str, labels: tuple[str, ...] = ("ham", "spam"), count: int = 160, first: int = 0
+    ) -> Path:
+        rng = np.random.default_rng(first)
+        words = ["lunch", "prize", "home", "call", "dear", "see", "now", "meet"]
+        path = tmp_path / name
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["id", "text"])
+            for number in range(first, first + count):
+                label = labels[number % len(labels)]
+                others = [words[k] for k in rng.integers(0, len(words), 5)]
+                writer.writerow([number, " ".join([*others, label, label, _letters(number)])])
+        return path
+
+    return write
+
+
+def _letters(number: int) -> str:
+    """A word of its own for each number; digits would make near copies of the texts."""
+    return "".join(chr(ord("a") + int(digit)) for digit in str(number))

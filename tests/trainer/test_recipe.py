@@ -6,8 +6,10 @@ from dataclasses import FrozenInstanceError, asdict, replace
 import pytest
 
 from trainer.recipe import (
+    DISTILLED,
     FROM_BASE,
     FROM_RANDOM,
+    LOSSES,
     RECIPES,
     TRAINABLE,
     Recipe,
@@ -46,6 +48,7 @@ def test_book_is_the_notebook() -> None:
         "causal": True,
         "accumulate": 1,
         "group_by_length": False,
+        "loss": "labels",
         "ignore_index": -100,  # cross_entropy's own
         "keep": "last",
         "fit_threshold": False,
@@ -90,6 +93,13 @@ def test_changes_win_and_none_is_no_change() -> None:
     recipe = get_recipe("default", balance=True, split="book", keep="last")
     assert (recipe.balance, recipe.split, recipe.keep) == (True, "book", "last")
     assert get_recipe("default", epochs=None) == RECIPES["default"]
+
+
+def test_a_distillation_changes_fields_that_there_are() -> None:
+    assert set(DISTILLED) <= set(RECIPES["default"].to_dict())
+    assert DISTILLED["loss"] in LOSSES
+    recipe = RECIPES["default"]
+    assert (recipe.split, recipe.balance, recipe.keep) == ("grouped", False, "best")
 
 
 def test_unknown_names_are_errors() -> None:

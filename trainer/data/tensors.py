@@ -1,33 +1,45 @@
 """Messages as padded tensors, and loaders that give their row numbers."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from batch.formats.columns import CLASS_COLUMN
 from batch.model.tokenizer import PAD_ID, Tokenizer
 from trainer.model.gpt2 import ModelConfig
+
+GOLD = "gold"  # column of a distillation's sets: the label in the files of --data; empty: none
+NO_GOLD = -100
+FLOOR = 5e-7  # half of the last digit that spam-batch writes: 0.000000 means at most that
 
 
 @dataclass(frozen=True)
 class EncodedSet:
-    """N messages: ``ids`` ``(N, max_length)`` int64, ``labels`` and ``lengths`` ``(N,)`` int64."""
+    """N messages: ``ids`` ``(N, max_length)`` int64, ``labels`` and ``lengths`` ``(N,)`` int64.
+
+    Of a distillation also what :mod:`trainer.data.teacher` knows of each message.
+    """
 
     ids: Tensor
     labels: Tensor
     lengths: Tensor  # tokens before padding, after truncation
     truncated: int  # messages that were longer than max_length
+    teacher: Tensor | None = None  # (N, K) float32 log-probabilities; NaN: the teacher did not say
+    gold: Tensor | None = None  # (N,) int64 class numbers; NO_GOLD: nobody said
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def to(self, device: torch.device) -> "EncodedSet":
-        return EncodedSet(
-            self.ids.to(device), self.labels.to(device), self.lengths.to(device), self.truncated
-        )
+        names = ("ids", "labels", "lengths", "teacher", "gold")
+        tensors = {name: getattr(self, name) for name in names}
+        moved = {name: None if t is None else t.to(device) for name, t in tensors.items()}
+        return replace(self, **moved)
 
 
 def longest(encoded: list[list[int]]) -> int:
@@ -57,7 +69,21 @@ def encode_frame(
         labels=torch.tensor([numbers[label] for label in frame["label"]]),
         lengths=torch.tensor([min(len(tokens), max_length) for tokens in encoded]),
         truncated=sum(len(tokens) > max_length for tokens in encoded),
-    )
+        teacher=_read_teacher(frame, labels),
+        gold=None if GOLD not in frame else torch.tensor(
+            [numbers.get(label, NO_GOLD) for label in frame[GOLD]]
+        ),
+    )  # fmt: skip
+
+
+def _read_teacher(frame: pd.DataFrame, labels: list[str]) -> Tensor | None:
+    """The teacher's log-probabilities ``(N, K)``, if the frame has columns of them."""
+    columns = [CLASS_COLUMN + label for label in labels]
+    if not {*columns} <= {*frame.columns}:
+        return None
+    probabilities = frame[columns].to_numpy(dtype=np.float64).clip(min=FLOOR)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    return torch.tensor(np.log(probabilities), dtype=torch.float32)
 
 
 def make_loader(

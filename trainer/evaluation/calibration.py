@@ -1,6 +1,7 @@
 """Calibrate probabilities, and choose a threshold for a budget of false alarms."""
 
 import math
+from collections.abc import Callable
 from decimal import Decimal
 
 import numpy as np
@@ -51,14 +52,41 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         raise InternalError(f"a logit of validation message {is_bad.argmax() + 1} is not a number")
     if is_separated(logits, labels):
         return 1.0
+    return _find_temperature(lambda t: negative_log_likelihood(logits, labels, t))
+
+
+def fit_temperature_to(logits: np.ndarray, probabilities: np.ndarray) -> float:
+    """The temperature that brings a student's probabilities closest to its teacher's.
+
+    Closest is the lowest mean cross-entropy; within [0.05, 20], as :func:`fit_temperature`.
+
+    Args:
+        logits: ``(N, K)`` float, the student's.
+        probabilities: ``(N, K)`` float, the teacher's of the same messages.
+
+    Raises:
+        ValueError: no messages.
+    """
+    logits = np.asarray(logits, dtype=np.float64)
+    if not len(logits):
+        raise ValueError("no messages to fit the temperature on")
+
+    def cross_entropy(temperature: float) -> float:
+        return float(-(probabilities * log_softmax(logits / temperature, axis=1)).sum(1).mean())
+
+    return _find_temperature(cross_entropy)
+
+
+def _find_temperature(loss: Callable[[float], float]) -> float:
+    """The temperature of the lowest loss; 1 if no other is better."""
     # The function is convex in 1/T, so it has one minimum in log T.
     found = minimize_scalar(
-        lambda log_t: negative_log_likelihood(logits, labels, math.exp(log_t)),
+        lambda log_t: loss(math.exp(log_t)),
         bounds=(math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE)),
         method="bounded",
         options={"xatol": 1e-6},
     )
-    if found.fun >= negative_log_likelihood(logits, labels):
+    if found.fun >= loss(1.0):
         return 1.0
     return float(np.clip(math.exp(found.x), MIN_TEMPERATURE, MAX_TEMPERATURE))
 

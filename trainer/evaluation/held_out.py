@@ -11,18 +11,22 @@ from batch.errors import UsageError
 from batch.model.decision import Band, Decision, softmax
 from trainer.data.splits import HELD_OUT
 from trainer.data.tensors import EncodedSet, make_loader
+from trainer.evaluation.agreement import measure_agreement
 from trainer.evaluation.baseline import NAME, baseline_scores
 from trainer.evaluation.calibration import (
     PLAIN_THRESHOLD,
     choose_plain_threshold,
     choose_threshold,
     fit_temperature,
+    fit_temperature_to,
 )
 from trainer.evaluation.scores import expected_calibration_error, score
 from trainer.model.gpt2 import GPT2Classifier
 from trainer.training.accuracy import set_logits
 
 log = logging.getLogger("trainer")
+
+SVM_MESSAGES = 50_000  # training messages of the SVM, at most; its memory grows with them
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ def evaluate_held_out(
     positive_label: str | None,
     max_blocked: float | None = None,
     fit_threshold: bool = False,
+    teacher: Decision | None = None,
 ) -> HeldOutResult:
     """Score the model on the validation and test sets, and the SVM on the test set.
 
@@ -70,6 +75,8 @@ def evaluate_held_out(
         sets: the three sets, encoded; ``parts`` has their messages as text.
         labels: K names in the model's order.
         max_blocked, fit_threshold: see :func:`fit_decision`.
+        teacher: the rule of a student's teacher. It becomes the student's, with a temperature
+            that is fitted to the teacher's probabilities.
 
     Raises:
         InputError: no threshold keeps to ``max_blocked``.
@@ -77,9 +84,12 @@ def evaluate_held_out(
     logits = {name: all_logits(model, sets[name]) for name in HELD_OUT}
     truth = {name: sets[name].labels.cpu().numpy() for name in HELD_OUT}
     positive = labels.index(positive_label) if positive_label in labels else None
-    decision = fit_decision(
-        logits["validation"], truth["validation"], labels, positive, max_blocked, fit_threshold
-    )
+    if teacher is None:
+        decision = fit_decision(
+            logits["validation"], truth["validation"], labels, positive, max_blocked, fit_threshold
+        )
+    else:
+        decision = fit_student(logits["validation"], sets["validation"], teacher)
     predicted, scores, probabilities = {}, {}, {}
     for name in HELD_OUT:
         predicted[name], scores[name], probabilities[name] = decision.decide(logits[name])
@@ -96,9 +106,16 @@ def evaluate_held_out(
         "threshold": {"value": decision.threshold, "budget": max_blocked},
         "baseline": {
             "name": NAME,
-            "test": baseline_scores(parts["train"], parts["test"], labels, positive),
+            "test": baseline_scores(
+                svm_messages(parts["train"]) if teacher else parts["train"],
+                parts["test"],
+                labels,
+                positive,
+            ),
         },
     }
+    if teacher is not None:
+        metrics["agreement"] = measure_agreement(decision, logits["test"], sets["test"])
     rows = [
         _list_predictions(name, labels, truth[name], predicted[name], scores[name], sets[name])
         for name in HELD_OUT
@@ -148,6 +165,27 @@ def fit_decision(
         "" if max_blocked * negatives >= 1 else "; they are too few to measure so small a share",
     )  # fmt: skip
     return replace(decision, threshold=threshold)
+
+
+def fit_student(logits: np.ndarray, data: EncodedSet, teacher: Decision) -> Decision:
+    """The teacher's rule without its unsure band, with the temperature of the student.
+
+    Args:
+        logits: ``(N, K)`` float, the student's of the validation set ``data``.
+    """
+    assert data.teacher is not None
+    said = ~data.teacher[:, 0].isnan().cpu().numpy()
+    probabilities = data.teacher.double().exp().cpu().numpy()
+    temperature = 1.0
+    if said.any():
+        temperature = fit_temperature_to(logits[said], probabilities[said])
+    return replace(teacher, temperature=temperature, unsure_band=None)
+
+
+def svm_messages(train: pd.DataFrame) -> pd.DataFrame:
+    """At most SVM_MESSAGES of a training set that may be large, and some of each class."""
+    rare = train.groupby("label").head(10)
+    return train[(np.arange(len(train)) < SVM_MESSAGES) | train.index.isin(rare.index)]
 
 
 def _list_predictions(

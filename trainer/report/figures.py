@@ -122,6 +122,25 @@ def plot_lengths(sets: dict[str, np.ndarray], max_length: int) -> str:
         return _to_svg(figure, "lengths", title)
 
 
+def plot_asked(asked: Sequence[float], left: Sequence[float]) -> str:
+    """Disagreement with the teacher that is left, over the share that is asked again."""
+    title = "Disagreement left over the share that is asked again"
+    with _drawing() as figure:
+        axis = figure.subplots()
+        percents = [[100 * share for share in shares] for shares in (asked, left)]
+        axis.plot(*percents, color=VALIDATION, marker="o", markersize=3, label="test")
+        axis.set_xscale("symlog", linthresh=0.25)
+        axis.set_xticks(
+            [0, 0.5, 1, 2, 5, 10, 20, 50], ["0", "0.5", "1", "2", "5", "10", "20", "50"]
+        )
+        axis.minorticks_off()
+        axis.set(xlabel="asked again, % of messages", ylabel="disagreement left, %")
+        axis.set_xlim(left=0)
+        axis.set_ylim(bottom=0)
+        _place_legend(axis)
+        return _to_svg(figure, "asked-again", title)
+
+
 @contextmanager
 def _drawing() -> "Iterator[Figure]":
     """A figure in our style, without pyplot, so without a display and global state."""

@@ -10,6 +10,7 @@ from batch.errors import InputError, OutputError
 from batch.reading.fingerprint import hash_file
 from trainer.data.sets import SPLITS, read_split
 from trainer.report import figures, html
+from trainer.report.agreement import draw_agreement
 from trainer.report.html import escape, percent
 from trainer.run_folder import (
     METRICS,
@@ -127,6 +128,9 @@ def render(run: Run) -> str:
         "Settings": _settings(run),
         "Hashes and versions": _hashes(run),
     }
+    if agreement := run.metrics.get("agreement"):
+        drawn = draw_agreement(agreement, run.config.teacher or {})
+        sections = {"Agreement with the teacher": drawn, **sections}
     return html.draw_page(title, _headline(run), sections)
 
 

@@ -5,11 +5,11 @@ from itertools import islice
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from trainer.data.tensors import EncodedSet, trim
 from trainer.model.gpt2 import GPT2Classifier
+from trainer.training.loss import batch_loss
 from trainer.training.trunk_cache import TrunkCache
 
 
@@ -50,10 +50,13 @@ def loss_over(
     batches: int | None = None,
     cache: TrunkCache | None = None,
 ) -> float:
-    """Mean cross-entropy of the first ``batches`` batches, every batch with the same weight."""
+    """Mean cross-entropy of the first ``batches`` batches, every batch with the same weight.
+
+    In a distillation it is the cross-entropy with the teacher's probabilities.
+    """
     model.eval()
     losses = []
     for rows in islice(loader, batches):
-        target = data.labels[rows.to(data.labels.device)]
-        losses.append(F.cross_entropy(set_logits(model, data, rows, cache), target))
+        logits = set_logits(model, data, rows, cache)
+        losses.append(batch_loss(logits, data, rows.to(data.labels.device)))
     return torch.stack(losses).mean().item() if losses else math.nan

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
@@ -18,6 +17,7 @@ from trainer.model.gpt2 import GPT2Classifier
 from trainer.recipe import Recipe
 from trainer.training.accuracy import accuracy_over, loss_over, set_logits
 from trainer.training.checkpoint import read_checkpoint, write_checkpoint
+from trainer.training.loss import batch_loss
 from trainer.training.trunk_cache import TrunkCache
 
 log = logging.getLogger("trainer")
@@ -182,10 +182,9 @@ class _Loop:
         model, recipe, data = self.model, self.recipe, self.sets["train"]
         model.train()
         rows = rows.to(data.ids.device)
-        target = data.labels[rows]
         with self.autocast:
             logits = self._train_logits(rows)
-            loss = F.cross_entropy(logits.float(), target, ignore_index=recipe.ignore_index)
+            loss = batch_loss(logits.float(), data, rows, recipe.loss, recipe.ignore_index)
         (loss / recipe.accumulate).backward()
         if is_update:
             if recipe.clip_norm is not None:
@@ -198,10 +197,7 @@ class _Loop:
         return loss.detach()
 
     def _average(self, average: Tensor, weight: Tensor, count: Tensor | int) -> Tensor:
-        """One step of the moving average, with a lower decay at first.
-
-        Otherwise the weights of the first steps would dominate the average of a short run.
-        """
+        """One step of the moving average; a lower decay at first, or early weights dominate it."""
         count = torch.as_tensor(count)
         decay = torch.minimum((1 + count) / (10 + count), torch.tensor(self.recipe.average_decay))
         return torch.lerp(weight, average, decay.to(weight.dtype).to(weight.device))

@@ -12,6 +12,7 @@ from trainer.evaluation.calibration import (
     choose_plain_threshold,
     choose_threshold,
     fit_temperature,
+    fit_temperature_to,
     is_separated,
     negative_log_likelihood,
     parse_share,
@@ -75,6 +76,23 @@ class TestTemperature:
         with pytest.raises(InternalError) as caught:
             fit_temperature(np.array([[0, 1], [np.inf, 0]]), np.array([0, 1]))
         assert str(caught.value) == "a logit of validation message 2 is not a number"
+
+
+class TestTemperatureOfAStudent:
+    def test_recovers_the_teachers(self) -> None:
+        """Logits that are the teacher's times 1.7; also where each label is the same."""
+        logits = np.random.RandomState(1).normal(scale=4, size=(500, 3))
+        probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        assert fit_temperature_to(1.7 * logits, probabilities) == pytest.approx(1.7, rel=1e-4)
+
+    def test_is_one_where_nothing_is_closer(self) -> None:
+        logits = np.zeros((4, 2))
+        assert fit_temperature_to(logits, np.full((4, 2), 0.5)) == 1.0
+
+    def test_no_messages(self) -> None:
+        with pytest.raises(ValueError) as caught:
+            fit_temperature_to(np.zeros((0, 2)), np.zeros((0, 2)))
+        assert str(caught.value) == "no messages to fit the temperature on"
 
 
 class TestShare:

@@ -1,0 +1,62 @@
+"""Label plain files with a teacher's bundle, as ``spam-batch classify`` does."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from batch.formats.input import Input
+from batch.formats.open_table import inner_ending
+from batch.model.bundle import Bundle
+from batch.model.classifier import Classifier, foresee
+from batch.model.lazy_classifier import LazyClassifier
+from batch.run.folder import label_file, log_skipped
+from batch.run.inputs import name_outputs
+from batch.run.job import Job
+from batch.run.run_manifest import find_done
+from batch.writing.atomic import making_folder
+from batch.writing.lock import hold_lock
+from trainer.data.reading import ReadOptions
+from trainer.run_steps import RunOptions
+
+# Without label, because a file may have a column of that name.
+COLUMNS = ("probability",)
+
+
+def work_folder(out: Path) -> Path:
+    """Where the labelled files of a run stand: beside its run folder."""
+    return out.with_name(f"{out.name}.labelled")
+
+
+def label_plain(files: Sequence[Path], bundle: Bundle, run: RunOptions) -> list[Path]:
+    """Label ``files`` into the work folder of ``run``; returns the labelled files.
+
+    A file that was labelled before is skipped, and an interrupted one is resumed.
+
+    Raises:
+        SpamBatchError: a file cannot be labelled, or the bundle cannot be used.
+    """
+    if not files:
+        return []
+    device = run.device if run.device in ("cpu", "cuda") else "auto"
+    load = partial(Classifier.load, bundle.folder, device)
+    lazy = LazyClassifier(bundle, load, foresee(bundle, device, "auto"))
+    folder = work_folder(run.out)
+    with making_folder(folder), hold_lock(folder):
+        outputs = name_outputs(list(map(str, files)), str(folder))
+        for file, out in zip(files, outputs, strict=True):
+            given, allowance = _input_of(file, run.reading), run.reading.allowance
+            job = Job(given, out, COLUMNS, allowance, replaces_any=False, progress=run.progress)
+            if done := find_done(job, bundle):
+                log_skipped(str(file), done)
+            else:
+                label_file(job, lazy)
+    return list(map(Path, outputs))
+
+
+def _input_of(file: Path, reading: ReadOptions) -> Input:
+    """The file with the options of the command; ``.tsv`` has tabs where no delimiter is given."""
+    given = replace(reading.input, name=str(file))
+    if reading.finds_delimiter and inner_ending(file.name) == ".tsv":
+        return replace(given, dialect=replace(given.dialect, delimiter=b"\t"))
+    return given

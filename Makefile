@@ -43,7 +43,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install train export classify test test-anywhere test-faults check coverage bench bench-train bench-memory bench-starter bench-inbox bench-export build docs clean
+.PHONY: help install train export classify test test-anywhere test-faults check coverage bench bench-train bench-memory bench-starter bench-inbox bench-export build requirements audit-deps docs clean
 
 help: ## Show this list
 	@echo 'Targets:'
@@ -136,11 +136,29 @@ bench-inbox: $(VENV)/.has-run ## Count which messages of IN= the model of BUNDLE
 build: $(VENV)/.has-dev ## Build a wheel and a source archive into dist/
 	$(BIN)/python -m build --no-isolation --outdir dist .
 
+# Tools that work on the lists of packages, in an environment of their own.
+TOOLS := .venv-tools/bin
+$(TOOLS)/.has-tools:
+	$(PYTHON) -m venv .venv-tools
+	$(TOOLS)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) 'uv>=0.5' 'pip-audit>=2.7'
+	@touch $@
+
+requirements: $(TOOLS)/.has-tools ## Write requirements.txt, the runtime's packages with their hashes, from constraints.txt
+	@{ echo '# The runtime (extras cpu and arrow) in the versions of constraints.txt, made by: make requirements'; \
+	  echo '# pip install --require-hashes -r requirements.txt && pip install --no-deps dist/spam_batch-*.whl'; } > requirements.part
+	$(TOOLS)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra cpu --extra arrow \
+	  --constraints constraints.txt --no-header --no-annotate pyproject.toml >> requirements.part
+	@mv requirements.part requirements.txt
+
+audit-deps: $(TOOLS)/.has-tools ## Look up known vulnerabilities of requirements.txt and constraints.txt (needs an index)
+	$(TOOLS)/pip-audit --strict --disable-pip --require-hashes -r requirements.txt
+	$(TOOLS)/pip-audit --strict --disable-pip --no-deps -r constraints.txt
+
 docs: $(VENV)/.has-run ## Write docs/cli.md, docs/cli-training.md and docs/spam-batch.1 from the code
 	$(BIN)/python docs/make_cli.py
 
 clean: ## Remove .venv and build files; data, runs and models stay
 	@test ! -e '$(VENV)' || test -e '$(VENV)/pyvenv.cfg' || \
 	  { echo "$(VENV) is no virtual environment; nothing was removed; give another VENV=" >&2; exit 1; }
-	rm -rf '$(VENV)' .venv-peers build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf '$(VENV)' .venv-peers .venv-tools build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -30,6 +30,8 @@ EXTRA_MODULES = {
         "scipy",
     ),
     "arrow": ("pyarrow",),
+    "check": ("cleanlab",),
+    "tensorboard": ("tensorboard",),
     "ray": ("ray",),
     "export": ("torch", "onnx", "onnxscript", "safetensors", "pandas"),
 }

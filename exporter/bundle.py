@@ -1,15 +1,16 @@
-"""Write a bundle: golden messages, manifest, and the folder with its final name."""
+"""Write a bundle: golden messages, card, manifest, and the folder with its final name."""
 
 import json
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from batch.errors import OutputError
 from batch.model.bundle import FORMAT, Manifest
-from batch.model.bundle_files import GOLDEN, MANIFEST, FileEntry, file_entries
+from batch.model.bundle_files import CARD, GOLDEN, MANIFEST, FileEntry, file_entries
 from batch.model.decision import STAGES
 from batch.reading.fingerprint import hash_file
 from exporter.convert.variants import FILES, open_variant
@@ -17,12 +18,12 @@ from exporter.parity import run_batches
 from exporter.reference import make_reference
 from exporter.scratch import exchange, find_other, remove_files
 from exporter.trained_run import TRAINING_KEYS, TrainedRun
-from exporter.verification_set import NASTY_TEXTS, VerificationSet, torch_logits
+from exporter.variant_check import VariantCheck
+from exporter.verification_set import GOLDEN_TEXTS, VerificationSet, torch_logits
+from trainer.report.card import plain, write_card
 from trainer.run_folder import WEIGHTS, package_versions, write_json
 
 log = logging.getLogger("exporter")
-
-GOLDEN_TEXTS = (*NASTY_TEXTS, "You won a prize! Call now", "See you at dinner tonight, ok?")
 
 
 def write_golden(trained: TrainedRun, folder: Path, precisions: list[str], device: str) -> None:
@@ -82,6 +83,46 @@ def write_manifest(folder: Path, trained: TrainedRun, precisions: list[str]) -> 
         reference=make_reference(trained),
     )
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+
+
+def write_bundle_card(folder: Path, trained: TrainedRun, checks: Sequence[VariantCheck]) -> None:
+    """Write the card of the bundle in ``folder``, whose variants passed ``checks``.
+
+    It has no speeds, which differ each time, so the same bundle has the same card.
+    """
+    decision = trained.decision
+    rule = "The most probable label is given."
+    if decision.has_threshold:
+        rule = (
+            f"From the probability {decision.threshold:.6g} on a message is "
+            f"{plain(decision.positive_label or '')}."
+        )
+    usage = [
+        "## Use",
+        "",
+        "```",
+        "spam-batch classify inbox.csv --out labeled.csv --bundle FOLDER",
+        "```",
+        "",
+        f"{rule} Logits are divided by {decision.temperature:.6g} before the softmax.",
+        "",
+        "## Checked against PyTorch",
+        "",
+        "| precision | on | messages | largest logit difference | labels that differ |",
+        "| --- | --- | ---: | ---: | ---: |",
+        *(_row(check) for check in checks),
+    ]
+    write_card(folder / CARD, trained.config, trained.metrics, usage)
+
+
+def _row(verified: VariantCheck) -> str:
+    check = verified.check
+    assert check is not None  # a variant that could not be run has not passed
+    cells = (
+        verified.precision, check.device, f"{check.rows:,}", f"{check.logit.value:.2e}",
+        f"{len(check.labels_differ):,}",
+    )  # fmt: skip
+    return f"| {' | '.join(cells)} |"
 
 
 def list_files(folder: Path) -> set[str] | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from batch.cli.options import input_options, make_input
 from batch.command import Cli, print_line, show_log
@@ -29,6 +30,15 @@ _run = click.option(
 _device = click.option(
     "--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True,
     help="Device on which the exported model is checked.",
+)  # fmt: skip
+_hf_option = click.option("--from-hf", type=click.Path(path_type=Path), metavar="DIR",
+    help="Instead of a run: a GPT2ForSequenceClassification that transformers saved.")  # fmt: skip
+_HF = (
+    _hf_option,
+    click.option("--text", "texts", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
+        help="With --from-hf: a file with messages to check on, such as an inbox; repeat it for "
+        "more. The first 500 messages are read. Default: a few built-in ones, fp32 only."),
+    click.option("--text-column", help="Name or number of the text column of --text."),
 )  # fmt: skip
 _quiet = click.option("--quiet", is_flag=True, help="Show warnings only, and no progress.")
 
@@ -90,8 +100,20 @@ def main() -> None:
     """
 
 
+def _hf_options(command: Callable) -> Callable:
+    for option in reversed(_HF):
+        command = option(command)
+    return command
+
+
 @main.command()
 @_run
+@_hf_options
+@click.option("--positive-label", help="With --from-hf: class whose probability is the score. "
+    "Default: spam if there is one, else the second of two classes.")  # fmt: skip
+@click.option("--max-length", type=click.IntRange(1), metavar="TOKENS",
+    help="With --from-hf: tokens that a message is cut to. Default: what the tokenizer's files "
+    "say, else all that the model has positions for.")  # fmt: skip
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("models/spam"), show_default=True,
     help="Folder of the bundle to write.",
@@ -101,32 +123,64 @@ def main() -> None:
     "Default: fp32, and int8 if it passes.")  # fmt: skip
 @_device
 @_quiet
-def bundle(run: Path, out: Path, precision: str | None, device: str, quiet: bool) -> None:
+def bundle(
+    run: Path, from_hf: Path | None, texts: tuple[Path, ...], text_column: str | None,
+    positive_label: str | None, max_length: int | None, out: Path, precision: str | None,
+    device: str, quiet: bool,
+) -> None:  # fmt: skip
     """Write a bundle after every message's logits and labels are checked against PyTorch's.
 
     \b
     Example:
       spam-export bundle --run runs/spam --out models/spam
       spam-export bundle --precision fp32,int8
+      spam-export bundle --from-hf hub/spam --text inbox.csv --out models/other
     """
     precisions: tuple[str, ...] = ("fp32",)
     optional: tuple[str, ...] = ("int8",)
     if precision is not None:
         precisions, optional = parse_precisions(precision), ()
+    elif from_hf is not None and not texts:
+        optional = ()
+    given = {"text": texts, "text-column": text_column, "positive-label": positive_label}
+    _check_source(from_hf, given | {"max-length": max_length})
     show_log("exporter", quiet)
     from exporter.export import export
+    from exporter.from_huggingface import HuggingFaceSource
     from exporter.machine import describe_machine
     from exporter.report import machine_lines, variant_lines
+    from exporter.trained_run import Source
     from exporter.variant_check import VariantCheck
 
     def show(verified: VariantCheck) -> None:
         for line in variant_lines(verified, verified.problems()):
             print_line(line)
 
-    results = export(run, out, device, precisions, optional, progress=not quiet, show=show)
+    source: Source = run
+    if from_hf is not None:
+        folder = HuggingFaceSource(from_hf, texts, text_column, positive_label, max_length)
+        folder.check_precisions(precisions)
+        source = folder.read
+    results = export(source, out, device, precisions, optional, progress=not quiet, show=show)
     for line in machine_lines(describe_machine(), [result.precision for result in results]):
         print_line(line)
     print_line(f"bundle: {out}")
+
+
+def _check_source(from_hf: Path | None, given: dict[str, object]) -> None:
+    """Refuse options of one source that are given with the other.
+
+    Raises:
+        UsageError: names the option.
+    """
+    if from_hf is None:
+        for name, value in given.items():
+            if value:
+                raise click.UsageError(
+                    f"--{name} is for --from-hf; a run has its own messages, label and length"
+                )
+    elif click.get_current_context().get_parameter_source("run") is not ParameterSource.DEFAULT:
+        raise click.UsageError("--run and --from-hf are two sources; give one of them")
 
 
 def parse_precisions(text: str) -> tuple[str, ...]:
@@ -200,10 +254,13 @@ def cascade(
 @main.command()
 @click.argument("folder", metavar="BUNDLE", type=click.Path(path_type=Path))
 @_run
+@_hf_option
 @_text(False)
 @_device
 @_quiet
-def verify(folder: Path, run: Path, text: "ProofInputs", device: str, quiet: bool) -> None:
+def verify(
+    folder: Path, run: Path, from_hf: Path | None, text: "ProofInputs", device: str, quiet: bool
+) -> None:
     """Check every variant of BUNDLE against PyTorch on this machine.
 
     A variant that fails is removed from the bundle, and the exit status is 78. Where bundle.json
@@ -216,21 +273,34 @@ def verify(folder: Path, run: Path, text: "ProofInputs", device: str, quiet: boo
     Example:
       spam-export verify models/spam --run runs/spam
       spam-export verify models/cascade --text inbox.csv
+      spam-export verify models/other --from-hf hub/spam --text inbox.csv
     """
+    _check_source(from_hf, {})
     show_log("exporter", quiet)
     from batch.model.bundle import open_bundle
     from exporter.cascade.verify import find_kind, verify_cascade
+    from exporter.from_huggingface import HuggingFaceSource
 
-    if find_kind(open_bundle(folder), bool(text.names)):
+    if from_hf is None and find_kind(open_bundle(folder), bool(text.names)):
         for line in verify_cascade(folder, text.read(), device, progress=not quiet):
             print_line(line)
         return
     from exporter.machine import describe_machine
     from exporter.parity import VerificationError
     from exporter.report import machine_lines, variant_lines
+    from exporter.trained_run import Source
     from exporter.verify_bundle import verify_bundle
 
-    results = verify_bundle(folder, run, device, progress=not quiet)
+    source: Source = run
+    if from_hf is not None:
+        made = open_bundle(folder).manifest
+        given = HuggingFaceSource(
+            from_hf, tuple(map(Path, text.names)), text.layout["text_column"],
+            made.positive_label, made.max_length,
+        )  # fmt: skip
+        given.check_precisions(tuple(made.variants))
+        source = given.read
+    results = verify_bundle(folder, source, device, progress=not quiet)
     for result in results:
         for line in variant_lines(result.verified, result.problems(), result.structure):
             print_line(line)

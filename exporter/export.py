@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,13 +11,19 @@ from batch.errors import BundleError
 from batch.model.bundle_files import TOKENIZER, VERIFY
 from batch.model.inference import wanted_device
 from exporter.accuracy_gate import Gate, search_layers
-from exporter.bundle import check_target, replace_folder, write_golden, write_manifest
+from exporter.bundle import (
+    check_target,
+    replace_folder,
+    write_bundle_card,
+    write_golden,
+    write_manifest,
+)
 from exporter.convert.graph import trace
 from exporter.convert.quantize import linear_layers, reduce_precision
 from exporter.convert.variants import FILES, describe_model, remove_variant, save_model
 from exporter.parity import VerificationError
 from exporter.scratch import scratch_folder
-from exporter.trained_run import TrainedRun
+from exporter.trained_run import Source, TrainedRun, read_source
 from exporter.variant_check import (
     VariantCheck,
     gate_of,
@@ -34,7 +39,7 @@ COST_MESSAGES = 32  # messages that a layer's cost is measured on; the gate uses
 
 
 def export(
-    run: Path,
+    source: Source,
     out: Path,
     device: str = "auto",
     precisions: tuple[str, ...] = ("fp32",),
@@ -42,7 +47,7 @@ def export(
     progress: bool = True,
     show: Callable[[VariantCheck], None] = lambda verified: None,
 ) -> list[VariantCheck]:
-    """Export the model of a run folder, check it against PyTorch, and write the bundle.
+    """Export a model, check it against PyTorch, and write the bundle.
 
     The bundle gets its name only after all ``precisions`` passed; it then replaces an older
     bundle. Of the ``optional`` precisions it has those that passed. ``show`` is called with each
@@ -55,15 +60,16 @@ def export(
     check_target(out)
     out = Path(os.path.realpath(out))  # a link's target is what gets replaced, not the link
     wanted_device(device)
-    trained = TrainedRun.read(run)
+    trained = read_source(source)
     with scratch_folder(out, f"cannot create {out}", "give another --out") as scratch:
-        shutil.copyfile(run / TOKENIZER, scratch / TOKENIZER)
+        (scratch / TOKENIZER).write_bytes(trained.ranks)
         writer = VariantWriter(trained, scratch, device, progress)
         results = _write_variants(writer, precisions, optional, show)
         passed = [verified.precision for verified in results]
         write_golden(trained, scratch, passed, device)
         report = report_of(trained.rows, scratch, [(verified, []) for verified in results])
         write_json(scratch / VERIFY, report)
+        write_bundle_card(scratch, trained, results)
         write_manifest(scratch, trained, passed)
         replace_folder(scratch, out)
     return results

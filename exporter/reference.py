@@ -8,16 +8,21 @@ from batch.drift.histograms import SCORE_BINS, TOKEN_EDGES, count_scores, count_
 from exporter.trained_run import TrainedRun
 from trainer.data.sets import read_split
 from trainer.data.splits import HELD_OUT
+from trainer.huggingface.names import KIND
 
 log = logging.getLogger("exporter")
 
 
 def make_reference(trained: TrainedRun) -> dict:
-    """The ``reference`` of ``bundle.json``; empty if the run did not record its label counts.
+    """The ``reference`` of ``bundle.json``; empty if its label counts are not known.
 
     Held-out sets are often balanced, and real mail is not. So each label's messages are weighted
     to the share that the label had in the data before balancing.
     """
+    if trained.config.weights["kind"] == KIND:
+        log.info("A folder of transformers has no training data, so spam-batch will not look for "
+                 "drift with this bundle.")  # fmt: skip
+        return {}
     counts = trained.config.data.get("labels")
     if not counts:
         log.warning(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 from batch.errors import OutputError
-from batch.model.bundle_files import EXTERNAL_SUFFIX, GOLDEN, MANIFEST, TOKENIZER, VERIFY
+from batch.model.bundle_files import CARD, EXTERNAL_SUFFIX, GOLDEN, MANIFEST, TOKENIZER, VERIFY
 from batch.model.cascade.proof import PROOF
 from batch.model.decision import STAGES
 from batch.writing.atomic import make_folders, remove_empty
@@ -22,7 +22,7 @@ log = logging.getLogger("exporter")
 
 NAMES = {
     *STAGES, PROOF,  # of a cascade; its two folders hold files of these names, too
-    MANIFEST, TOKENIZER, GOLDEN, VERIFY, *FILES.values(),
+    MANIFEST, TOKENIZER, GOLDEN, VERIFY, CARD, *FILES.values(),
     *(name + EXTERNAL_SUFFIX for name in FILES.values()),
 }  # fmt: skip
 Names = Callable[[Path], Container[str]]  # a folder -> the names of its files

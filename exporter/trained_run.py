@@ -1,10 +1,12 @@
 """What an export reads from a run folder."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from batch.errors import InputError
+from batch.model.bundle_files import TOKENIZER
 from batch.model.decision import Decision
 from batch.model.tokenizer import Tokenizer
 from exporter.verification_set import ValidationSet, VerificationSet, read_verification_set
@@ -36,6 +38,7 @@ class TrainedRun:
     decision: Decision
     rows: VerificationSet
     validation: ValidationSet
+    ranks: bytes  # of gpt2.tiktoken
 
     @classmethod
     def read(cls, folder: Path) -> "TrainedRun":
@@ -56,4 +59,13 @@ class TrainedRun:
         log.info("PyTorch, fp32, every validation and test message padded to %d tokens",
                  config.max_length)  # fmt: skip
         rows, validation = read_verification_set(folder, model, tokenizer, config, decision)
-        return cls(folder, config, model, tokenizer, metrics, decision, rows, validation)
+        ranks = (folder / TOKENIZER).read_bytes()
+        return cls(folder, config, model, tokenizer, metrics, decision, rows, validation, ranks)
+
+
+Source = Path | Callable[[], TrainedRun]  # a run folder, or what reads something else as a run
+
+
+def read_source(source: Source) -> TrainedRun:
+    """What an export is made from; see :meth:`TrainedRun.read`."""
+    return TrainedRun.read(source) if isinstance(source, Path) else source()

@@ -33,6 +33,8 @@ NASTY_TEXTS = (
     "word " * 2000,
     "a" * 10_000,
 )
+# The messages of golden.json, which are ours: a bundle has no user's text.
+GOLDEN_TEXTS = (*NASTY_TEXTS, "You won a prize! Call now", "See you at dinner tonight, ok?")
 
 
 @dataclass(frozen=True)

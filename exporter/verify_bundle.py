@@ -9,16 +9,24 @@ from pathlib import Path
 
 from batch.errors import BundleError, InputError, OutputError, SpamBatchError, is_out_of_memory
 from batch.model.bundle import Bundle, open_bundle
-from batch.model.bundle_files import EXTERNAL_SUFFIX, MANIFEST, TOKENIZER, VERIFY, file_entries
+from batch.model.bundle_files import (
+    CARD,
+    EXTERNAL_SUFFIX,
+    MANIFEST,
+    TOKENIZER,
+    VERIFY,
+    file_entries,
+)
 from batch.model.inference import wanted_device
 from batch.model.selftest import read_verified
 from batch.reading.fingerprint import hash_file
-from exporter.bundle import swap_folders
+from exporter.bundle import swap_folders, write_bundle_card
 from exporter.convert.structure import Structure, read_structure
 from exporter.convert.variants import remove_variant
 from exporter.scratch import scratch_folder
-from exporter.trained_run import TrainedRun
+from exporter.trained_run import Source, TrainedRun, read_source
 from exporter.variant_check import VariantCheck, gate_of, report_of, verify_file
+from trainer.huggingface.names import KIND
 from trainer.run_folder import WEIGHTS, write_json
 
 
@@ -37,7 +45,7 @@ class FileCheck:
 
 
 def verify_bundle(
-    folder: Path, run: Path, device: str = "auto", progress: bool = True
+    folder: Path, source: Source, device: str = "auto", progress: bool = True
 ) -> list[FileCheck]:
     """Check every variant of a bundle again, and rewrite ``verify.json`` if its contents change.
 
@@ -54,11 +62,17 @@ def verify_bundle(
     for name in bundle.manifest.files:
         if name != VERIFY and not name.startswith(variants):
             bundle.check(name)  # the new manifest repeats its hash
-    trained = TrainedRun.read(run)
-    if bundle.manifest.made_by.get("model_sha256") != hash_file(run / WEIGHTS):
+    weights = bundle.manifest.made_by.get("weights")
+    is_transformers = isinstance(weights, dict) and weights.get("kind") == KIND
+    what, option = ("folder", "--from-hf") if is_transformers else ("run", "--run")
+    if is_transformers == isinstance(source, Path):
+        kind = "transformers" if is_transformers else "run"
+        raise InputError(f"{folder} was made from a {kind} folder; give that folder with {option}")
+    trained = read_source(source)
+    if bundle.manifest.made_by.get("model_sha256") != hash_file(trained.folder / WEIGHTS):
         raise InputError(
-            f"{run} is not the run that {folder} was made from (its weights differ); "
-            "give that run with --run"
+            f"{trained.folder} is not the {what} that {folder} was made from (its weights "
+            f"differ); give that {what} with {option}"
         )
     results = [
         _verify_variant(bundle, trained, precision, device, progress)
@@ -159,6 +173,9 @@ def _rewrite(bundle: Bundle, trained: TrainedRun, results: list[FileCheck]) -> N
             if problems:
                 remove_variant(scratch, verified.precision)
                 del variants[verified.precision]
+        if CARD in manifest.files:
+            passed = [verified for verified, problems in pairs if not problems]
+            write_bundle_card(scratch, trained, passed)
         files = {
             name: entry
             for name, entry in file_entries(scratch).items()

@@ -32,6 +32,10 @@ settings.load_profile("ours")
 ROOT = Path(__file__).resolve().parent.parent
 SMS_FILE = ROOT.parent / "shared" / "data" / "SMSSpamCollection"
 
+LABELS = ["ham", "spam", "zebra"]
+TEXTS = ["You won a car! Text us", "See you at lunch", "", "NA", "a\r\nb", "ok " * 30, "time"]
+RECIPE_OF = {"last_token": "default"}  # book otherwise
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark ``computes``: what trains or runs a model of torch, for ``make test-anywhere``."""
@@ -218,3 +222,56 @@ def measure_figures(open_page):
         return json.loads(re.search(r"<body>(.*)</body>", open_page(measured)[0])[1])
 
     return run
+
+
+@pytest.fixture(scope="session")
+def write_run_folder(bpe_file: Path):
+    """Writes what ``spam-train fit`` would, but for the training; its ``texts`` are the messages.
+
+    ``write(folder, model, max_length, validation)`` -> the folder.
+    """
+    import pandas as pd
+
+    from batch.reading.fingerprint import hash_file
+    from trainer.data.sets import write_split
+    from trainer.recipe import RECIPES
+    from trainer.run_folder import RunConfig, package_versions, write_run
+
+    def write(folder: Path, model, max_length: int = 16, validation: list[str] = TEXTS[:3]) -> Path:
+        folder.mkdir(parents=True)
+        labels = LABELS[: model.config.classes]
+        parts = {"train": TEXTS, "validation": validation, "test": TEXTS[3:]}
+        parts = {
+            name: pd.DataFrame(
+                [(labels[i % len(labels)], text) for i, text in enumerate(texts)],
+                columns=["label", "text"],
+            )
+            for name, texts in parts.items()
+        }
+        data = {"name": "made up", "origin": "test", "sha256": "0" * 64, "rows": 7, "lines": 7}
+        data["labels"] = {name: number for number, name in enumerate(labels, 3)}
+        config = RunConfig(
+            model=model.config.to_dict(),
+            recipe=RECIPES[RECIPE_OF.get(model.config.pooling, "book")].to_dict(),
+            labels=labels,
+            positive_label="spam" if len(labels) == 2 else None,
+            max_length=max_length,
+            weights={"kind": "random", "origin": "random", "sha256": {}, "statement": "Random."},
+            data={**data, "is_partial": False},
+            tokenizer_sha256=hash_file(bpe_file),
+            device="cpu",
+            versions=package_versions("torch"),
+        )
+        metrics = {
+            "accuracy": {"train": 0.5, "validation": 0.5, "test": 0.25},
+            "threshold": {"value": 0.5},
+            "calibration": {"temperature": 1.0},
+            "messages": {name: len(part) for name, part in parts.items()},
+            "data": config.data,
+        }
+        write_split(folder, parts)
+        write_run(folder, config, model, metrics, bpe_file)
+        return folder
+
+    write.texts = TEXTS
+    return write

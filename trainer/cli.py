@@ -8,8 +8,10 @@ import click
 from batch.command import Cli, print_line, show_log
 from batch.messages import escape_controls
 from batch.version import __version__
+from trainer.check.command import check
 from trainer.data_options import data_options
 from trainer.distill_command import distill
+from trainer.huggingface.command import to_hf
 from trainer.options import (
     PATH,
     bpe_option,
@@ -40,6 +42,8 @@ def main() -> None:
 
 
 main.add_command(pretrain)
+main.add_command(check)
+main.add_command(to_hf)
 
 
 @main.command()
@@ -105,6 +109,8 @@ def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None
 @click.option("--pth", type=PATH, help="Also write the weights to this .pth file.")
 @click.option("--trunk-cache/--no-trunk-cache", default=True,
     help="Compute the output of the frozen blocks only once for each message.")  # fmt: skip
+@click.option("--log-dir", type=PATH, metavar="DIR",
+    help="Also write TensorBoard's events here (the extra tensorboard).")  # fmt: skip
 @click.option("--restart", is_flag=True, help="Start over, even if a killed run left a checkpoint.")
 @click.option("--max-ham-blocked", metavar="SHARE",
     help="Choose the threshold on the validation set so that at most this share of the other "
@@ -115,7 +121,7 @@ def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None
 @quiet_option
 def fit(
     out, recipe, size, weights, data, reading, bpe, positive_label, cache, device,
-    pth, trunk_cache, restart, max_ham_blocked, unsure_band, config, quiet, **changes,
+    pth, trunk_cache, log_dir, restart, max_ham_blocked, unsure_band, config, quiet, **changes,
 ) -> None:  # fmt: skip
     """Train a classifier and write a run folder.
 
@@ -138,7 +144,7 @@ def fit(
         out=out, recipe=recipe, weights=weights, size=size, cache=cache, data=data, bpe=bpe,
         reading=reading, positive_label=positive_label,
         device=device, changes=checked_changes(changes), progress=not quiet,
-        trunk_cache=trunk_cache, restart=restart,
+        trunk_cache=trunk_cache, restart=restart, log_dir=log_dir,
         max_blocked=None if max_ham_blocked is None else parse_share(max_ham_blocked),
         unsure_band=None if unsure_band is None else parse_band(unsure_band),
     )  # fmt: skip

@@ -29,8 +29,10 @@ _LABELLED = (
 DATA_HELP = "Labelled CSV, TSV, JSON Lines or Parquet file; repeat it for more files."
 
 
-def data_options(required: bool = False, text: str = DATA_HELP) -> Callable[[Command], Command]:
-    """Add ``--data``, with the help ``text``, and the options of labelled files to a command.
+def data_options(
+    required: bool = False, text: str = DATA_HELP, as_arguments: bool = False
+) -> Callable[[Command], Command]:
+    """Add ``--data``, with the help ``text``, or the files as arguments, and their options.
 
     The command gets the files as ``data`` and the rest as ``reading``, a
     :class:`trainer.data.reading.ReadOptions`.
@@ -39,6 +41,10 @@ def data_options(required: bool = False, text: str = DATA_HELP) -> Callable[[Com
         "--data", type=click.Path(path_type=Path), multiple=True, required=required,
         help=text,
     )  # fmt: skip
+    if as_arguments:
+        data = click.argument(
+            "data", metavar="FILE...", type=click.Path(path_type=Path), nargs=-1, required=True
+        )
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)

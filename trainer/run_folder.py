@@ -24,6 +24,7 @@ from batch.writing.atomic import LEFTOVER, replace_file, temporary_name
 from batch.writing.target import find_foreign, is_foreign, resolve_path
 from trainer.model.gpt2 import GPT2Classifier, ModelConfig
 from trainer.training.checkpoint import open_checkpoint
+from trainer.training.watch import LINES, is_lines
 
 CONFIG = "config.json"
 METRICS = "metrics.json"
@@ -36,7 +37,7 @@ RESULTS = (  # in the order in which an old run's are removed: without the first
     "rejects.csv",
     "loss-plot.pdf", "loss-plot.png", "accuracy-plot.pdf", "accuracy-plot.png", "report.html",
 )  # fmt: skip
-RUN_FILES = {*RESULTS, CHECKPOINT, CHECKPOINT + ".part"}  # the last one of versions before
+RUN_FILES = {*RESULTS, LINES, CHECKPOINT, CHECKPOINT + ".part"}  # the last one of versions before
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def check_folder(folder: Path, *inputs: Path | None) -> None:
         return
     if not folder.is_dir():
         raise OutputError(f"{folder} is not a folder; give another --out")
-    if all(map(_is_leftover, folder.iterdir())):
+    if all(_is_leftover(path) or is_lines(path) for path in folder.iterdir()):
         return
     if open_checkpoint(folder / CHECKPOINT) is None and not _is_complete(folder):
         raise OutputError(

@@ -32,6 +32,7 @@ from trainer.run_folder import (
 )
 from trainer.training.checkpoint import has_checkpoint
 from trainer.training.train_model import Trained, train_model
+from trainer.training.watch import LINES, Watch
 
 log = logging.getLogger("trainer")
 
@@ -53,6 +54,7 @@ class RunOptions:
     changes: dict | None = None  # fields of Recipe
     progress: bool = True
     trunk_cache: bool = True  # compute the frozen trunk's output only once
+    log_dir: Path | None = None  # of TensorBoard's events
     restart: bool = False  # start over in spite of a checkpoint
     max_blocked: float | None = None  # share of the other class that may get the positive label
     unsure_band: Band | None = None  # scores with the label unsure; for the bundle
@@ -141,6 +143,7 @@ def _train_in_folder(options: RunOptions, inputs: RunInputs, checkpoint: Path) -
             inputs.parts, inputs.labels, Tokenizer.load(inputs.bpe_file.path), inputs.weights,
             inputs.recipe, inputs.device, trunk_cache=options.trunk_cache,
             progress=options.progress, checkpoint=checkpoint, resume_key=resume_key,
+            watch=Watch(options.out / LINES, options.log_dir),
         )  # fmt: skip
     except BaseException:
         if has_checkpoint(checkpoint, resume_key):

@@ -18,6 +18,7 @@ MANIFEST = "bundle.json"
 TOKENIZER = "gpt2.tiktoken"
 GOLDEN = "golden.json"
 VERIFY = "verify.json"
+CARD = "README.md"
 EXTERNAL_SUFFIX = ".data"  # a large model's tensors are in a file with the model's name and this
 RUN_CONFIG = "config.json"  # a run folder has this file, a bundle has not
 

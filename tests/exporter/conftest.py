@@ -1,4 +1,4 @@
-"""Run folders of tiny random classifiers, and bundles made from them once a session."""
+"""Bundles of tiny random classifiers, made once a session."""
 
 import json
 import shutil
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import pandas as pd
 import pytest
 import torch
 from onnx import numpy_helper
@@ -15,66 +14,13 @@ from onnx import numpy_helper
 from batch.model.bundle import Manifest, open_bundle
 from batch.model.bundle_files import MANIFEST, file_entries
 from batch.model.tokenizer import Tokenizer
-from batch.reading.fingerprint import hash_file
 from exporter.verification_set import NASTY_TEXTS, torch_logits
 from exporter.verify_bundle import FileCheck, verify_bundle
-from trainer.data.sets import write_split
 from trainer.model.gpt2 import GPT2Classifier
-from trainer.recipe import RECIPES
-from trainer.run_folder import RunConfig, package_versions, write_run
-
-LABELS = ["ham", "spam", "zebra"]
-TEXTS = ["You won a car! Text us", "See you at lunch", "", "NA", "a\r\nb", "ok " * 30, "time"]
-RECIPE_OF = {"last_token": "default"}  # book otherwise
 
 
 @pytest.fixture(scope="session")
-def write_run_folder(bpe_file: Path) -> Callable[..., Path]:
-    """Writes what ``spam-train fit`` would, but for the training."""
-
-    def write(
-        folder: Path, model: GPT2Classifier, max_length: int = 16, validation: list[str] = TEXTS[:3]
-    ) -> Path:
-        folder.mkdir(parents=True)
-        labels = LABELS[: model.config.classes]
-        parts = {"train": TEXTS, "validation": validation, "test": TEXTS[3:]}
-        parts = {
-            name: pd.DataFrame(
-                [(labels[i % len(labels)], text) for i, text in enumerate(texts)],
-                columns=["label", "text"],
-            )
-            for name, texts in parts.items()
-        }
-        data = {"name": "made up", "origin": "test", "sha256": "0" * 64, "rows": 7, "lines": 7}
-        data["labels"] = {name: number for number, name in enumerate(labels, 3)}
-        config = RunConfig(
-            model=model.config.to_dict(),
-            recipe=RECIPES[RECIPE_OF.get(model.config.pooling, "book")].to_dict(),
-            labels=labels,
-            positive_label="spam" if len(labels) == 2 else None,
-            max_length=max_length,
-            weights={"kind": "random", "origin": "random", "sha256": {}, "statement": "Random."},
-            data={**data, "is_partial": False},
-            tokenizer_sha256=hash_file(bpe_file),
-            device="cpu",
-            versions=package_versions("torch"),
-        )
-        metrics = {
-            "accuracy": {"train": 0.5, "validation": 0.5, "test": 0.25},
-            "threshold": {"value": 0.5},
-            "calibration": {"temperature": 1.0},
-            "messages": {name: len(part) for name, part in parts.items()},
-            "data": config.data,
-        }
-        write_split(folder, parts)
-        write_run(folder, config, model, metrics, bpe_file)
-        return folder
-
-    return write
-
-
-@pytest.fixture(scope="session")
-def part_classes(tokenizer: Tokenizer) -> Callable[..., None]:
+def part_classes(tokenizer: Tokenizer, write_run_folder) -> Callable[..., None]:
     """``part_classes(model, max_length)``: no message of a check lies near both labels.
 
     The head's bias, of two classes, is moved into the widest gap between the messages that
@@ -83,7 +29,7 @@ def part_classes(tokenizer: Tokenizer) -> Callable[..., None]:
     """
 
     def part(model: GPT2Classifier, max_length: int = 16) -> None:
-        sequences = tokenizer.encode_all([*TEXTS, *NASTY_TEXTS], max_length)
+        sequences = tokenizer.encode_all([*write_run_folder.texts, *NASTY_TEXTS], max_length)
         logits = torch_logits(model, sequences, max_length)
         leanings = np.unique(logits[:, 1] - logits[:, 0])
         few = len(leanings) // 6

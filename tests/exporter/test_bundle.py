@@ -40,10 +40,21 @@ HOSTILE = [
 
 def test_files_and_hashes(exported) -> None:
     _, bundle, _ = exported
-    names = ["golden.json", "gpt2.tiktoken", "model.int8.onnx", "model.onnx", "verify.json"]
-    assert sorted(path.name for path in bundle.iterdir()) == ["bundle.json", *names]
+    names = [
+        "README.md",
+        "golden.json",
+        "gpt2.tiktoken",
+        "model.int8.onnx",
+        "model.onnx",
+        "verify.json",
+    ]
+    assert sorted(path.name for path in bundle.iterdir()) == [
+        "README.md",
+        "bundle.json",
+        *names[1:],
+    ]
     files = json.loads((bundle / "bundle.json").read_bytes())["files"]
-    assert sorted(files) == names
+    assert sorted(files) == ["README.md", *names]
     for name, entry in files.items():
         data = (bundle / name).read_bytes()
         assert entry == {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}

@@ -37,7 +37,7 @@ def test_a_label_that_no_held_out_message_has():
 
 
 def test_a_run_of_before_has_none(caplog):
-    trained = SimpleNamespace(config=SimpleNamespace(data={"rows": 7}))
+    trained = SimpleNamespace(config=SimpleNamespace(data={"rows": 7}, weights={"kind": "random"}))
     assert make_reference(trained) == {}
     assert caplog.messages == [
         "WARNING: this run did not record how many messages of each label its data had, so "

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from batch.version import __version__
+
 CHANGES = {
     "appended": lambda path: path.write_bytes(path.read_bytes() + b"\r\n1,2,3"),
     "edited": lambda path: path.write_bytes(path.read_bytes().replace(b"message", b"massage")),
@@ -96,8 +98,8 @@ def test_F10_another_version_is_refused(interrupted, monkeypatch):
     done = interrupted.run()
     assert done.stderr.decode() == (
         f"spam-batch: error: out.csv: an interrupted run is kept in {interrupted.checkpoint}, "
-        "but by spam-batch 0.0.9, this is 0.1.0; resume with that version, or start over with "
-        "--restart\n"
+        f"but by spam-batch 0.0.9, this is {__version__}; resume with that version, or "
+        "start over with --restart\n"
     )
     assert done.returncode == 78
 

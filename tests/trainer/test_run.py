@@ -35,6 +35,7 @@ from trainer.run_folder import (
 )
 from trainer.training.checkpoint import write_checkpoint
 from trainer.training.train_model import encode_parts, make_model
+from trainer.training.watch import LINES
 
 MINI_FILE = Path(initial_weights.__file__).with_name("gpt2-mini.safetensors")
 MINI = (
@@ -90,6 +91,7 @@ class TestTrain:
             "loss-plot.pdf",
             "loss-plot.png",
             "metrics.json",
+            "metrics.jsonl",
             "model.safetensors",
             "predictions.csv",
             "report.html",
@@ -380,7 +382,9 @@ class TestFolders:
         )
 
     def test_the_names_of_a_runs_files(self, trained) -> None:
-        assert sorted(path.name for path in trained[0].iterdir()) == sorted({*RESULTS} - {REJECTS})
+        assert sorted(path.name for path in trained[0].iterdir()) == sorted(
+            {*RESULTS, LINES} - {REJECTS}
+        )
 
     @pytest.mark.parametrize("name", ["notes.txt", ".gitkeep", ".DS_Store", "bundle", "train.csv"])
     def test_what_is_no_file_of_the_run_is_not_lost(self, trained, tmp_path, name: str) -> None:
@@ -412,6 +416,13 @@ class TestFolders:
         assert str(caught.value) == (
             f"{tmp_path} exists and is not a run folder; it was left as it is; give another --out"
         )
+
+    def test_a_run_that_was_killed_before_its_first_checkpoint_is_ours(self, tmp_path) -> None:
+        (tmp_path / LINES).write_text('{"step": 0, "epoch": 1, "train_loss": 0.5}\n')
+        check_folder(tmp_path)
+        (tmp_path / LINES).write_text("mine")
+        with pytest.raises(OutputError):
+            check_folder(tmp_path)
 
     def test_a_killed_run_is_ours(self, tmp_path: Path) -> None:
         left = tmp_path / f".checkpoint.pt.{'0' * 16}.part"  # killed in its first checkpoint
@@ -473,7 +484,7 @@ class TestFolders:
         check_folder(tmp_path / "link")
         begin_run(tmp_path / "link")
         assert (tmp_path / "link").is_symlink()
-        assert list((tmp_path / "run").iterdir()) == []
+        assert [path.name for path in (tmp_path / "run").iterdir()] == [LINES]
 
     def test_a_run_can_be_repeated(self, trained, tmp_path: Path, messages_csv, bpe_file) -> None:
         first, _ = trained

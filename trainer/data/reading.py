@@ -135,6 +135,7 @@ class FileRecords:
     labels: list[str | None] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)  # of the records' first bytes
     rejects: list[Record] = field(default_factory=list)
     records: int = 0
     headers: list[int] = field(default_factory=list)  # lines that repeat the header
@@ -179,6 +180,22 @@ def read_labelled(paths: Sequence[Path], options: ReadOptions = DEFAULT_OPTIONS)
         InputError: no such column, too many bad records, or a label that cannot be one.
         UsageError: options that do not go together.
     """
+    rows, found = read_rows(paths, options)
+    rows, replaced = resolve_conflicts(rows, [str(path) for path in paths])
+    if replaced:
+        found.dropped["labelled anew by a later file"] = replaced
+    frame = rows[["label", "text"]].astype(object).reset_index(drop=True)
+    return replace(found, frame=frame)
+
+
+def read_rows(paths: Sequence[Path], options: ReadOptions) -> tuple[pd.DataFrame, LabelledData]:
+    """Every good record: ``label``, ``text``, ``file`` (a number), ``line`` and ``offset`` (bytes).
+
+    Also what became of the others; its frame is that of all records.
+
+    Raises:
+        SpamBatchError: see :func:`read_labelled`.
+    """
     files: list[FileRecords] = []
     is_one = len(paths) == 1
     for path in paths:
@@ -205,17 +222,13 @@ def read_labelled(paths: Sequence[Path], options: ReadOptions = DEFAULT_OPTIONS)
             "text": pd.Series([text for file in files for text in file.texts], dtype=object),
             "file": [number for number, file in enumerate(files) for _ in file.texts],
             "line": [line for file in files for line in file.lines],
+            "offset": [offset for file in files for offset in file.offsets],
         }
     )
     if rows.empty:
         raise InputError(f"{name}: there is no labelled record")
-    names = [file.name for file in files]
-    rows, dropped = clean_labels(rows, names, options.labels)
-    rows, replaced = resolve_conflicts(rows, names)
-    if replaced:
-        dropped["labelled anew by a later file"] = replaced
-    frame = rows[["label", "text"]].astype(object).reset_index(drop=True)
-    return LabelledData(frame, records, rejects, dropped)
+    rows, dropped = clean_labels(rows, [file.name for file in files], options.labels)
+    return rows, LabelledData(rows, records, rejects, dropped)
 
 
 def read_file(name: str, options: ReadOptions, rejects_before: int = 0) -> FileRecords:
@@ -254,6 +267,7 @@ def read_file(name: str, options: ReadOptions, rejects_before: int = 0) -> FileR
             found.labels += labels
             found.texts += texts
             found.lines += [record.line for record in good]
+            found.offsets += [record.offset for record in good]
         source.check_unchanged()
     found.warnings += [*table.choice_warnings, *table.warnings(), *filter(None, [found.advice])]
     if cut := [line for line, text in zip(found.lines, found.texts, strict=True) if _is_cut(text)]:

@@ -53,7 +53,7 @@ def evaluate(run: Path, data: Sequence[Path], reading: ReadOptions = DEFAULT_OPT
     decision = read_decision(run, config)
     messages = read_labelled(data, reading)
     frame, name = messages.frame, ", ".join(path.name for path in data)
-    _check_labels(frame, config, name)
+    check_labels(frame, config, name)
     train = _read_training_set(run)
     kept = _leave_out_seen(frame, train)
     if kept.empty:
@@ -85,7 +85,7 @@ def evaluate(run: Path, data: Sequence[Path], reading: ReadOptions = DEFAULT_OPT
     }
 
 
-def _check_labels(frame: pd.DataFrame, config: RunConfig, name: str) -> None:
+def check_labels(frame: pd.DataFrame, config: RunConfig, name: str) -> None:
     unknown = frame["label"][~frame["label"].isin(config.labels)].value_counts()
     if len(unknown):
         there = set(frame["label"])

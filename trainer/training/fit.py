@@ -3,7 +3,6 @@
 import logging
 import math
 import time
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -17,28 +16,12 @@ from trainer.model.gpt2 import GPT2Classifier
 from trainer.recipe import Recipe
 from trainer.training.accuracy import accuracy_over, loss_over, set_logits
 from trainer.training.checkpoint import read_checkpoint, write_checkpoint
+from trainer.training.history import History
 from trainer.training.loss import batch_loss
 from trainer.training.trunk_cache import TrunkCache
+from trainer.training.watch import Watch
 
 log = logging.getLogger("trainer")
-
-
-@dataclass
-class History:
-    """Losses after every ``eval_freq`` steps, accuracies after every epoch, and counts."""
-
-    steps: list[int] = field(default_factory=list)
-    train_losses: list[float] = field(default_factory=list)
-    validation_losses: list[float] = field(default_factory=list)
-    train_accuracies: list[float] = field(default_factory=list)
-    validation_accuracies: list[float] = field(default_factory=list)
-    examples_seen: int = 0
-    seconds: float = 0.0
-    best_epoch: int | None = None  # with the lowest validation loss, where the recipe asks for it
-    epochs: int = 0  # complete ones
-
-    def to_dict(self) -> dict:
-        return asdict(self)
 
 
 def learning_rate_factor(step: int, total: int, recipe: Recipe) -> float:
@@ -61,6 +44,7 @@ def fit(
     caches: dict[str, TrunkCache] | None = None,
     checkpoint: Path | None = None,
     resume_key: dict[str, str] | None = None,
+    watch: Watch | None = None,
 ) -> tuple[History, dict[str, float]]:
     """Train ``model`` in place. Returns the history and the accuracies over the full sets.
 
@@ -73,6 +57,7 @@ def fit(
         caches: those of :func:`~trainer.training.trunk_cache.build_caches`.
         checkpoint: file to write after each epoch; the run resumes from a checkpoint there
             that has the same ``resume_key``.
+        watch: gets the figures of each evaluation.
 
     Raises:
         InputError: fewer training messages than one batch, or a loss that is not finite.
@@ -82,7 +67,11 @@ def fit(
             f"{len(sets['train'])} training messages do not fill one batch of {recipe.batch_size}"
         )
     loop = _Loop(model, sets, recipe, stand_ins, caches or {}, checkpoint, resume_key or {})
-    return loop.run(progress)
+    loop.watch = watch or loop.watch
+    try:
+        return loop.run(progress)
+    finally:
+        loop.watch.close()
 
 
 class _Loop:
@@ -130,6 +119,9 @@ class _Loop:
             device.type, torch.bfloat16, enabled=recipe.bf16 and device.type == "cuda"
         )
         self.history = History()
+        self.watch = Watch()
+        self.tokens = torch.zeros((), dtype=torch.int64, device=device)  # since the last figures
+        self.clock = 0.0  # when their training began; later by the time of evaluations
         self.step = -1
         # Validation loss, and the trained weights: a frozen trunk need not be copied.
         self.best: tuple[float, dict[str, Tensor]] | None = None
@@ -140,7 +132,9 @@ class _Loop:
         if not self._resume():
             self._report_initial()
             torch.manual_seed(self.recipe.seed)
-        start = time.monotonic() - self.history.seconds
+        self.watch.begin(self.step)
+        self.clock = time.monotonic()
+        start = self.clock - self.history.seconds
         total = self.recipe.epochs * len(self.loaders["train"])
         with tqdm(
             total=total, initial=self.step + 1, unit="step", disable=None if progress else True
@@ -174,14 +168,17 @@ class _Loop:
                 self._evaluate_loss(history.epochs + 1, bar)
         self._check_loss(loss)
         history.epochs += 1
+        pause = time.monotonic()
         self._evaluate_accuracy()
         if recipe.keep == "best" or recipe.patience is not None:
             self._keep_best()
+        self.clock += time.monotonic() - pause
 
     def _train_step(self, rows: Tensor, is_update: bool) -> Tensor:
         model, recipe, data = self.model, self.recipe, self.sets["train"]
         model.train()
         rows = rows.to(data.ids.device)
+        self.tokens += data.lengths[rows].sum()
         with self.autocast:
             logits = self._train_logits(rows)
             loss = batch_loss(logits.float(), data, rows, recipe.loss, recipe.ignore_index)
@@ -254,16 +251,25 @@ class _Loop:
             )
 
     def _evaluate_loss(self, epoch: int, bar: tqdm) -> None:
+        tokens = self.tokens.item()  # waits for a GPU
+        seconds = max(time.monotonic() - self.clock, 1e-9)
         train, validation = (
             self._loss(name, self.recipe.eval_iter) for name in ("train", "validation")
         )
         self.history.steps.append(self.step)
         self.history.train_losses.append(train)
         self.history.validation_losses.append(validation)
+        self.watch.add(
+            self.step, epoch, train_loss=train, validation_loss=validation,
+            learning_rate=self.optimizer.param_groups[0]["lr"],
+            tokens_per_second=round(tokens / seconds, 1),
+        )  # fmt: skip
         bar.set_postfix(loss=f"{train:.3f}")
         log.info(
             "Ep %d (Step %06d): Train loss %.3f, Val loss %.3f", epoch, self.step, train, validation
         )
+        self.tokens.zero_()
+        self.clock = time.monotonic()
 
     def _evaluate_accuracy(self) -> None:
         train, validation = (
@@ -271,6 +277,9 @@ class _Loop:
         )
         self.history.train_accuracies.append(train)
         self.history.validation_accuracies.append(validation)
+        self.watch.add(
+            self.step, self.history.epochs, train_accuracy=train, validation_accuracy=validation
+        )
         log.info(
             "Training accuracy: %.2f%% | Validation accuracy: %.2f%%",
             100 * train, 100 * validation,

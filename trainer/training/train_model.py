@@ -20,8 +20,10 @@ from trainer.model.initial_weights import InitialWeights, random_weights
 from trainer.model.vocabulary import Vocabulary, build_vocabulary, refine_vocabulary
 from trainer.recipe import Recipe, fit_to_size, starter_recipe
 from trainer.training.accuracy import accuracy_over
-from trainer.training.fit import History, fit
+from trainer.training.fit import fit
+from trainer.training.history import History
 from trainer.training.trunk_cache import build_caches
+from trainer.training.watch import Watch
 
 log = logging.getLogger("trainer")
 
@@ -54,12 +56,13 @@ def train_model(
     progress: bool = True,
     checkpoint: Path | None = None,
     resume_key: dict[str, str] | None = None,
+    watch: Watch | None = None,
 ) -> Trained:
     """Encode ``parts`` (the three sets as text), build the model, and train it.
 
     After each epoch ``checkpoint`` is written; a checkpoint of a run of the same ``resume_key``
     is resumed. With ``recipe.adds_starter`` a starter is trained after it, and its logits are
-    added; that takes seconds and has no checkpoint.
+    added; that takes seconds and has no checkpoint. ``watch`` gets the figures of the first.
 
     Raises:
         UsageError: ``recipe.max_length`` is more than the model's context.
@@ -68,7 +71,7 @@ def train_model(
     """
     first = _train_member(
         parts, labels, tokenizer, weights, recipe, device, trunk_cache, progress, checkpoint,
-        resume_key,
+        resume_key, watch,
     )  # fmt: skip
     if not recipe.adds_starter:
         return first
@@ -110,6 +113,7 @@ def _train_member(
     progress: bool,
     checkpoint: Path | None = None,
     resume_key: dict[str, str] | None = None,
+    watch: Watch | None = None,
 ) -> Trained:
     recipe = fit_to_size(recipe, len(parts["train"]))
     sets, max_length = encode_parts(parts, labels, tokenizer, recipe, weights)
@@ -132,7 +136,7 @@ def _train_member(
         folder = checkpoint.parent if checkpoint else None
         caches = build_caches(model, sets, recipe, CACHE_BYTES, folder) if trunk_cache else {}
         history, accuracy = fit(
-            model, sets, recipe, progress, stand_ins, caches, checkpoint, resume_key
+            model, sets, recipe, progress, stand_ins, caches, checkpoint, resume_key, watch
         )
     merge_updates(model)
     return Trained(model.requires_grad_(False).eval(), history, accuracy, sets, max_length)

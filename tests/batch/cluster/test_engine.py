@@ -12,6 +12,7 @@ from batch.cli.commands import main
 from batch.cluster import engine as ray_engine
 from batch.cluster.worker import Outcome
 from batch.model.bundle import open_bundle
+from batch.version import __version__
 from batch.writing.lock import hold_lock
 
 TABLE = b"id,text\n1,Do you have time\n"
@@ -41,7 +42,7 @@ def test_a_folder_and_its_manifest(run, workers, bundle, tmp_path, write, read):
     found = json.loads(read("out/_manifest.json"))
     parts = found.pop("parts")
     assert found == {
-        "format": "spam-batch parts", "format_version": 1, "version": "0.1.0",
+        "format": "spam-batch parts", "format_version": 1, "version": __version__,
         "bundle": open_bundle(bundle).digest, "weights": "none, the graph is a sum",
         "options": found["options"], "records": 5003, "rows": 5003, "rejects": 0,
         "labels": {"ham": 2, "spam": 5001},

@@ -14,6 +14,7 @@ from batch.command import Stopped
 from batch.errors import InputError, MissingInputError, OutputError
 from batch.run import folder
 from batch.run.run_manifest import read_manifest, read_manifest_if_good
+from batch.version import __version__
 from batch.writing.names import manifest_path
 from batch.writing.target import resolve_target
 
@@ -86,7 +87,7 @@ def test_what_it_says(run, bundle, tmp_path):
     assert found["bundle"]["digest"] == digest
     assert found["bundle"]["precision"] == "fp32"
     assert found["table"] == {"format": "csv", "text_column": "text", "columns": ["label", "score"]}
-    assert (found["drift"], found["warnings"], found["version"]) == (None, [], "0.1.0")
+    assert (found["drift"], found["warnings"], found["version"]) == (None, [], __version__)
     times = found["run"]
     assert times["started"] <= times["ended"] and times["started"].endswith("Z")
     assert (times["resumed"], times["device"], times["threads"]) == (0, "cpu", 1)

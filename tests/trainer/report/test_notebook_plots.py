@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from trainer.report.notebook_plots import write_plots
-from trainer.training.fit import History
+from trainer.training.history import History
 
 HISTORY = History(
     steps=[0, 50, 100],

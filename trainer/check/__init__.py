@@ -1,0 +1,1 @@
+"""``spam-train check``: what is odd in labelled files, before a model learns it."""

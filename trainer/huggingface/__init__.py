@@ -1,0 +1,1 @@
+"""Folders of Hugging Face's transformers: ``GPT2ForSequenceClassification`` in and out."""

@@ -40,19 +40,8 @@ HOSTILE = [
 
 def test_files_and_hashes(exported) -> None:
     _, bundle, _ = exported
-    names = [
-        "README.md",
-        "golden.json",
-        "gpt2.tiktoken",
-        "model.int8.onnx",
-        "model.onnx",
-        "verify.json",
-    ]
-    assert sorted(path.name for path in bundle.iterdir()) == [
-        "README.md",
-        "bundle.json",
-        *names[1:],
-    ]
+    names = ["golden.json", "gpt2.tiktoken", "model.int8.onnx", "model.onnx", "verify.json"]
+    assert sorted(path.name for path in bundle.iterdir()) == ["README.md", "bundle.json", *names]
     files = json.loads((bundle / "bundle.json").read_bytes())["files"]
     assert sorted(files) == ["README.md", *names]
     for name, entry in files.items():

@@ -267,7 +267,7 @@ class TestOutliers:
         said = [r.getMessage() for r in caplog.records if r.name == "exporter"]
         assert said == [f"WARNING: no int8 in this bundle: {problem}"]
         assert sorted(path.name for path in bundle.iterdir()) == [
-            "bundle.json", "golden.json", "gpt2.tiktoken", "model.onnx", "verify.json",
+            "README.md", "bundle.json", "golden.json", "gpt2.tiktoken", "model.onnx", "verify.json",
         ]  # fmt: skip
         assert Classifier.load(bundle, "cpu", 1).precision == "fp32"
 

@@ -33,7 +33,7 @@ EXTRA_MODULES = {
     "check": ("cleanlab",),
     "tensorboard": ("tensorboard",),
     "ray": ("ray",),
-    "export": ("torch", "onnx", "onnxscript", "safetensors", "pandas"),
+    "export": ("torch", "onnx", "onnxscript", "safetensors", "pandas", "scipy"),
 }
 _HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())  # since click 8.2
 EXTRA_OF = {"spam-train": "train", "spam-export": "export"}

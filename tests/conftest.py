@@ -21,8 +21,10 @@ os.environ.setdefault("USE_TF", "0")
 # On tiny tensors torch's threads only wait for each other, for long where other work runs.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A shell that starts pytest behind an & has it, and all that it starts, ignore interrupts.
+# A shell that starts pytest behind an & has it, and all that it starts, ignore interrupts;
+# nohup has them ignore SIGHUP.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Another number gives other random weights, messages and examples of hypothesis; without one
 # they are the same everywhere. A slow machine is no failure.
 SEED = int(os.environ.get("SPAM_TEST_SEED", "0"))

@@ -259,7 +259,7 @@ def unshare() -> list[str]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items) -> None:
     for item in items:
-        if item.path.parent == SCRIPT.parent and not item.get_closest_marker("quick"):
+        if SCRIPT.parent in item.path.parents and not item.get_closest_marker("quick"):
             item.add_marker(pytest.mark.faults)
 
 
@@ -269,7 +269,9 @@ def pytest_terminal_summary(terminalreporter) -> None:
     for outcome in ("passed", "failed", "error", "skipped"):
         for report in terminalreporter.getreports(outcome):
             if "tests/faults/" in report.nodeid and (report.when == "call" or outcome != "passed"):
-                family = Path(report.nodeid.split("::")[0]).stem.split("_")[1]
+                path = Path(report.nodeid.split("::")[0])
+                inner = path.parent.name
+                family = path.stem.split("_")[1] if inner == "faults" else inner
                 counts = cases.setdefault(family, Counter())
                 counts[outcome] += 1
                 counts["runs"] += dict(report.user_properties).get("runs", 1)

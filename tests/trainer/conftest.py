@@ -18,6 +18,7 @@ from batch.model.classifier import Classifier
 from batch.model.decision import Predictions
 from batch.model.rules import Rules
 from trainer.data.tensors import EncodedSet, pad_messages
+from trainer.run import RunOptions, train
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -236,3 +237,22 @@ def write_texts(tmp_path: Path) -> Callable[..., Path]:
 def _letters(number: int) -> str:
     """A word of its own for each number; digits would make near copies of the texts."""
     return "".join(chr(ord("a") + int(digit)) for digit in str(number))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, messages_csv: Path, bpe_file: Path) -> tuple[Path, dict]:
+    """A run folder of the recipe ``book``, and its metrics."""
+    out = tmp_path_factory.mktemp("runs") / "deep" / "book"
+    options = RunOptions(
+        out=out,
+        recipe="book",
+        weights="random",
+        size="starter",
+        cache=out.parent / "cache",
+        data=(messages_csv,),
+        bpe=bpe_file,
+        changes={"epochs": 2, "seed": 7},
+        unsure_band=(0.4, 0.6),
+        progress=False,
+    )
+    return out, train(options)

@@ -6,7 +6,6 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -15,12 +14,8 @@ from batch.errors import UnavailableError
 from batch.reading.fingerprint import hash_file
 from trainer import run
 from trainer.cli import main
-from trainer.evaluation.scores import format_scores, score
 from trainer.fetch import sources
 from trainer.model import initial_weights
-from trainer.model.generate import generate_greedy
-from trainer.model.gpt2 import SIZES
-from trainer.model.load_weights import is_conv1d
 from trainer.run_folder import read_config, read_model
 
 MINI = (
@@ -304,32 +299,6 @@ class TestFit:
         assert result.stderr == f"spam-train: error: cannot create {out}: Not a directory\n"
 
 
-def test_summary_names_every_set() -> None:
-    data = {"name": "d.csv", "rows": 5572, "origin": "UCI", "is_partial": False}
-    figures = score(np.array([0, 1]), np.array([0, 1]), np.eye(2), 1)
-    metrics = {
-        "accuracy": {"train": 0.97212, "test": 1.0},
-        "messages": {"train": 1045, "test": 300},
-        "weights": "gpt2-small.",
-        "positive_label": "spam",
-        "data": data,
-        "scores": {"test": figures},
-        "baseline": {"name": "SVM", "test": figures},
-        "calibration": {"temperature": 1.5, "ece_before": 0.02, "ece_after": 0.01},
-        "threshold": {"value": 0.75, "budget": 0.002},
-    }
-    assert run.summary_lines(metrics) == [
-        "train accuracy: 97.21% of 1045 messages",
-        "test accuracy: 100.00% of 300 messages",
-        *format_scores({"test set": figures, "SVM": figures}),
-        "temperature 1.500: calibration error on test 0.0200 before, 0.0100 after; "
-        "threshold 0.7500",
-        "weights: gpt2-small.",
-        "positive label: spam",
-        "data: d.csv, 5,572 rows (UCI)",
-    ]
-
-
 class TestClassify:
     @pytest.mark.parametrize(("text", "label"), [(WINNER, "spam"), (DINNER, "ham")])
     def test_label_and_probability_of_spam(self, invoke, run_folder, text, label) -> None:
@@ -356,56 +325,3 @@ class TestClassify:
             f"spam-train: error: {tmp_path} is not a run folder (it has no config.json); "
             "make one with: spam-train fit\n"
         )
-
-
-class TestSample:
-    def test_checkpoint_of_huggingface(
-        self, invoke, tiny_model, tokenizer, bpe_file, tmp_path, monkeypatch
-    ) -> None:
-        monkeypatch.setitem(SIZES, "gpt2-small", tiny_model().config)
-        trunk = tiny_model().transformer
-        tensors = trunk.state_dict().items()
-        path = tmp_path / "model.safetensors"
-        save_file({n: t.T.contiguous() if is_conv1d(n) else t for n, t in tensors}, path)
-        result = invoke(
-            main, "sample", "Every effort moves you", "--weights", path, "--new-tokens", 4,
-            "--bpe", bpe_file, "--cache", tmp_path,
-        )  # fmt: skip
-        assert result.exit_code == 0, result.stderr
-        prompt = torch.tensor([tokenizer.encode("Every effort moves you")])
-        expected = tokenizer.decode(generate_greedy(trunk, prompt, 4)[0].tolist())
-        assert result.stdout == f"{expected}\n"
-        assert result.stdout.startswith("Every effort moves you")
-
-    def test_random_weights_are_told(self, invoke, bpe_file: Path, tmp_path: Path) -> None:
-        result = invoke(
-            main, "sample", "Every effort", "--weights", "random", "--new-tokens", 1,
-            "--bpe", bpe_file, "--cache", tmp_path,
-        )  # fmt: skip
-        assert result.exit_code == 0, result.stderr
-        assert result.stderr == "WARNING: the weights are random; the text will make no sense.\n"
-        assert result.stdout.startswith("Every effort")
-
-
-class TestFetch:
-    def test_given_files(self, invoke, messages_csv, bpe_file: Path, tmp_path: Path) -> None:
-        data = invoke(main, "fetch", "data", "--from", messages_csv, "--cache", tmp_path)
-        assert data.stdout == f"data: {messages_csv} (91 lines; given: messages.csv)\n"
-        bpe = invoke(main, "fetch", "bpe", "--from", bpe_file, "--cache", tmp_path)
-        ranks = tmp_path / "gpt2.tiktoken"
-        assert bpe.stdout == f"bpe: {ranks} (given: gpt2.tiktoken)\n"
-        assert ranks.read_bytes() == bpe_file.read_bytes()
-
-    def test_from_needs_a_kind(self, invoke, messages_csv: Path) -> None:
-        result = invoke(main, "fetch", "--from", messages_csv)
-        assert result.exit_code == 2
-        assert result.stderr.endswith(
-            "Error: --from needs one kind of file; say which: data, bpe or weights\n"
-        )
-
-
-@pytest.mark.parametrize("command", ["fetch", "fit", "classify", "sample"])
-def test_help_has_an_example(invoke, command: str) -> None:
-    result = invoke(main, command, "--help")
-    assert result.exit_code == 0
-    assert f"Example:\n    spam-train {command} " in result.stdout

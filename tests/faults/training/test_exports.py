@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import trainer.run
+import trainer.run_steps
 from trainer.cli import main
-from trainer.run import RunInputs
+from trainer.data.reading import LabelledData, read_messages
 
 HAM = [f"ham,see you at {n} for dinner" for n in range(30)]
 SPAM = [f"spam,win a prize {n} now" for n in range(30)]
@@ -32,13 +33,17 @@ ONE_HOT = join("text,ham,spam", *(f"{row.split(',')[1]},{row[0] == 'h':d},{row[0
 def fit(invoke, bpe_file: Path, tmp_path: Path, monkeypatch):
     """Run ``fit`` on files of these contents, up to the training; returns status, stderr, data."""
     monkeypatch.chdir(tmp_path)
-    ready: list[RunInputs] = []
+    ready: list[LabelledData] = []
 
-    def stop(_, inputs, checkpoint):
-        ready.append(inputs)
+    def read(*args) -> LabelledData:
+        ready.append(read_messages(*args))
+        return ready[-1]
+
+    def stop(*_) -> None:
         raise SystemExit(0)
 
-    monkeypatch.setattr(trainer.run, "_train_with_checkpoint", stop)
+    monkeypatch.setattr(trainer.run, "read_messages", read)
+    monkeypatch.setattr(trainer.run_steps, "_train_with_checkpoint", stop)
 
     def run(files: dict[str, str | bytes], *args: object):
         for name, content in files.items():
@@ -49,7 +54,8 @@ def fit(invoke, bpe_file: Path, tmp_path: Path, monkeypatch):
             main, "fit", "--weights", "random", "--model", "starter", "--bpe", bpe_file,
             "--cache", "cache", "--out", "run", "--quiet", "--split", "book", *given, *args,
         )  # fmt: skip
-        return done.exit_code, done.stderr, ready.pop().messages if ready else None
+        messages = ready.pop() if ready else None
+        return done.exit_code, done.stderr, messages if done.exit_code == 0 else None
 
     return run
 

@@ -66,6 +66,11 @@ _OPTIONS = [
     ("--lora-alpha", float, "Scale of the updates with --trainable lora."),
     ("--ignore-index", int, "Target value that the loss ignores."),
     ("--patience", click.IntRange(1), "Stop after so many epochs without a lower validation loss."),
+    (
+        "--notices/--no-notices",
+        bool,
+        "To the SMS Spam Collection, add codes, deliveries and the like that we wrote.",
+    ),
     ("--balance/--no-balance", bool, "Cut all classes to equal size, or keep the natural mix."),
     ("--causal/--no-causal", bool, "Whether a token sees only the tokens before it."),
     ("--group-by-length/--no-group-by-length", bool, "Make batches of messages of similar length."),

@@ -27,6 +27,7 @@ class Recipe:
     lora_alpha: float = 16.0
     causal: bool = True  # False: every position sees all others, padding included
     split: str = "book"  # or "grouped": near copies are in the same set, quotes mean nothing
+    notices: bool = False  # to the SMS Spam Collection: see trainer/data/notices.py
     balance: bool = True  # cut every class to the size of the smallest
     train_fraction: float = 0.7
     validation_fraction: float = 0.1  # the rest is the test set
@@ -68,6 +69,7 @@ RECIPES = {
         "default",
         pooling="last_token",
         split="grouped",
+        notices=True,
         balance=False,
         keep="best",
         fit_threshold=True,

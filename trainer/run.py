@@ -8,6 +8,7 @@ from pathlib import Path
 
 from batch.errors import InputError, UsageError
 from trainer.data.labels import check_classes, find_positive_label
+from trainer.data.notices import adds_notices, notices_file, read_with_notices
 from trainer.data.reading import LabelledData, ReadOptions, read_messages
 from trainer.data.splits import make_split
 from trainer.evaluation.held_out import check_band
@@ -93,7 +94,11 @@ def _prepare(options: RunOptions) -> RunInputs:
     changes = options.changes or {}
     recipe = get_recipe(options.recipe, **changes)  # its data fields do not depend on the weights
     device = select_device(options.device)
-    messages = read_messages(data_files, options.reading, recipe)
+    if adds_notices(data_files, options.reading, recipe):
+        messages = read_with_notices(data_files, options.reading, recipe)
+        data_files.append(notices_file())
+    else:
+        messages = read_messages(data_files, options.reading, recipe)
     frame, labels = messages.frame, sorted(messages.frame["label"].unique())
     data = describe_data(data_files, messages)
     log.info("%s", messages.sentence())

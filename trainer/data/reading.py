@@ -7,6 +7,7 @@ same texts.
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -112,6 +113,17 @@ class LabelledData:
             "glued_lines": self.glued_lines,
         }
 
+    def join(self, other: "LabelledData") -> "LabelledData":
+        """Both, one behind the other."""
+        dropped = Counter(self.dropped) + Counter(other.dropped)
+        return LabelledData(
+            pd.concat([self.frame, other.frame], ignore_index=True),
+            self.records + other.records,
+            self.rejects + other.rejects,
+            dict(dropped),
+            self.glued_lines + other.glued_lines,
+        )
+
     def sentence(self) -> str:
         """One line for the log: what came in, and what is left."""
         parts = [count(self.records, "record")]
@@ -160,8 +172,7 @@ def read_messages(data: Sequence[DataFile], options: ReadOptions, recipe: Recipe
     Raises:
         SpamBatchError: see :func:`read_labelled`.
     """
-    is_default = replace(options, allowance=NO_REJECTS, labels=DEFAULT_RULES) == DEFAULT_OPTIONS
-    if len(data) == 1 and data[0].is_sms and is_default:
+    if reads_sms(data, options):
         path = data[0].path
         if recipe.split == "book":
             frame = read_as_notebook(path)
@@ -170,6 +181,12 @@ def read_messages(data: Sequence[DataFile], options: ReadOptions, recipe: Recipe
         sms = replace(SMS_OPTIONS, allowance=options.allowance, labels=options.labels)
         return read_labelled([path], sms)
     return read_labelled([file.path for file in data], options)
+
+
+def reads_sms(data: Sequence[DataFile], options: ReadOptions) -> bool:
+    """Whether ``data`` is the SMS Spam Collection alone, in the layout that is known of it."""
+    is_default = replace(options, allowance=NO_REJECTS, labels=DEFAULT_RULES) == DEFAULT_OPTIONS
+    return len(data) == 1 and data[0].is_sms and is_default
 
 
 def read_labelled(paths: Sequence[Path], options: ReadOptions = DEFAULT_OPTIONS) -> LabelledData:

@@ -55,7 +55,7 @@ def test_what_is_built(dist, wheel, root):
     code = {
         str(path.relative_to(root)) for name in packages for path in (root / name).rglob("*.py")
     }
-    assert names == {*code, "trainer/model/gpt2-mini.safetensors"}
+    assert names == {*code, "trainer/data/notices.csv", "trainer/model/gpt2-mini.safetensors"}
     with tarfile.open(archive) as file:
         inner = {name.partition("/")[2] for name in file.getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE", *names} <= inner

@@ -52,6 +52,7 @@ def test_book_is_the_notebook() -> None:
         "ignore_index": -100,  # cross_entropy's own
         "keep": "last",
         "fit_threshold": False,
+        "notices": False,
         "patience": None,
         "bf16": False,
     }
@@ -72,6 +73,7 @@ def test_default_is_for_use() -> None:
         "balance": False,
         "keep": "best",
         "fit_threshold": True,
+        "notices": True,
     }
 
 

@@ -2,8 +2,9 @@
 
 For each of --models (``auto``'s fallback, and the starter from random weights), beside the
 linear SVM: --seeds trainings on the book split; --splits on grouped splits of their own, with
-balanced classes and in the natural mix; each of the latter also labels --devset, a file of
-another source that is never trained on; then --draws trainings on few labelled messages.
+balanced classes and in the natural mix, without our notices and with them in the training
+set; each of the natural mix also labels --devset, a file of another source that is never
+trained on; then --draws trainings on few labelled messages.
 Last, the first model is trained, exported and verified once more, and labels --rows messages
 of the data, drawn with seed 0, and every different one of them, through `spam-batch classify`.
 
@@ -24,6 +25,7 @@ from scratch import scratch_folder
 
 from batch.model.tokenizer import Tokenizer
 from trainer.data.notebook import read_as_notebook
+from trainer.data.notices import NOTICES
 from trainer.data.reading import SMS_OPTIONS, read_labelled
 from trainer.data.splits import make_split
 from trainer.data.tensors import encode_frame
@@ -49,7 +51,9 @@ class Bench:
     data: Path
     tokenizer: Tokenizer
 
-    def train(self, protocol: str, number: int, few: int | None = None) -> dict:
+    def train(
+        self, protocol: str, number: int, few: int | None = None, notices: bool = False
+    ) -> dict:
         """Accuracies of one training, ours and the SVM's, and what scores another file."""
         weights = resolve_weights(self.weights, None, Path("data"))
         changes = {**PROTOCOLS[protocol], "seed": 123 + number}
@@ -64,6 +68,9 @@ class Bench:
         if few is not None:
             parts = {**parts, "train": draw(parts["train"], few, number),
                      "validation": draw(parts["validation"], few // 4, number)}  # fmt: skip
+        if notices:
+            both = pd.concat([parts["train"], read_labelled([NOTICES]).frame])
+            parts["train"] = both.sample(frac=1, random_state=number).reset_index(drop=True)
         start = time.monotonic()
         trained = train_model(
             parts, LABELS, self.tokenizer, weights, recipe, torch.device("cpu"), progress=False
@@ -116,9 +123,10 @@ def main() -> None:
     models = args.models.split(",")
     for model in models:
         bench = Bench(model, args.recipe, args.data, tokenizer)
-        for protocol, count in (("natural", args.splits), ("grouped", args.splits),
-                                ("book", args.seeds)):  # fmt: skip
-            show_protocol(bench, protocol, count, devset if protocol == "natural" else None)
+        show_protocol(bench, "natural", args.splits, devset, notices=True)
+        show_protocol(bench, "natural", args.splits, devset)
+        show_protocol(bench, "grouped", args.splits)
+        show_protocol(bench, "book", args.seeds)
         for few in FEW if args.draws else ():
             runs = [bench.train("natural", number, few) for number in range(args.draws)]
             show_runs(f"{model}, {few} labelled messages", runs)
@@ -127,24 +135,30 @@ def main() -> None:
             label_rows(folder, args, models[0])
 
 
-def show_protocol(bench: Bench, protocol: str, count: int, devset: pd.DataFrame | None) -> None:
-    runs, others = [], []
+def show_protocol(
+    bench: Bench,
+    protocol: str,
+    count: int,
+    devset: pd.DataFrame | None = None,
+    notices: bool = False,
+) -> None:
+    runs, others, name = [], [], f"{bench.weights}, {protocol}{notices * ' and notices'}"
     for number in range(count):
-        run = bench.train(protocol, number)
+        run = bench.train(protocol, number, notices=notices)
         runs.append(run)
         if devset is not None:
             others.append(bench.score_other(run, devset))
         del run["trained"]
     if runs:
-        show_runs(f"{bench.weights}, {protocol}", runs)
-    for name, side in (("", 0), (", SVM", 1)) if others else ():
+        show_runs(name, runs)
+    for side_name, side in (("", 0), (", SVM", 1)) if others else ():
         figures = [
             100 * statistics.mean(pair[side][key] for pair in others)
             for key in ("accuracy", "false_positive_rate", "recall")
         ]
         each = " ".join(f"{100 * pair[side]['accuracy']:.1f}" for pair in others)
         print("{}, devset{}: accuracy {:.2f} %, false positives {:.2f} %, recall {:.2f} % ({})"
-              .format(bench.weights, name, *figures, each), flush=True)  # fmt: skip
+              .format(name, side_name, *figures, each), flush=True)  # fmt: skip
 
 
 def show_runs(name: str, runs: list[dict]) -> None:

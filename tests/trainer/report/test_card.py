@@ -52,13 +52,19 @@ def test_says_data_protocol_scores_and_limits(card):
     assert "GPT-2's architecture (1 layer of 64 channels)" in text
     assert "in\\|box.csv, 1,234 messages, SHA-256 `ab`." in text and "/home" not in text
     assert "| spam | 234 |" in text
-    assert "near copies of a message can be in two sets" in text
-    assert "classes cut to equal size; 3 train, 5 test messages" in text
+    assert "near copies of a message (case, digits and punctuation aside) are in the same" in text
+    assert "classes in their natural mix; 3 train, 5 test messages" in text
     assert "| this model          |        5 | 80.00%" in text
     assert "| TF-IDF + linear SVM |" in text
     assert "- recall of spam: 66.67 % [20.77, 93.85]" in text
     assert "- Words that its data does not have" in text
     assert text.index("## Use") < text.index("## Data") < text.index("## What it is not for")
+
+
+def test_says_the_books_protocol(card):
+    text = card(config(recipe=asdict(RECIPES["book"])), {"messages": {"train": 3, "test": 5}})
+    assert "near copies of a message can be in two sets" in text
+    assert "classes cut to equal size; 3 train, 5 test messages" in text
 
 
 def test_says_what_is_not_known(card):

@@ -195,7 +195,8 @@ def test_a_label_of_near_copies_is_told_and_the_advice_works(fit) -> None:
 
 @pytest.mark.quick
 @pytest.mark.parametrize(
-    ("ham", "spam", "missing"), [(43, 7, []), (40, 3, ["validation"]), (20, 1, ["validation", "test"])]
+    ("ham", "spam", "missing"),
+    [(43, 7, []), (40, 3, ["validation"]), (20, 1, ["validation", "test"])],
 )
 def test_a_handful_of_one_label_trains_as_advised(fit, ham: int, spam: int, missing) -> None:
     table = join(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from batch.errors import UsageError
+from batch.errors import InputError, UsageError
 from batch.formats.input import Input
 from batch.formats.open_table import inner_ending, open_table
 from batch.messages import count
@@ -177,4 +177,6 @@ def read_texts(paths: Sequence[Path], text_column: str | None) -> list[str]:
         if len(texts) == MOST_TEXTS:
             log.info("Only the first %d messages are read.", MOST_TEXTS)
             break
+    if paths and not texts:
+        raise InputError(f"{', '.join(map(str, paths))}: there is no record to compare with")
     return texts

@@ -172,6 +172,8 @@ def _describe(
         "name": ", ".join(names),
         "origin": f"labelled by {teacher.bundle['name']} (digest {teacher.bundle['digest']})",
         "sha256": hashlib.sha256("".join(hashes).encode()).hexdigest(),
+        # The unlabelled inputs, too: no cascade may be proved on text that the student has seen.
+        "files": [*hashes, *(file.manifest.input.sha256 for file in files)],
         "lines": records,
         "is_partial": False,
         "rows": len(frame),

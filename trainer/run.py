@@ -127,6 +127,7 @@ def describe_data(files: list[DataFile], messages: LabelledData) -> dict:
         "name": ", ".join(file.name for file in files),
         "origin": "; ".join(file.origin for file in files),
         "sha256": sha256,
+        "files": [file.sha256 for file in files],
         "lines": sum(file.lines for file in files if file != notices_file()),
         "is_partial": any(file.is_partial for file in files),
         "rows": len(messages.frame),

@@ -46,6 +46,8 @@ def compare(options: CompareOptions) -> Comparison:
 
     page = _resolve(options, options.out, START.encode(), "--out", "page")
     listed = _resolve(options, options.changed, CHANGED_START, "--changed", "list")
+    if page and page == listed:
+        raise UsageError(f"--out and --changed are both {page.name}; give two names")
     found = _read(options)
     found.check()
     if listed:
@@ -85,6 +87,8 @@ def _resolve(
 ) -> Path | None:
     if out is None:
         return None
+    if out == "-":
+        raise UsageError(f"{option} -: a {what} goes to a file; give a name")
     target = resolve_path(out)
     for name in (options.given.name, options.before, options.after):
         check_not_input(out, name)

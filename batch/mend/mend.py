@@ -12,7 +12,6 @@ import numpy as np
 
 from batch.checks.audit_rows import WINDOW, AuditedFile
 from batch.drift.histograms import Histograms, count_scores, count_tokens
-from batch.drift.shifts import find_drift
 from batch.errors import BundleError, InputError, MissingInputError, UsageError
 from batch.formats.csv_table import CsvTable
 from batch.formats.jsonlines import JsonTable
@@ -27,6 +26,7 @@ from batch.reading.fingerprint import Fingerprint
 from batch.reading.opening import open_source, still_has
 from batch.reading.records import Record
 from batch.run.run_manifest import RunManifest, read_manifest, utc_now
+from batch.run.summary import find_shifts
 from batch.writing.lock import hold_lock
 from batch.writing.names import PARTS_MANIFEST
 from batch.writing.rejects import encode_rejects
@@ -152,6 +152,7 @@ class _Mender:
         self._scores: list[float] = []  # of the mended rows
         self._tokens: list[int] = []
         self._truncated = 0
+        self._asked = 0  # of the mended rows: those that a cascade's slow model decided
         self._again: list[Record] = []  # records of the input that were mended before
 
     def run(self, given: AuditedFile, output: AuditedFile, mended: dict[Key, bytes]) -> Mending:
@@ -224,6 +225,8 @@ class _Mender:
         self._scores += predictions.scores.tolist()
         self._tokens += predictions.tokens.tolist()
         self._truncated += int(predictions.truncated.sum())
+        if predictions.asked is not None:
+            self._asked += int(predictions.asked.sum())
         place = {"line": record.line, "byte_offset": record.offset}
         self._done.mended.append({**place, "sha256": _digest(table, record)})
         return table.rows([record], predictions)
@@ -247,10 +250,9 @@ class _Mender:
             labels[label] = labels.get(label, 0) + number
         rows = before["rows"] + len(done.mended)
         distinct = min(histograms.distinct, rows)
-        manifest, decision = self._classifier.manifest, self._classifier.decision
-        drift = find_drift(
-            manifest.reference, decision.score_ranges, manifest.threshold, labels, histograms
-        )
+        bundle, ranges = self._classifier.bundle, self._classifier.decision.score_ranges
+        asked = before.get("asked", 0) + self._asked
+        drift = find_shifts(bundle, ranges, labels, histograms, asked)
         return replace(
             old,
             output=output,
@@ -263,6 +265,7 @@ class _Mender:
                 "truncated": before["truncated"] + self._truncated,
                 "distinct_texts": distinct,
                 "repeated_texts": rows - distinct,
+                **({"asked": asked} if bundle.proof else {}),
             },
             scores={**old.scores, "counts": list(histograms.scores)},
             tokens={**old.tokens, "counts": list(histograms.tokens)},

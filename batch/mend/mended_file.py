@@ -1,5 +1,7 @@
 """Read a rejects file, or a copy of it, after a person has changed records in it."""
 
+import re
+
 from batch.errors import InputError
 from batch.formats.csv_table import find_column
 from batch.reading.encoding import UTF_8
@@ -8,6 +10,7 @@ from batch.reading.opening import open_source
 from batch.reading.records import RecordReader
 from batch.reading.source import reading
 
+_NUMBER = re.compile(rb"[0-9]{1,18}")
 _COLUMNS = ("line", "byte_offset", "record")
 _SHAPE = "line, byte_offset and record, with commas, as the rejects file has them"
 
@@ -34,7 +37,7 @@ def read_mended(name: str) -> dict[tuple[int, int], bytes]:
             if record.problem:
                 raise InputError(f"{name}: line {record.line} {record.problem}; repair that line")
             line, offset, raw = (record.fields[number] for number in at)
-            if not (line.isdigit() and offset.isdigit()):
+            if not (_NUMBER.fullmatch(line) and _NUMBER.fullmatch(offset)):
                 raise InputError(
                     f"{name}: line {record.line}: line and byte_offset are not numbers; copy them "
                     "from the rejects file"

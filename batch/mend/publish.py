@@ -7,6 +7,7 @@ output and what rejects belong to it.
 
 import contextlib
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,7 +41,8 @@ class Replacement:
         self._target, self._out = target, out
         remove_leftovers(target, keep=())
         with storage_errors(out):
-            self._part = PartFile.create(target.with_name(temporary_name(target)), 0o666)
+            self._part = PartFile.create(target.with_name(temporary_name(target)), 0o600)
+            shutil.copymode(target, self._part.path)
         self._rejects: PartFile | None = None
 
     def add(self, rows: bytes, rejects: bytes = b"") -> None:
@@ -72,7 +74,8 @@ class Replacement:
                 rejects = _close(self._rejects, rejects_path(self._target).name)
             manifest = describe(_close(self._part, self._target.name), rejects)
             text = manifest.to_json().encode("ascii")
-            path = write_beside(self._target, text, _MANIFEST, 0o666)
+            path = write_beside(self._target, text, _MANIFEST, 0o600)
+            shutil.copymode(manifest_path(self._target), path)
             with uninterrupted():
                 os.replace(self._part.path, self._target)
                 sync_folder(self._target.parent)

@@ -84,9 +84,11 @@ def _find_clash(missing: str) -> str | None:
     other = next(filter(_is_there, others), None)
     if other is None:
         return None
-    # cuDNN 9 goes with both versions of CUDA, so the wheel of onnxruntime may stay.
-    other_major = int(other.rpartition(".")[2])
-    wheel = "'spam-batch[gpu]'" if "cudnn" in stem else _WHEELS_FOR.get(other_major)
+    # cuDNN 9 goes with both versions of CUDA, so the wheel of onnxruntime may stay. Only the
+    # runtime and cuBLAS have CUDA's own number: libcufft.so.12 is of CUDA 13.
+    is_cudas = stem.startswith(("libcudart", "libcublas"))
+    of_cuda = _WHEELS_FOR.get(int(other.rpartition(".")[2])) if is_cudas else None
+    wheel = "'spam-batch[gpu]'" if stem.startswith("libcudnn") else of_cuda
     return f"but {other} is there; type: pip install {wheel}" if wheel else None
 
 

@@ -6,6 +6,7 @@ The rows that were chosen for another reason are not counted.
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from batch.report.intervals import wilson
 from batch.review.selection import RANDOM
 
 Interval = tuple[float, float]
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _DIALECT = Dialect(trusts_quotes=True)  # a browser has written every quote
 
 
@@ -160,6 +162,8 @@ def read_sample(labeled: Input, corrections: str) -> Sample:
             sample.found[predicted, true] += 1
         else:
             sample.others += 1
+    if not sample.strata:
+        raise InputError(f"{labeled.name}: has no row with another label than {UNSURE}")
     for label in sample.strata:
         if not sample.checked(label):
             raise InputError(
@@ -177,8 +181,9 @@ def _read_corrections(name: str) -> dict[int, tuple[str, str, bool]]:
         file = LabelledFile(source, Input(name, _DIALECT, text_column="text"), columns)
         for each in file:
             predicted, row, why = each.others
-            if not row.isdecimal() or int(row) in found:
-                problem = "is there twice" if row.isdecimal() else "is not a number"
+            is_number = _NUMBER.fullmatch(row) is not None
+            if not is_number or int(row) in found:
+                problem = "is there twice" if is_number else "is not a number"
                 raise InputError(f"{name}: line {each.line}: the row {show(row)} {problem}")
             found[int(row)] = predicted, each.label, RANDOM in why.split()
         if file.bad:

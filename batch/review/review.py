@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from batch.errors import InputError
+from batch.errors import InputError, UsageError
 from batch.formats.input import Input
 from batch.formats.labelled import LabelledFile
+from batch.model.decision import UNSURE
 from batch.reading.opening import open_source
 from batch.review.selection import Chosen, Selection, Wanted, choose_letters, read_changed
 from batch.run.run_manifest import find_bounds, read_manifest_if_good
@@ -36,6 +37,8 @@ def write_review(options: ReviewOptions) -> list[Chosen]:
     from batch.review.page import START, draw_page
 
     name = options.given.name
+    if options.out == "-":
+        raise UsageError("--out -: a page goes to a file; give a name")
     target = resolve_path(options.out)
     check_not_input(options.out, name)
     problem = "is not a review page of spam-batch; give another --out"
@@ -57,6 +60,11 @@ def write_review(options: ReviewOptions) -> list[Chosen]:
         raise InputError(f"{name}: has no rows to review")
     of_run = manifest.counts["labels"] if manifest else {}
     letters = choose_letters(sorted({*selection.labels, *of_run, *options.labels}))
+    if not letters:
+        raise InputError(
+            f"{name}: has no row with another label than {UNSURE}, so the page would have no "
+            "keys; name the labels, for example with --labels ham,spam"
+        )
     rows = selection.choose()
     page = draw_page(name, letters, rows)
     with storage_errors(options.out):

@@ -18,8 +18,9 @@ import numpy as np
 from batch.cli.options import make_input
 from batch.writing.rejects import NO_REJECTS
 from exporter.cascade.bound import choose_band, count_allowed, find_needed, upper_bound
-from exporter.cascade.measure import find_center, fit_temperature, load_stages, run_both
+from exporter.cascade.measure import find_center, load_stages, run_both
 from exporter.cascade.texts import read_texts
+from trainer.evaluation.calibration import fit_temperature_to
 
 LAYOUT = {
     "text_column": None, "delimiter": None, "quote": '"', "no_quote": False, "escape": None,
@@ -75,7 +76,7 @@ def main() -> None:
     fast, slow = load_stages(options.fast, options.slow, "auto", ("auto", "auto"))
     found = run_both(fast, slow, [*text.tuning, *text.proving], "labelling", True)
     decision = replace(
-        fast.decision, temperature=fit_temperature(found.logits, found.probabilities)
+        fast.decision, temperature=fit_temperature_to(found.logits, found.probabilities)
     )
     size = 2 * len(found.leanings) // 3  # the rest tells the true share
     needed = 2 * find_needed(options.max_disagreement)

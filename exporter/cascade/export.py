@@ -31,7 +31,6 @@ from exporter.cascade.measure import (
     check_not_learned,
     describe_proof,
     find_center,
-    fit_temperature,
     load_stages,
     run_both,
 )
@@ -39,6 +38,7 @@ from exporter.cascade.texts import ProofText
 from exporter.machine import describe_machine
 from exporter.parity import VerificationError
 from exporter.scratch import scratch_folder
+from trainer.evaluation.calibration import fit_temperature_to
 from trainer.run_folder import package_versions, write_json
 
 log = logging.getLogger("exporter")
@@ -78,7 +78,7 @@ def export_cascade(options: CascadeOptions, text: ProofText) -> Proof:
     fast, slow = load_stages(options.fast, options.slow, options.device, options.precisions)
     check_not_learned(text, (fast, slow))
     tuned = run_both(fast, slow, text.tuning, "choosing the band", options.progress)
-    temperature = fit_temperature(tuned.logits, tuned.probabilities)
+    temperature = fit_temperature_to(tuned.logits, tuned.probabilities)
     fast.decision = replace(fast.decision, temperature=temperature)
     center = find_center(fast.decision)
     differs = tuned.differs(fast.decision)

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
 from tqdm import tqdm
 
 from batch.errors import InputError
@@ -21,7 +19,6 @@ from exporter.cascade.texts import ProofText
 log = logging.getLogger("exporter")
 
 STEP = 4096  # texts in one call
-TEMPERATURES = (0.05, 20.0)
 
 
 @dataclass(frozen=True)
@@ -63,26 +60,6 @@ def run_both(
             probabilities.append(theirs.probabilities)
             bar.update(len(part))
     return Outcome(*map(np.concatenate, (leanings, logits, labels, probabilities)))
-
-
-def fit_temperature(logits: np.ndarray, probabilities: np.ndarray) -> float:
-    """The temperature that brings the fast model's probabilities nearest to the slow one's.
-
-    It makes the cross-entropy of the slow model's probabilities ``(N, K)`` and the softmax of the
-    fast one's logits ``(N, K)`` over the temperature smallest; so a score means the same
-    whichever model gave it. (Hinton et al., Distilling the knowledge in a neural network, 2015.)
-    """
-    wide = logits.astype(np.float64)
-
-    def entropy(log_temperature: float) -> float:
-        scaled = log_softmax(wide / math.exp(log_temperature), axis=1)
-        return float(-(probabilities * scaled).sum(axis=1).mean())
-
-    found = minimize_scalar(
-        entropy, bounds=tuple(map(math.log, TEMPERATURES)), method="bounded",
-        options={"xatol": 1e-6},
-    )  # fmt: skip
-    return float(np.clip(math.exp(found.x), *TEMPERATURES))
 
 
 def find_center(decision: Decision) -> float:
@@ -143,8 +120,10 @@ def check_not_learned(text: ProofText, stages: Sequence[Classifier]) -> None:
         InputError: a file is the data of one of the two runs.
     """
     learned = {
-        stage.manifest.training.get("data", {}).get("sha256"): stage.bundle.folder
+        digest: stage.bundle.folder
         for stage in stages
+        for data in [stage.manifest.training.get("data", {})]
+        for digest in [data.get("sha256"), *data.get("files", ())]
     }
     for name, digest in text.files.items():
         if digest in learned:

@@ -245,6 +245,12 @@ class TestTexts:
         assert read_texts((messages, messages), None) == TEXTS[:3]
         assert caplog.messages == ["Only the first 3 messages are read."]
 
+    def test_no_record_is_refused(self, tmp_path):
+        (tmp_path / "empty.csv").write_text("id,text\n")
+        with pytest.raises(InputError) as caught:
+            read_texts((tmp_path / "empty.csv",), None)
+        assert str(caught.value) == f"{tmp_path}/empty.csv: there is no record to compare with"
+
     def test_a_bad_record_is_refused(self, tmp_path):
         (tmp_path / "bad.csv").write_text("id,text\n1,a,b\n")
         with pytest.raises(InputError, match="line 2"):

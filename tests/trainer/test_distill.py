@@ -67,6 +67,8 @@ def test_from_labelled_files_to_a_bundle(
     assert "threshold 0.6, the teacher's" in result.stdout
     run = tmp_path / "student"
     config, metrics = read_config(run), json.loads((run / "metrics.json").read_bytes())
+    assert set(map(hash_file, (first, packed))) & set(config.data["files"])
+    assert len(config.data["files"]) == 4  # two outputs and their inputs
     assert config.teacher is not None
     assert config.teacher["name"] == "teacher"
     assert config.teacher["options"]["--threshold"] == "0.6"

@@ -48,6 +48,9 @@ def doubt_by_folds(rows: pd.DataFrame) -> Doubts:
     matrix = features.fit_transform(rows["text"])  # knows no label, so it may see all rows
     probabilities = np.zeros((len(rows), len(labels)))
     for train, test in folds.split(matrix, classes, groups.factorize()[0]):
+        if len(np.unique(classes[train])) < 2:  # nothing to judge by: near copies share a fold
+            probabilities[test, classes[test]] = 1
+            continue
         machine = LogisticRegression(C=STRENGTH, max_iter=200, class_weight="balanced")
         machine.fit(matrix[train], classes[train])
         probabilities[np.ix_(test, machine.classes_)] = machine.predict_proba(matrix[test])

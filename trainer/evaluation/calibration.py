@@ -14,7 +14,7 @@ from batch.errors import InputError, InternalError, UsageError
 MIN_TEMPERATURE = 0.05
 MAX_TEMPERATURE = 20.0
 PLAIN_THRESHOLD = 0.5  # the most probable of two classes
-CLEAR = 0.05  # probability of so many fewer errors by chance
+CLEAR = 0.05  # probability that chance alone moves the threshold, at most
 
 
 def negative_log_likelihood(
@@ -166,9 +166,10 @@ def choose_plain_threshold(scores: np.ndarray, is_positive: np.ndarray) -> float
     """The threshold with the fewest errors on the validation set if they are clearly fewer.
 
     It is 0.5 unless the messages whose label another threshold changes are mostly made right: a
-    one-sided sign test must reject chance at 5 %, which takes five messages at least. So a small
-    set, or a model whose probabilities are good, keeps 0.5. Of equal thresholds the one nearest
-    to 0.5 is taken; each is the middle between two neighbouring scores.
+    one-sided sign test must reject chance at 5 %, divided by the number of thresholds that were
+    tried (Bonferroni). So a small set, or a model whose probabilities are good, keeps 0.5. Of
+    equal thresholds the one nearest to 0.5 is taken; each is the middle between two neighbouring
+    scores.
 
     Args:
         scores: ``(N,)`` float, probabilities of the positive class.
@@ -191,4 +192,4 @@ def choose_plain_threshold(scores: np.ndarray, is_positive: np.ndarray) -> float
     if not changed:
         return PLAIN_THRESHOLD
     test = binomtest(int((is_right & ~was_right).sum()), changed, 0.5, alternative="greater")
-    return found if test.pvalue <= CLEAR else PLAIN_THRESHOLD
+    return found if test.pvalue * len(cuts) <= CLEAR else PLAIN_THRESHOLD

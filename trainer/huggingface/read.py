@@ -66,7 +66,8 @@ def _read_labels(path: Path, values: dict) -> list[str]:
     Raises:
         InputError: it is no classifier of GPT-2 that gives one of two or more labels.
     """
-    architectures = values.get("architectures") or []
+    architectures = values.get("architectures")
+    architectures = architectures if isinstance(architectures, list) else []
     if values.get("model_type") != "gpt2" or ARCHITECTURE not in architectures:
         raise InputError(
             f"{path}: is not of a {ARCHITECTURE} (model_type {show(str(values.get('model_type')))}"

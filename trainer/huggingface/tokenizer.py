@@ -98,15 +98,18 @@ def _check_settings(folder: Path, whole: dict, settings: dict) -> None:
     Raises:
         InputError: the first such setting.
     """
-    steps = whole.get("pre_tokenizer") or {}
-    ends = whole.get("post_processor") or {}
+    steps, ends = (whole.get(key) or {} for key in ("pre_tokenizer", "post_processor"))
+    if not (isinstance(steps, dict) and isinstance(ends, dict)):
+        raise InputError(f"{folder}: is not a tokenizer of byte pairs")
     changes = {
         "puts a space before each message (add_prefix_space)": settings.get("add_prefix_space")
         or steps.get("add_prefix_space"),
         "puts a token before each message (add_bos_token)": settings.get("add_bos_token"),
         "changes the characters of a message (normalizer)": whole.get("normalizer"),
         "cuts a message into other words (pre_tokenizer)": whole
-        and steps.get("type") != "ByteLevel",
+        and (steps.get("type") != "ByteLevel" or steps.get("use_regex") is False),
+        "keeps the end of a long message (truncation_side)": settings.get("truncation_side")
+        == "left",
         "puts tokens around each message (post_processor)": ends
         and ends.get("type") != "ByteLevel",
     }

@@ -134,6 +134,8 @@ class _Loop:
             history = self.history
         elif self.budget.tokens is not None:
             history.total_steps = max(1, round(self.budget.tokens / self.step_tokens))
+        if history.total_steps and history.step >= history.total_steps:
+            return history  # it was killed between its last checkpoint and its end
         batches = epochs_of(self.stream, self.length, self.options.batch, self.options.seed)
         start = time.monotonic() - history.seconds
         saved = time.monotonic()

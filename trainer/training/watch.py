@@ -11,8 +11,8 @@ from batch.errors import OutputError
 from batch.writing.atomic import replace_file
 
 LINES = "metrics.jsonl"
+_LONGEST = 4096  # bytes of a line
 _NO_TENSORFLOW = "tensorboard.compat.notf"
-START = b'{"step": '  # of each line
 # The tags that TensorBoard groups its charts by.
 _TAGS = {
     "train_loss": "loss/train",
@@ -106,4 +106,9 @@ def is_lines(path: Path) -> bool:
     if path.name != LINES or path.is_symlink() or not path.is_file():
         return False
     with open(path, "rb") as file:
-        return file.read(len(START)) in (START, b"")
+        first = file.readline(_LONGEST)
+    try:
+        keys = json.loads(first).keys() if first else {"step", "epoch"}
+    except (ValueError, AttributeError, RecursionError):
+        return False
+    return {"step", "epoch"} <= keys <= {"step", "epoch", *_TAGS}

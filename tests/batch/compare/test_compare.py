@@ -176,6 +176,12 @@ def test_what_is_refused(run, two, make_bundle):
            "old.csv", "new.csv", "--out", "page.html")  # fmt: skip
     refuse(73, f"{Path('page.html').resolve()} is not a list of spam-batch; give another "
            "--changed", "old.csv", "new.csv", "--changed", "page.html")  # fmt: skip
+    refuse(2, "--out and --changed are both both.html; give two names", "old.csv", "new.csv",
+           "--out", "both.html", "--changed", "./both.html")  # fmt: skip
+    refuse(2, "--out -: a page goes to a file; give a name", "old.csv", "new.csv", "--out", "-")
+    refuse(2, "--changed -: a list goes to a file; give a name", "old.csv", "new.csv",
+           "--changed", "-")  # fmt: skip
+    assert not Path("both.html").exists() and not Path("-").exists()
     refuse(73, "old.csv is the input old.csv; give another --out", "old.csv", "new.csv",
            "--out", "old.csv")  # fmt: skip
     write("new.csv", ["ham"] * 6, texts=INPUT[1:])

@@ -97,6 +97,16 @@ def test_all_of_them(run, label):
     assert sorted(os.listdir()) == ["in.csv", "mended.csv", "out.csv", "out.csv.run.json"]
 
 
+def test_who_may_read_the_files_stays_so(run, label):
+    label()
+    edit()
+    names = ("out.csv", "out.csv.run.json")
+    for name, mode in zip(names, (0o640, 0o600), strict=True):
+        os.chmod(name, mode)
+    assert run("mend", "out.csv", "--rejects", "mended.csv")[0] == 0
+    assert [os.stat(name).st_mode & 0o777 for name in names] == [0o640, 0o600]
+
+
 def test_one_by_one_in_the_rejects_file_itself(run, label):
     label()
     edit(copy="out.rejects.csv", changes={b"2,too,many": b"2,too many", b'4,"open': b'4,op"en'})
@@ -243,6 +253,10 @@ BAD_FILES = [
      "that line"),
     (b"line,byte_offset,record\n3,x,a\n", "mended.csv: line 2: line and byte_offset are not "
      "numbers; copy them from the rejects file"),
+    (b"line,byte_offset,record\n" + b"3" * 5000 + b",29,a\n", "mended.csv: line 2: line and "
+     "byte_offset are not numbers; copy them from the rejects file"),
+    (b"line,byte_offset,record\n\xc2\xb2,29,a\n", "mended.csv: line 2: line and byte_offset are "
+     "not numbers; copy them from the rejects file"),
     (b"line,byte_offset,record\n3,29,a\n3,29,b\n", "mended.csv: line 3: the record of line 3, "
      "byte offset 29, is there twice; keep one"),
     (b'line,byte_offset,record\n3,30,"2,b"\n', "mended.csv: no reject of out.csv is at line 3, "

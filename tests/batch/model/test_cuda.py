@@ -64,6 +64,14 @@ def test_another_version_is_there(monkeypatch, tmp_path, missing, there, advice)
     Requirement(advice.strip("'"))
 
 
+def test_the_numbers_of_other_libraries_are_not_cudas(monkeypatch, tmp_path):
+    """libcufft.so.12 is of CUDA 13, and libcufft.so.11 of CUDA 12."""
+    (tmp_path / "libcufft.so.12").touch()
+    monkeypatch.setattr(cuda, "_nvidia_folders", lambda: [str(tmp_path)])
+    monkeypatch.setattr(cuda, "provider_path", lambda: Path("libcufft.so.11"))
+    assert "but libcufft" not in cuda.explain_not_loaded()
+
+
 @pytest.mark.parametrize("missing", ["libcufft.so.12", "libcublasLt.so.13", "libodd.so"])
 def test_no_other_version_is_there(monkeypatch, missing):
     monkeypatch.setattr(cuda, "_nvidia_folders", lambda: [])

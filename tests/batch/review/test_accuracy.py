@@ -126,6 +126,8 @@ REFUSED = [
     (ROW * 2, "corrections.csv: line 3: the row '1' is there twice"),
     (ROW.replace(",1,random", ",one,random"), "corrections.csv: line 2: the row 'one' is not a "
      "number"),
+    (ROW.replace(",1,random", f",{10**30},random"), f"corrections.csv: line 2: the row '{10**30}' "
+     "is not a number"),
     (ROW.replace("random", "unsure"), "corrections.csv: no random row labelled 'ham' was "
      "corrected; label some more on the page of spam-batch review"),
     (ROW + "too,few\n", "corrections.csv: 1 record cannot be read; save it again"),
@@ -137,6 +139,14 @@ def test_refused(run, data, message):
     write_labeled(["ham", "ham"])
     Path("corrections.csv").write_text(f"{HEADER}\n{data}", encoding="utf-8")
     assert run() == (65, "", f"spam-batch: error: {message}\n")
+
+
+def test_nothing_but_unsure(run):
+    write_labeled(["unsure"])
+    correct([(1, "unsure", "ham", "random")])
+    assert run()[2] == (
+        "spam-batch: error: labeled.csv: has no row with another label than unsure\n"
+    )
 
 
 def test_other_files(run):

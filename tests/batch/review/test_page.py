@@ -6,11 +6,13 @@ import hashlib
 import io
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from batch.cli.commands import main
 from batch.report.html import POLICY
+from batch.run.run_manifest import find_bounds
 
 HOSTILE = [
     '<script>document.title = "run"</script><img src=http://example.invalid/x onerror=alert(1)>',
@@ -61,6 +63,28 @@ def reload(browser, start: str) -> None:
         browser.reload()
         if count_of(browser).startswith(start):
             return
+
+
+def test_no_page_without_keys_or_name(review, invoke):
+    review(["a", "b"])
+    Path("labeled.csv").write_text("text,label\na,unsure\n", encoding="utf-8")
+    wanted = (
+        "spam-batch: error: labeled.csv: has no row with another label than unsure, so the page "
+        "would have no keys; name the labels, for example with --labels ham,spam\n"
+    )
+    done = invoke(main, "review", "labeled.csv", "--out", "other.html")
+    assert (done.exit_code, done.stderr) == (65, wanted)
+    done = invoke(main, "review", "labeled.csv", "--out", "other.html", "--labels", "ham,spam")
+    assert done.exit_code == 0  # as advised
+    done = invoke(main, "review", "labeled.csv", "--out", "-")
+    message = "spam-batch: error: --out -: a page goes to a file; give a name\n"
+    assert (done.exit_code, done.stderr) == (2, message)
+
+
+def test_a_manifest_that_somebody_changed(review, invoke):
+    review(["a", "b"])
+    manifest = {"counts": {"labels": {"ham": 1, "spam": 1}}, "options": {"--threshold": "x"}}
+    assert find_bounds(SimpleNamespace(**manifest)) == []
 
 
 def test_keys_undo_and_reload(review, browser):

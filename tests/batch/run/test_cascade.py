@@ -63,6 +63,34 @@ def label(invoke, cascade, tmp_path):
     return run
 
 
+def test_mended_rejects_are_counted_as_the_run_would(label, invoke, inbox, cascade) -> None:
+    """Those that the slow model decides, too, which an audit compares with the column."""
+    whole = inbox.read_bytes()
+    expected, _ = label()
+    wanted = json.loads(Path("out.csv.run.json").read_bytes())
+    asked = next(
+        int(row["id"]) for row in csv.DictReader(expected.decode().splitlines())
+        if row["stage"] == "slow"
+    )  # fmt: skip
+    line = f"\n{asked},".encode()
+    inbox.write_bytes(whole.replace(line, line + b",", 1))
+    given = ("--bundle", cascade)
+    done = invoke(
+        main, "classify", "in.csv", "--out", "bad.csv", *given, *SETTINGS, "--max-rejects", 1
+    )
+    assert done.exit_code == 3, done.stderr
+    rejects = Path("bad.rejects.csv")
+    rejects.write_bytes(rejects.read_bytes().replace(b",,", b",", 1))
+    done = invoke(main, "mend", "bad.csv", "--rejects", rejects, *given)
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(Path("bad.csv.run.json").read_bytes())
+    assert found["counts"]["asked"] == wanted["counts"]["asked"]
+    assert found["counts"]["labels"] == wanted["counts"]["labels"]
+    assert [shift["what"] for shift in found["drift"]] == [s["what"] for s in wanted["drift"]]
+    done = invoke(main, "audit", "bad.csv", *given)
+    assert done.exit_code == 0, done.stdout
+
+
 def test_same_bytes_whatever_the_batch_the_windows_and_the_memory(label, monkeypatch) -> None:
     expected, log = label()
     rows = list(csv.DictReader(expected.decode().splitlines()))

@@ -18,11 +18,11 @@ from batch.model.classifier import Classifier
 from batch.reading.fingerprint import hash_file
 from exporter.cascade.bound import Band, upper_bound
 from exporter.cascade.export import CascadeOptions, export_cascade
-from exporter.cascade.measure import fit_temperature
 from exporter.cascade.texts import ProofText
 from exporter.cascade.verify import verify_cascade
 from exporter.cli import main
 from exporter.parity import VerificationError
+from trainer.evaluation.calibration import fit_temperature_to
 
 
 def make(fast: Path, slow: Path, out: Path, texts, promised: float = 0.05, **options):
@@ -210,7 +210,8 @@ def test_models_that_do_not_go_together(slow, texts, tmp_path, make_bundle, made
 
 
 def test_text_that_a_model_has_learned(slow, texts, tmp_path, make_bundle) -> None:
-    learned = make_bundle(shift=0.5, training={"data": {"sha256": "0" * 64}})
+    data = {"sha256": "1" * 64, "files": ["2" * 64, "0" * 64]}  # a run of several files
+    learned = make_bundle(shift=0.5, training={"data": data})
     with pytest.raises(InputError) as caught:
         make(learned, slow, tmp_path / "x", texts)
     assert str(caught.value) == (
@@ -284,7 +285,7 @@ def test_the_temperature_brings_the_scores_together() -> None:
     logits = random.normal(0, 4, (500, 3)).astype(np.float32)
     softer = np.exp(logits / 2.5 - (logits / 2.5).max(axis=1, keepdims=True))
     probabilities = softer / softer.sum(axis=1, keepdims=True)
-    assert fit_temperature(logits, probabilities) == pytest.approx(2.5, rel=1e-3)
+    assert fit_temperature_to(logits, probabilities) == pytest.approx(2.5, rel=1e-3)
 
 
 def test_the_same_score_means_the_same_in_both(slow, texts, tmp_path, make_bundle) -> None:

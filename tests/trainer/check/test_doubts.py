@@ -23,3 +23,14 @@ def test_too_few_messages_are_a_sentence(texts):
     found = doubt_by_folds(rows)
     assert found.rows.empty
     assert found.sentence == "doubted labels: not looked for; a class has fewer than two messages"
+
+
+def test_a_fold_that_leaves_one_class_to_learn_from_doubts_nothing():
+    """Near copies with two labels share a fold, and may take a class with them."""
+    pytest.importorskip("cleanlab", reason="cleanlab (the extra check) is not installed")
+    texts = ["alpha 1", "bravo x", "bravo y", "alpha 2", "alpha 3", "bravo x"]
+    rows = pd.DataFrame({"text": texts, "label": ["a", "a", "a", "b", "b", "b"]})
+    assert doubt_by_folds(rows).sentence.startswith("doubted labels: ")
+    texts = ["alpha", "bravo 1", "bravo 2", "alpha", "alpha", "bravo"]
+    rows = pd.DataFrame({"text": texts, "label": ["a", "a", "a", "b", "b", "b"]})
+    assert doubt_by_folds(rows).sentence.startswith("doubted labels: ")

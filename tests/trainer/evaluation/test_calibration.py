@@ -188,8 +188,8 @@ class TestPlainThreshold:
         ("wrong", "expected"),
         [
             (0, 0.5),
-            (4, 0.5),  # 1 in 16 by chance
-            (5, 0.4),  # 1 in 32
+            (5, 0.5),  # 1 in 32 by chance, and three thresholds are tried
+            (6, 0.4),  # 1 in 64
         ],
     )
     def test_moved_only_where_chance_is_rejected(self, wrong: int, expected: float) -> None:
@@ -199,9 +199,19 @@ class TestPlainThreshold:
         assert choose_plain_threshold(scores, is_positive) == pytest.approx(expected)
 
     def test_the_nearest_of_equals(self) -> None:
-        scores = np.array([0.1, 0.3, 0.7] + [0.75] * 6 + [0.9])
-        is_positive = np.array([HAM, HAM, HAM] + [HAM] * 6 + [SPAM])
+        scores = np.array([0.1, 0.3, 0.7] + [0.75] * 7 + [0.9])
+        is_positive = np.array([HAM, HAM, HAM] + [HAM] * 7 + [SPAM])
         assert choose_plain_threshold(scores, is_positive) == pytest.approx(0.825)
+
+    @pytest.mark.parametrize("count", [60, 600])
+    def test_chance_moves_it_in_one_of_twenty_at_most(self, count: int) -> None:
+        """The labels are drawn by the scores, so no threshold is better than 0.5."""
+        random = np.random.RandomState(0)
+        moved = 0
+        for _ in range(200):
+            scores = random.beta(0.3, 0.3, count)
+            moved += choose_plain_threshold(scores, random.rand(count) < scores) != 0.5
+        assert moved <= 10
 
     @pytest.mark.parametrize("scores", [[], [0.2], [0.7, 0.7]])
     def test_nothing_to_choose_between(self, scores: list[float]) -> None:

@@ -96,6 +96,7 @@ def test_refuses_another_vocabulary(folder, whole, tmp_path):
 SETTINGS = {
     "puts a space before each message (add_prefix_space)": {"add_prefix_space": True},
     "puts a token before each message (add_bos_token)": {"add_bos_token": True},
+    "keeps the end of a long message (truncation_side)": {"truncation_side": "left"},
 }
 STEPS = {
     "puts a space before each message (add_prefix_space)": {
@@ -119,6 +120,19 @@ def test_refuses_a_setting(what, folder):
 def test_refuses_a_step(what, whole, tmp_path):
     write(tmp_path, "tokenizer.json", whole | STEPS[what])
     assert refused(tmp_path) == f"{tmp_path}: the tokenizer {what}, which GPT-2's does not"
+
+
+def test_refuses_one_that_cuts_no_words(whole, tmp_path):
+    steps = {"type": "ByteLevel", "use_regex": False}
+    write(tmp_path, "tokenizer.json", whole | {"pre_tokenizer": steps})
+    what = "cuts a message into other words (pre_tokenizer)"
+    assert refused(tmp_path) == f"{tmp_path}: the tokenizer {what}, which GPT-2's does not"
+
+
+@pytest.mark.parametrize("key", ["pre_tokenizer", "post_processor"])
+def test_refuses_a_step_that_is_no_object(key, whole, tmp_path):
+    write(tmp_path, "tokenizer.json", whole | {key: ["x"]})
+    assert refused(tmp_path) == f"{tmp_path}: is not a tokenizer of byte pairs"
 
 
 def test_refuses_a_damaged_list_of_added_tokens(whole, tmp_path):

@@ -77,6 +77,26 @@ def test_a_killed_run_resumes_to_the_same_bytes(
     assert all(torch.equal(theirs[name], mine[name]) for name in theirs)
 
 
+def test_killed_between_the_last_checkpoint_and_the_end(
+    options: PretrainOptions, card: dict, tmp_path: Path, monkeypatch
+) -> None:
+    ours = replace(options, out=tmp_path / "base")
+    unlink = Path.unlink
+
+    def killed(path: Path, *args, **others) -> None:
+        if path.name == CHECKPOINT:
+            raise Killed
+        unlink(path, *args, **others)
+
+    monkeypatch.setattr(Path, "unlink", killed)
+    with pytest.raises(Killed):
+        pretrain(ours)
+    monkeypatch.setattr(Path, "unlink", unlink)
+    again = pretrain(ours)
+    assert (again["loss"], again["trained"]) == (card["loss"], card["trained"])
+    assert not (ours.out / CHECKPOINT).exists()
+
+
 def test_minutes_become_tokens_once(options: PretrainOptions, tmp_path: Path) -> None:
     card = pretrain(replace(options, out=tmp_path / "base", budget=Budget(None, 1.0)))
     assert card["history"]["total_steps"] == card["history"]["step"] > 30

@@ -112,8 +112,10 @@ def test_what_is_not_finite_is_null_and_a_new_run_begins_anew(tmp_path):
     assert is_lines(tmp_path / LINES)
     watch.begin(-1)
     assert (tmp_path / LINES).read_bytes() == b""
-    (tmp_path / LINES).write_text("mine")
-    assert not is_lines(tmp_path / LINES)
+    assert is_lines(tmp_path / LINES)  # a run that was killed before its first figures
+    for others in ("mine", '{"step": 10, "loss": 1.5}', '{"step": 1, "epoch": 2, "mine": 3}', "[]"):
+        (tmp_path / LINES).write_text(others + "\n")
+        assert not is_lines(tmp_path / LINES), others
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

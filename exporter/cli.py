@@ -183,6 +183,21 @@ def _check_source(from_hf: Path | None, given: dict[str, object]) -> None:
         raise click.UsageError("--run and --from-hf are two sources; give one of them")
 
 
+def _refuse_layout() -> None:
+    """Refuse the options of how text is read that ``--from-hf`` does not take.
+
+    Raises:
+        UsageError: names the option.
+    """
+    context = click.get_current_context()
+    for name in ("max_rejects", *LAYOUT_OPTIONS[1:]):
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(
+                f"--{name.strip('_').replace('_', '-')} is for a cascade; with --from-hf give "
+                "--text in UTF-8, as CSV with commas, TSV, JSON Lines or Parquet"
+            )
+
+
 def parse_precisions(text: str) -> tuple[str, ...]:
     """Parse ``--precision``; fp32 comes first, because the others are made from it.
 
@@ -293,6 +308,7 @@ def verify(
 
     source: Source = run
     if from_hf is not None:
+        _refuse_layout()
         made = open_bundle(folder).manifest
         given = HuggingFaceSource(
             from_hf, tuple(map(Path, text.names)), text.layout["text_column"],

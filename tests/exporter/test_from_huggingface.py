@@ -213,6 +213,20 @@ class TestOptions:
 
 
 class TestVerify:
+    @pytest.mark.parametrize(
+        "option",
+        [("--delimiter", ";"), ("--no-header",), ("--format", "csv"), ("--max-rejects", 1)],
+    )
+    def test_options_that_only_a_cascade_takes(self, exported, invoke, theirs, messages, option):
+        bundle, _ = exported
+        text = ("--from-hf", theirs, "--text", messages)
+        result = invoke(main, "verify", bundle, *text, *option)
+        assert result.exit_code == 2
+        assert result.output.endswith(
+            f"Error: {option[0]} is for a cascade; with --from-hf give --text in UTF-8, as CSV "
+            "with commas, TSV, JSON Lines or Parquet\n"
+        )
+
     def test_needs_the_folder(self, exported, tmp_path):
         with pytest.raises(InputError) as error:
             verify_bundle(exported[0], tmp_path)

@@ -15,6 +15,17 @@ from batch.model.inference import InferenceSession
 ROOT = Path(__file__).resolve().parents[3]
 
 
+@pytest.fixture
+def no_libraries(monkeypatch):
+    """No library can be loaded, as where torch has not brought CUDA's."""
+
+    def refuse(name: str):
+        raise OSError(f"{name}: cannot open shared object file: No such file or directory")
+
+    monkeypatch.setattr(cuda.ctypes, "CDLL", refuse)
+    monkeypatch.setattr(cuda, "_nvidia_folders", lambda: [])
+
+
 def test_libraries_are_loaded_before_the_session(fake_cuda, make_graph, monkeypatch, capfd):
     fake = fake_cuda()
     calls = []
@@ -51,7 +62,7 @@ def test_an_onnxruntime_that_cannot_preload(fake_cuda, make_graph, monkeypatch):
         ("libcudnn.so.9", "libcudnn.so.8", "'spam-batch[gpu]'"),
     ],
 )
-def test_another_version_is_there(monkeypatch, tmp_path, missing, there, advice):
+def test_another_version_is_there(no_libraries, monkeypatch, tmp_path, missing, there, advice):
     folder = tmp_path / "some_library" / "lib"
     folder.mkdir(parents=True)
     (folder / there).touch()
@@ -64,7 +75,7 @@ def test_another_version_is_there(monkeypatch, tmp_path, missing, there, advice)
     Requirement(advice.strip("'"))
 
 
-def test_the_numbers_of_other_libraries_are_not_cudas(monkeypatch, tmp_path):
+def test_the_numbers_of_other_libraries_are_not_cudas(no_libraries, monkeypatch, tmp_path):
     """libcufft.so.12 is of CUDA 13, and libcufft.so.11 of CUDA 12."""
     (tmp_path / "libcufft.so.12").touch()
     monkeypatch.setattr(cuda, "_nvidia_folders", lambda: [str(tmp_path)])
@@ -73,8 +84,7 @@ def test_the_numbers_of_other_libraries_are_not_cudas(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("missing", ["libcufft.so.12", "libcublasLt.so.13", "libodd.so"])
-def test_no_other_version_is_there(monkeypatch, missing):
-    monkeypatch.setattr(cuda, "_nvidia_folders", lambda: [])
+def test_no_other_version_is_there(no_libraries, monkeypatch, missing):
     monkeypatch.setattr(cuda, "provider_path", lambda: Path(missing))
     assert cuda.explain_not_loaded() == (
         f"the provider could not be loaded because {missing} is missing; type: pip install"
@@ -83,7 +93,7 @@ def test_no_other_version_is_there(monkeypatch, missing):
     )
 
 
-def test_no_driver(monkeypatch):
+def test_no_driver(no_libraries, monkeypatch):
     monkeypatch.setattr(cuda, "DRIVER", "libnone_such.so.1")
     monkeypatch.setattr(cuda, "provider_path", lambda: Path("libnone_such.so.1"))
     assert cuda.explain_not_loaded() == (

@@ -7,28 +7,30 @@ Random weights of gpt2-small's shape (or --size), the same for all sides, and th
 (b) transformers' pipeline, (c) optimum-onnx's pipeline in fp32 and its dynamic int8, each at
     the best of the batch sizes tried; (d) onnxruntime, every message padded to 120, in batches
 (e) ours: ``Classifier.classify`` in fp32 and int8; (f) the ceiling: the same matrix products
-    alone. Then the host path by itself, with a model that costs nothing.
+    alone; (g) with --cascade, what cascade/make.py made: the cascade whose slow model is a good
+    one in gpt2-small's shape, and its fast model alone, on messages that neither was trained on.
+
+Then the host path by itself, with a model that costs nothing.
 
     python benchmarks/throughput.py --data data/SMSSpamCollection.tsv --peers .venv-peers/bin/python
 """
 
 import argparse
+import csv
 import datetime
 import json
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import torch
 from export import BareProducts
 from messages import read_texts
 from peer_process import PeerProcess, make_model, write_peer_folder
 from scratch import scratch_folder
+from turns import Side, rate, slices, summary, table, take_turns
 
 from batch.model.batching import BATCH_TOKENS, cut_batches, pad_batch
 from batch.model.classifier import Classifier
@@ -43,74 +45,96 @@ from trainer.model.gpt2 import model_config
 MAX_LENGTH = 120  # tokens, the notebook's
 LABELS = ["ham", "spam"]
 PAD = 50256
-Side = Callable[[], tuple[float, list[str] | None]]
+CASCADE_MESSAGES = 4_000  # of a slice
+SLOW_MESSAGES = 8  # of a slice, for the sides that pad to 120
 
 
-def notebook_loop(model, sequences, texts_limit: int) -> Side:
-    """(a), on the first ``texts_limit`` messages; seconds are counted up to all."""
+def notebook_loop(model, parts: list[list[list[int]]]) -> Side:
+    """(a), on the first messages of each slice: each costs the same, for all are padded."""
 
-    def run() -> tuple[float, list[str]]:
-        part = sequences[:texts_limit]
+    def run(number: int) -> tuple[float, list[str]]:
         start = time.perf_counter()
         labels = []
         with torch.no_grad():
-            for ids in part:
+            for ids in parts[number][:SLOW_MESSAGES]:
                 padded = torch.from_numpy(pad_batch([ids], MAX_LENGTH, PAD))
                 labels.append(LABELS[int(model.forward_plain(padded)[0].argmax())])
-        return (time.perf_counter() - start) * len(sequences) / len(part), labels
-
-    return run
-
-
-def padded_batches(session: InferenceSession, sequences, limit: int) -> Side:
-    """(d), in batches of 8 as the notebook trains."""
-
-    def run() -> tuple[float, list[str]]:
-        part = sequences[:limit]
-        start = time.perf_counter()
-        logits = [
-            session.run(pad_batch(part[first : first + 8], MAX_LENGTH, PAD))
-            for first in range(0, len(part), 8)
-        ]
-        seconds = (time.perf_counter() - start) * len(sequences) / len(part)
-        return seconds, [LABELS[row] for row in np.concatenate(logits).argmax(axis=1)]
-
-    return run
-
-
-def ours(classifier: Classifier, texts: list[str]) -> Side:
-    def run() -> tuple[float, list[str]]:
-        classifier.clear_cache()
-        start = time.perf_counter()
-        labels = classifier.classify(texts).labels
         return time.perf_counter() - start, labels
 
-    return run
+    return Side("(a) the notebook's loop", [SLOW_MESSAGES] * len(parts), run)
 
 
-def best_pipeline(peer, name: str, texts: list[str], limit: int) -> tuple[str, Side]:
+def padded_batches(session: InferenceSession, parts: list[list[list[int]]]) -> Side:
+    """(d), in batches of 8 as the notebook trains."""
+
+    def run(number: int) -> tuple[float, list[str]]:
+        start = time.perf_counter()
+        logits = session.run(pad_batch(parts[number][:SLOW_MESSAGES], MAX_LENGTH, PAD))
+        return time.perf_counter() - start, [LABELS[row] for row in logits.argmax(axis=1)]
+
+    return Side("(d) onnxruntime, padded to 120", [SLOW_MESSAGES] * len(parts), run)
+
+
+def ours(name: str, classifier: Classifier, parts: list[list[str]]) -> Side:
+    def run(number: int) -> tuple[float, list[str]]:
+        classifier.clear_cache()
+        start = time.perf_counter()
+        labels = classifier.classify(parts[number]).labels
+        return time.perf_counter() - start, labels
+
+    return Side(name, list(map(len, parts)), run)
+
+
+def best_pipeline(peer: PeerProcess, name: str, title: str, parts: list[list[str]]) -> Side:
     """The fastest batch size of a peer's pipeline, messages in order of length for its sake."""
-    part = sorted(texts[:limit], key=len)
+    parts = [sorted(part, key=len) for part in parts]
 
-    def run(batch_size: int) -> tuple[float, None]:
-        answer = peer.label(name=name, texts=part, batch_size=batch_size, max_length=MAX_LENGTH)
-        return answer["seconds"] * len(texts) / len(part), None
+    def run(number: int, batch_size: int) -> tuple[float, None]:
+        answer = peer.label(
+            name=name, texts=parts[number], batch_size=batch_size, max_length=MAX_LENGTH
+        )
+        return answer["seconds"], None
 
-    sizes = {size: run(size)[0] for size in (1, 8, 32)}
+    sizes = {size: min(run(0, size)[0] for _ in range(2)) for size in (1, 8, 32)}
     best = min(sizes, key=sizes.__getitem__)
-    return f"batch size {best}", lambda: run(best)
+    return Side(f"{title}, batch size {best}", list(map(len, parts)), lambda n: run(n, best))
 
 
-def take_turns(sides: dict[str, Side], repeats: int) -> tuple[dict, dict]:
-    """Seconds of each side over ``repeats`` rounds after one to warm up, and its labels."""
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    labels = {}
-    for repeat in range(repeats + 1):
-        for name, run in sides.items():
-            taken, labels[name] = run()
-            if repeat:
-                seconds[name].append(taken)
-    return seconds, labels
+def bare_products(graph, parts: list[list[list[int]]], threads: int, precision: str) -> Side:
+    """(f), with the batches that ours cuts."""
+    products = []
+    for sequences in parts:
+        batches = [
+            (rows, pad_batch([sequences[row] for row in rows], width, PAD))
+            for rows, width in cut_batches([len(ids) for ids in sequences], BATCH_TOKENS["cpu"])
+        ]
+        products.append(BareProducts(graph, batches, threads, precision))
+    name = f"(f) matrix products alone, {precision}"
+    return Side(name, list(map(len, parts)), lambda number: (products[number].run(), None))
+
+
+def cascade_sides(folder: Path, text: Path, count: int) -> tuple[list[Side], dict]:
+    """(g) the cascade and its fast model alone, in ``count`` slices, and what was proved of it."""
+    with open(text, encoding="utf-8", newline="") as file:
+        texts = [row["text"] for row in csv.DictReader(file)]
+    classifier = Classifier.load(folder, "cpu")
+    proof = classifier.bundle.proof
+    if proof is None:
+        raise SystemExit(f"{folder} is no cascade")
+    parts = slices(texts[: CASCADE_MESSAGES * count], count)
+    sides = [
+        ours("(g) ours, cascade", classifier, parts),
+        ours("(g) its fast model alone", classifier.fast, parts),
+    ]
+    asked = sum(int(classifier.classify(part).asked.sum()) for part in parts)
+    messages = sum(map(len, parts))
+    proving = proof.proving
+    return sides, {
+        "messages": messages, "asked": asked, "share_asked": asked / messages,
+        "proof": {"messages": proving["messages"], "differ": proving["differ"]},
+        "bound": proof.bound, "confidence": proof.confidence, "promised": proof.promised,
+        "slow": classifier.slow.bundle.manifest.model, "precisions": proof.precisions,
+    }  # fmt: skip
 
 
 def main() -> None:
@@ -120,8 +144,9 @@ def main() -> None:
     parser.add_argument("--peers", default=".venv-peers/bin/python")
     parser.add_argument("--size", default="gpt2-small")
     parser.add_argument("--messages", type=int, default=200)
-    parser.add_argument("--slow-messages", type=int, default=40, help="For the slowest sides.")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--slices", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=5, help="turns of each slice")
+    parser.add_argument("--cascade", type=Path, help="folder that cascade/make.py wrote")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--host-rows", type=int, default=1_000_000)
     parser.add_argument("--bundle", type=Path, default=Path("models/spam"), help="Host path's.")
@@ -152,35 +177,32 @@ def run_all(args: argparse.Namespace, texts: list[str], folder: Path) -> dict:
         graph = (folder / f"{precision}.onnx").read_bytes()
         session = InferenceSession(graph, "cpu", args.threads, tensors_in=folder)
         classifiers[precision] = Classifier(fake_bundle(), session, tokenizer, precision)
+    parts, ids = slices(texts, args.slices), slices(sequences, args.slices)
+    cascade = None
     with PeerProcess(args.peers, folder / "peer", args.threads) as peer:
         versions = peer.versions()
         peer.export()
-        slow = args.slow_messages
-        sides: dict[str, Side] = {
-            "(a) the notebook's loop": notebook_loop(model, sequences, slow),
-        }
-        for letter, name, key in (
-            ("b", "transformers pipeline", "transformers"),
-            ("c", "optimum-onnx pipeline, fp32", "onnx"),
-            ("c", "optimum-onnx pipeline, int8", "onnx-int8"),
-        ):
-            setting, side = best_pipeline(peer, key, texts, slow)
-            sides[f"({letter}) {name}, {setting}"] = side
-        sides["(d) onnxruntime, padded to 120"] = padded_batches(
-            classifiers["fp32"].session, sequences, slow
-        )
-        for precision, classifier in classifiers.items():
-            sides[f"(e) ours, {precision}"] = ours(classifier, texts)
-        batches = [
-            (rows, pad_batch([sequences[row] for row in rows], width, PAD))
-            for rows, width in cut_batches([len(ids) for ids in sequences], BATCH_TOKENS["cpu"])
+        sides = [
+            notebook_loop(model, ids),
+            best_pipeline(peer, "transformers", "(b) transformers pipeline", parts),
+            best_pipeline(peer, "onnx", "(c) optimum-onnx pipeline, fp32", parts),
+            best_pipeline(peer, "onnx-int8", "(c) optimum-onnx pipeline, int8", parts),
+            padded_batches(classifiers["fp32"].session, ids),
+            *(ours(f"(e) ours, {name}", found, parts) for name, found in classifiers.items()),
+            *(bare_products(plain, ids, args.threads, name) for name in classifiers),
         ]
-        for precision in classifiers:
-            products = BareProducts(plain, batches, args.threads, precision)
-            sides[f"(f) matrix products alone, {precision}"] = lambda p=products: (p.run(), None)
-        seconds, labels = take_turns(sides, args.repeats)
-    check_labels(model, sequences, labels["(e) ours, fp32"])
-    rows = print_table(seconds, len(texts))
+        if args.cascade:
+            more, cascade = cascade_sides(
+                args.cascade / "wide-cascade", args.cascade / "held-out.csv", args.slices
+            )
+            sides += more
+        take_turns(sides, args.repeats)
+    by_name = {side.name: side for side in sides}
+    check_labels(model, ids, by_name["(e) ours, fp32"])
+    rows = [summary(side, sides[0]) for side in sides]
+    print("\n".join(table(rows)))
+    if cascade:
+        print("\n".join(cascade_lines(cascade, by_name)), flush=True)
     if args.bundle.is_dir():
         host = run_host(args, folder)
     else:
@@ -189,7 +211,8 @@ def run_all(args: argparse.Namespace, texts: list[str], folder: Path) -> dict:
     return {
         "date": datetime.date.today().isoformat(), "machine": machine, "threads": args.threads,
         "size": args.size, "messages": len(texts), "tokens": sum(map(len, sequences)),
-        "repeats": args.repeats, "peers": versions, "sides": rows, "host": host,
+        "slices": args.slices, "repeats": args.repeats, "peers": versions, "sides": rows,
+        "cascade": cascade, "host": host,
     }  # fmt: skip
 
 
@@ -213,29 +236,29 @@ def fake_bundle() -> SimpleNamespace:
     return SimpleNamespace(manifest=manifest, folder="benchmark")
 
 
-def check_labels(model, sequences, found: list[str]) -> None:
+def check_labels(model, parts: list[list[list[int]]], side: Side) -> None:
     """Ours in fp32 must say what PyTorch says of every message."""
-    with torch.no_grad():
-        expected = [
-            LABELS[int(model(torch.from_numpy(pad_batch([ids], MAX_LENGTH, PAD)))[0].argmax())]
-            for ids in sequences
-        ]
-    if found != expected:
-        raise SystemExit("the labels differ from PyTorch's")
-    print(f"all {len(found)} labels of ours in fp32 are PyTorch's")
+    for number, part in enumerate(parts):
+        with torch.no_grad():
+            expected = [
+                LABELS[int(model(torch.from_numpy(pad_batch([ids], MAX_LENGTH, PAD)))[0].argmax())]
+                for ids in part
+            ]
+        if side.labels[number] != expected:
+            raise SystemExit("the labels differ from PyTorch's")
+    print(f"all {sum(map(len, parts))} labels of ours in fp32 are PyTorch's")
 
 
-def print_table(seconds: dict[str, list[float]], count: int) -> list[dict]:
-    base = statistics.median(seconds["(a) the notebook's loop"])
-    print("| side | messages a second | spread | times (a) |\n| --- | ---: | ---: | ---: |")
-    rows = []
-    for name, taken in seconds.items():
-        median = statistics.median(taken)
-        low, high = count / max(taken), count / min(taken)
-        print(f"| {name} | {count / median:.1f} | {low:.1f} to {high:.1f} | {base / median:.1f} |")
-        rows.append({"name": name, "messages_per_second": count / median, "low": low,
-                     "high": high, "times_a": base / median})  # fmt: skip
-    return rows
+def cascade_lines(found: dict, sides: dict[str, Side]) -> list[str]:
+    """What the cascade asked, what it leaves, and how its speed compares with ours in int8."""
+    times = rate(sides["(g) ours, cascade"]) / rate(sides["(e) ours, int8"])
+    proof = found["proof"]
+    return [
+        f"the cascade: {found['asked']:,} of {found['messages']:,} messages asked of "
+        f"{found['slow']} ({found['share_asked']:.2%}); {proof['differ']:,} of "
+        f"{proof['messages']:,} labels differ from its own, at most {found['bound']:.3%} with "
+        f"{found['confidence']:.0%} confidence; {times:.1f} times ours in int8",
+    ]
 
 
 if __name__ == "__main__":

@@ -173,7 +173,7 @@ def read_texts(paths: Sequence[Path], text_column: str | None) -> list[str]:
             records = table.read(MOST_TEXTS - len(texts))
             bad = [record for record in records if record.problem]
             NO_REJECTS.check_window(name, 0, bad, table.advise)
-            texts += [(record.text or b"").decode("utf-8", "replace") for record in records]
+            texts += [record.message for record in records]
         if len(texts) == MOST_TEXTS:
             log.info("Only the first %d messages are read.", MOST_TEXTS)
             break

@@ -10,7 +10,7 @@ import torch
 
 from batch.model.decision import Band
 from batch.model.tokenizer import Tokenizer
-from batch.reading.records import Record
+from batch.reading.record import Record
 from batch.writing.atomic import making_folder
 from trainer.data.reading import DEFAULT_OPTIONS, ReadOptions
 from trainer.data.sets import write_rejects, write_split

@@ -21,7 +21,7 @@ from batch.model.decision import SLOW
 from batch.model.rules import Rules
 from batch.reading.fingerprint import Fingerprint
 from batch.reading.opening import open_source, take_fingerprint
-from batch.reading.records import Record
+from batch.reading.record import Record
 from batch.run.run_manifest import RunManifest, read_manifest
 
 OK, UNCHECKED, FAILED = "ok", "unchecked", "failed"
@@ -114,7 +114,7 @@ class _Sample:
 
     def add(self, number: int, record: Record, values: dict[str, str]) -> None:
         if number in self._numbers:
-            text = (record.text or b"").decode("utf-8", "replace")
+            text = record.message
             self.rows.append((record.line, text, values))
 
 

@@ -11,7 +11,7 @@ from batch.formats.jsonlines import drop_members
 from batch.formats.layout import JSONL, PARQUET
 from batch.formats.open_table import open_table
 from batch.formats.text_table import TextTable
-from batch.reading.records import Record
+from batch.reading.record import Record
 from batch.reading.source import Source
 from batch.run.run_manifest import RunManifest
 from batch.writing.output import STANDARD_OUTPUT

@@ -16,7 +16,7 @@ from batch.messages import count
 from batch.model.classifier import Classifier
 from batch.model.lazy_classifier import LazyClassifier
 from batch.reading.opening import open_source
-from batch.reading.records import Record
+from batch.reading.record import Record
 from batch.writing.output import STANDARD_OUTPUT
 
 log = logging.getLogger("batch")
@@ -79,9 +79,7 @@ def estimate(inputs: Sequence[Input], lazy: LazyClassifier) -> Estimate:
     start = time.monotonic()
     records, total, read, is_exact = _sample_files(inputs)
     read_seconds = (time.monotonic() - start) / max(1, read)
-    texts = [
-        (record.text or b"").decode("utf-8", "replace") for record in records if not record.problem
-    ]
+    texts = [record.message for record in records if not record.problem]
     if not texts:
         names = ", ".join(input_.name for input_ in inputs)
         raise InputError(f"{names}: no record that can be labelled, so nothing to measure")

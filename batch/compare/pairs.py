@@ -82,7 +82,7 @@ class BundlePairs:
         for window in read_windows(self._table, 0):
             good = window.good
             self.bad += len(window.records) - len(good)
-            texts = [(record.text or b"").decode("utf-8", "replace") for record in good]
+            texts = window.messages
             sides = [list(self._label(one, texts)) for one in self._classifiers]
             columns = [self._table.values(good, at) for at in self._others]
             others = zip(*columns, strict=True) if columns else [()] * len(good)

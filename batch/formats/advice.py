@@ -17,7 +17,8 @@ from batch.formats.preamble import Preamble
 from batch.messages import TEXT_NAMES, count, look_like_names, show
 from batch.reading.dialect import Dialect, count_lines
 from batch.reading.foreign import make_command
-from batch.reading.records import UTF8_BOM, Record, RecordReader
+from batch.reading.record import Record
+from batch.reading.records import UTF8_BOM, RecordReader
 
 HEAD_BYTES = 64 << 10  # of the input, in which advice is tried
 SAMPLE = 100  # records after the header that show its width

@@ -18,7 +18,8 @@ from batch.model.decision import Predictions
 from batch.reading.dialect import Dialect
 from batch.reading.encoding import UTF_8, Encoding
 from batch.reading.foreign import describe_json
-from batch.reading.records import UTF8_BOM, Record, RecordReader
+from batch.reading.record import Record
+from batch.reading.records import UTF8_BOM, RecordReader
 from batch.reading.source import Source, reading
 
 

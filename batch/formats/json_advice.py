@@ -8,7 +8,8 @@ import shlex
 
 from batch.messages import TEXT_NAMES, list_columns, look_like_names, show
 from batch.reading.foreign import make_command
-from batch.reading.records import UTF8_BOM, Record
+from batch.reading.record import Record
+from batch.reading.records import UTF8_BOM
 
 Object = dict[str, object]
 

@@ -21,7 +21,7 @@ from batch.messages import show
 from batch.model.decision import Predictions
 from batch.reading.dialect import Dialect
 from batch.reading.foreign import describe_json, make_command
-from batch.reading.records import Record
+from batch.reading.record import Record
 from batch.reading.source import Source, reading
 
 # Python's parser fails at a depth that depends on its caller's; ours is always the same.

@@ -9,7 +9,7 @@ from batch.formats.csv_table import find_column
 from batch.formats.input import Input
 from batch.formats.open_table import open_table
 from batch.formats.table import Table
-from batch.reading.records import Record
+from batch.reading.record import Record
 from batch.reading.source import Source
 from batch.writing.output import STANDARD_OUTPUT
 
@@ -77,7 +77,7 @@ class LabelledFile:
                 scores = [self._parse(*pair) for pair in zip(good, found, strict=True)]
             for record, score, label, *others in zip(good, scores, *columns, strict=True):
                 number += 1
-                text = (record.text or b"").decode("utf-8", "replace")
+                text = record.message
                 place = (number, record.line, record.offset)
                 yield LabelledRow(*place, label, score, text, tuple(others))
 

@@ -1,6 +1,6 @@
 """Find the format of an input, by its name or by ``--format``, and open it as a table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
 from batch.errors import InputError, UsageError
@@ -11,7 +11,9 @@ from batch.formats.table import Table
 from batch.reading.compression import compression_of_name, find_compression
 from batch.reading.source import STANDARD_INPUT, Source
 from batch.writing.output import is_stream
+from batch.writing.rejects import Allowance
 
+WINDOW = 4096  # records read at once
 ENDINGS = {
     ".csv": CSV,
     ".tsv": CSV,
@@ -101,3 +103,22 @@ def open_table(
     if found := find_compression(source.head()):
         raise InputError(f"{source.name}: is {found.name} data; decompress it first")
     return ParquetTable(file, input_, columns, labels)
+
+
+def read_messages(
+    table: Table, name: str, allowance: Allowance, rejects: int = 0
+) -> Iterator[tuple[list[str], int]]:
+    """The messages of a table, a window at a time, and how many bad records each window has.
+
+    Args:
+        name: of the input, for errors.
+        rejects: how many records were bad before, in other inputs.
+
+    Raises:
+        InputError: more bad records than allowed.
+    """
+    while records := table.read(WINDOW):
+        bad = [record for record in records if record.problem]
+        allowance.check_window(name, rejects, bad, table.advise)
+        rejects += len(bad)
+        yield [record.message for record in records if not record.problem], len(bad)

@@ -31,7 +31,7 @@ from batch.messages import show
 from batch.model.decision import Predictions
 from batch.reading.codepage import Utf8Check
 from batch.reading.dialect import Dialect
-from batch.reading.records import Record
+from batch.reading.record import Record
 from batch.reading.source import BinaryFile
 from batch.writing.atomic import create_file
 

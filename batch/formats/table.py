@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from batch.model.decision import Predictions
-from batch.reading.records import Record
+from batch.reading.record import Record
 
 
 class Table(Protocol):

@@ -10,7 +10,8 @@ from batch.reading.codepage import UNDO_TWICE, CheckedStream
 from batch.reading.dialect import Dialect
 from batch.reading.foreign import make_command
 from batch.reading.input_stream import InputStream
-from batch.reading.records import Record, RecordReader
+from batch.reading.record import Record
+from batch.reading.records import RecordReader
 from batch.reading.source import Source, reading
 
 SAMPLE_BYTES = 64 * 1024  # of the start of an input, by which its text column is chosen

@@ -24,7 +24,7 @@ from batch.model.classifier import Classifier
 from batch.model.rules import Rules
 from batch.reading.fingerprint import Fingerprint
 from batch.reading.opening import open_source, still_has
-from batch.reading.records import Record
+from batch.reading.record import Record
 from batch.run.run_manifest import RunManifest, read_manifest, utc_now
 from batch.run.summary import find_shifts
 from batch.writing.lock import hold_lock
@@ -218,7 +218,7 @@ class _Mender:
         return bad if raw is None or raw == bad.raw else table.read_again(raw, bad)
 
     def _label(self, table: CsvTable | JsonTable, record: Record) -> bytes:
-        text = (record.text or b"").decode("utf-8", "replace")
+        text = record.message
         predictions = self._classifier.classify([text])
         self._count([record])
         self._done.labels.update(predictions.labels)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from batch.messages import count
 from batch.reading.byte_stream import ByteStream, read_some
-from batch.reading.records import Record
+from batch.reading.record import Record
 
 _RUN = re.compile(rb"[\x80-\xff]+")
 _SIGNS = "£€¢¥§©®°·´¨…–—‘’‚“”„«»‹›¿¡•™ \xa0"  # beside letters, in cp1252

@@ -24,7 +24,7 @@ from batch.model.classifier import Classifier
 from batch.model.decision import Predictions
 from batch.model.lazy_classifier import LazyClassifier
 from batch.reading.opening import open_source
-from batch.reading.records import Record
+from batch.reading.record import Record
 from batch.reading.source import Source
 from batch.run.job import Job
 from batch.run.prefetch import prefetch

@@ -9,7 +9,7 @@ from batch.formats.table import Table
 from batch.model.cascade.classifier import Begun, CascadeClassifier
 from batch.model.classifier import Classifier, Prepared
 from batch.model.decision import Predictions
-from batch.reading.records import Record
+from batch.reading.record import Record
 
 # Records that are read, sorted by length, labelled and written together: enough to fill
 # batches of equal length, and few enough for the memory.
@@ -30,6 +30,11 @@ class Window:
     line: int
     blank_lines: int
     prepared: Prepared | None = None  # texts of the good records, encoded; None if that failed
+
+    @property
+    def messages(self) -> list[str]:
+        """The texts of the good records."""
+        return [record.message for record in self.good]
 
 
 def read_windows(table: Table, before: int, last: int | None = None) -> Iterator[Window]:
@@ -53,7 +58,7 @@ def encode_windows(windows: Iterable[Window], classifier: Classifier) -> Iterato
 
 def _prepare(classifier: Classifier, window: Window) -> Prepared | None:
     try:
-        return classifier.prepare(_texts(window))
+        return classifier.prepare(window.messages)
     except BaseException as error:
         if not _is_fault(error):
             raise
@@ -106,7 +111,7 @@ def label_windows(
         held.append(window)
         size += sum(len(record.raw) for record in window.records)
         with _ignoring_faults():  # _finish meets it again
-            begun.append(classifier.begin(window.prepared or classifier.prepare(_texts(window))))
+            begun.append(classifier.begin(window.prepared or classifier.prepare(window.messages)))
         is_whole = len(begun) == len(held)
         is_much = len(held) == HELD_WINDOWS or size >= WINDOW_BYTES
         if not is_whole or is_much or classifier.fills_batches(begun):
@@ -138,7 +143,7 @@ def classify_window(name: str, classifier: Classifier, window: Window) -> Predic
     """
     records = window.good
     try:
-        prepared = window.prepared or classifier.prepare(_texts(window))
+        prepared = window.prepared or classifier.prepare(window.messages)
         return classifier.classify_prepared(prepared)
     except BaseException as error:
         if not _is_fault(error):
@@ -154,7 +159,7 @@ def _find_culprit(classifier: Classifier, records: list[Record]) -> Record | Non
     while records:
         half = records[: (len(records) + 1) // 2]
         try:
-            classifier.classify([_text(record) for record in half])
+            classifier.classify([record.message for record in half])
         except BaseException as error:
             if not _is_fault(error):
                 raise
@@ -164,14 +169,6 @@ def _find_culprit(classifier: Classifier, records: list[Record]) -> Record | Non
         else:
             records = records[len(half) :]
     return None
-
-
-def _texts(window: Window) -> list[str]:
-    return [_text(record) for record in window.good]
-
-
-def _text(record: Record) -> str:
-    return (record.text or b"").decode("utf-8", "replace")
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from batch.errors import InputError, UsageError
-from batch.reading.records import Record
+from batch.reading.record import Record
 
 
 def encode_rejects(records: Sequence[Record]) -> bytes:

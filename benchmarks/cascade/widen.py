@@ -31,6 +31,7 @@ def widen(model: GPT2Classifier, size: ModelConfig) -> GPT2Classifier:
 
     A repeated vector has the same mean and variance, so a LayerNorm gives the repeated output.
     The vocabulary is all of GPT-2's: each id has the row that the model's token map gives it.
+    A second model, as the default one has it, stays as it is: its logits are added as before.
 
     Raises:
         ValueError: ``size`` is no multiple of the model's shape.
@@ -63,6 +64,8 @@ def widen(model: GPT2Classifier, size: ModelConfig) -> GPT2Classifier:
                     part.bias.zero_()
         _copy_norm(ours.ln_f, theirs.ln_f, channels)
         _copy_linear(wide.score, model.score, torch.arange(old.classes), channels)
+    if wide.second is not None and model.second is not None:
+        wide.second.load_state_dict(model.second.state_dict())
     return wide.eval()
 
 

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 
 from batch.errors import InputError
 from batch.formats.input import Input
-from batch.formats.open_table import open_table
+from batch.formats.open_table import open_table, read_messages
 from batch.reading.opening import open_source
 from batch.writing.output import STANDARD_OUTPUT
 from batch.writing.rejects import Allowance
 from trainer.data.splits import group_key
 
 log = logging.getLogger("exporter")
-
-WINDOW = 4096  # records read at once
 
 
 @dataclass(frozen=True)
@@ -75,15 +73,9 @@ def read_texts(inputs: Sequence[Input], allowance: Allowance) -> ProofText:
     for given in inputs:
         with open_source(given.name) as source:
             table = open_table(source, given, STANDARD_OUTPUT, (), [])
-            while records := table.read(WINDOW):
-                bad = [record for record in records if record.problem]
-                allowance.check_window(given.name, rejects, bad, table.advise)
-                rejects += len(bad)
-                texts += [
-                    (record.text or b"").decode("utf-8", "replace")
-                    for record in records
-                    if not record.problem
-                ]
+            for messages, bad in read_messages(table, given.name, allowance, rejects):
+                texts += messages
+                rejects += bad
             source.check_unchanged()
             files[given.name] = source.fingerprint().sha256
         for warning in (*table.choice_warnings, *table.warnings()):

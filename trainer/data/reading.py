@@ -22,7 +22,7 @@ from batch.messages import count
 from batch.reading.dialect import Dialect
 from batch.reading.foreign import make_command
 from batch.reading.opening import open_source
-from batch.reading.records import Record
+from batch.reading.record import Record
 from batch.reading.source import STANDARD_INPUT
 from batch.writing.output import STANDARD_OUTPUT
 from batch.writing.rejects import NO_REJECTS, Allowance
@@ -274,7 +274,7 @@ def read_file(name: str, options: ReadOptions, rejects_before: int = 0) -> FileR
                 found.advice = f"line {bad[0].line}: {advice}"
             found.rejects += bad
             labels = table.values(good, label)
-            texts = [(record.text or b"").decode("utf-8", "replace") for record in good]
+            texts = [record.message for record in good]
             headers = {record.line for record in table.repeated_headers(good)}
             names = _fold_header(table.column_names[label]), _fold_header(table.text_name)
             for record, *values in zip(good, labels, texts, strict=True):

@@ -11,7 +11,7 @@ import pandas as pd
 from batch.errors import InputError
 from batch.formats.input import Input
 from batch.reading.dialect import DEFAULT_DIALECT
-from batch.reading.records import Record
+from batch.reading.record import Record
 from batch.writing.names import REJECTS_START
 from batch.writing.rejects import Allowance, encode_rejects
 from trainer.data.reading import ReadOptions, read_file

@@ -201,7 +201,7 @@ def _read_rows(
         try:
             for record, _, values in AuditedFile(source, file.manifest, True).rows():
                 probabilities = file.probabilities(values, decision)
-                text = (record.text or b"").decode("utf-8", "replace")
+                text = record.message
                 yield record.line, text, values.get("label"), probabilities
         except (ValueError, KeyError):  # its fingerprint fits, so the manifest was changed
             path = manifest_path(file.path)

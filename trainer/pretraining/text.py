@@ -11,7 +11,7 @@ from torch import Tensor
 
 from batch.errors import InputError, MissingInputError
 from batch.formats.input import Input
-from batch.formats.open_table import inner_ending, open_table
+from batch.formats.open_table import inner_ending, open_table, read_messages
 from batch.messages import count
 from batch.model.tokenizer import PAD_ID, Tokenizer
 from batch.reading.dialect import Dialect
@@ -21,7 +21,6 @@ from batch.writing.rejects import NO_REJECTS, Allowance
 
 log = logging.getLogger("trainer")
 
-WINDOW = 4096  # records read at once
 CHUNK = 32  # consecutive messages that are held out together, as a dialogue's turns are
 LINE = Dialect(b"\x1f", None)  # one message a line: a byte that text does not have
 
@@ -69,12 +68,9 @@ def _read_file(name: str, options: TextOptions, rejects: int) -> tuple[list[str]
     texts, bad = [], 0
     with open_source(name) as source:
         table = open_table(source, given, STANDARD_OUTPUT, (), [])
-        while records := table.read(WINDOW):
-            wrong = [record for record in records if record.problem]
-            options.allowance.check_window(name, rejects + bad, wrong, table.advise)
-            bad += len(wrong)
-            good = [record for record in records if not record.problem]
-            texts += [(record.text or b"").decode("utf-8", "replace") for record in good]
+        for messages, number in read_messages(table, name, options.allowance, rejects):
+            texts += messages
+            bad += number
         source.check_unchanged()
     return texts, bad
 

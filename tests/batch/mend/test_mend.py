@@ -143,7 +143,7 @@ def test_nothing_mended_changes_nothing(run, label):
 
 
 def test_many_that_are_still_bad():
-    from batch.reading.records import Record
+    from batch.reading.record import Record
 
     bad = Record(b"", b"", 1, 0, None, "is bad", None)
     assert Mending("out.csv", left=[bad] * 12).lines()[-2:] == [

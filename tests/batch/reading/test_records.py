@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from batch.reading.dialect import Dialect
-from batch.reading.records import UTF8_BOM, Record, RecordReader
+from batch.reading.record import Record
+from batch.reading.records import UTF8_BOM, RecordReader
 
 DATA = Path(__file__).parents[2] / "data"
 DUMP = Dialect(b"\t", quote=None, escape=b"\\")

@@ -14,7 +14,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from batch.reading.dialect import Dialect
-from batch.reading.records import UTF8_BOM, Record, RecordReader
+from batch.reading.record import Record
+from batch.reading.records import UTF8_BOM, RecordReader
 
 ESCAPED = Dialect(escape=b"\\")
 UNQUOTED = Dialect(quote=None, escape=b"\\")

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.errors import InputError, OutputError, UsageError
-from batch.reading.records import Record, RecordReader
+from batch.reading.record import Record
+from batch.reading.records import RecordReader
 from batch.writing.names import REJECTS_START, rejects_path
 from batch.writing.rejects import NO_REJECTS, Allowance, encode_rejects
 from batch.writing.target import resolve_target

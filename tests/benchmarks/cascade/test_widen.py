@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,17 @@ def test_a_token_map_becomes_rows_of_the_whole_vocabulary(benchmark, tiny_model,
     assert ours.transformer.wte.weight.shape == (PAD_ID + 1, 96) and not ours.config.remapped
     with torch.no_grad():
         found, expected = ours(ids).numpy(), theirs(ids).numpy()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=benchmark.TOLERANCE)
+
+
+def test_a_second_model_is_added_as_before(benchmark, tiny_model, ids) -> None:
+    first, second = tiny_model(), tiny_model("last_token", seed=7)
+    both = GPT2Classifier(replace(first.config, second=second.config)).eval()
+    both.transformer, both.score, both.second = first.transformer, first.score, second
+    ours = benchmark.widen(both, WIDE)
+    with torch.no_grad():
+        found, expected = ours(ids).numpy(), both(ids).numpy()
+        assert np.ptp(expected - first(ids).numpy()) > 0.1
     np.testing.assert_allclose(found, expected, rtol=0, atol=benchmark.TOLERANCE)
 
 

@@ -3,7 +3,7 @@
 CSV in and out, as Python's csv module writes it, no text twice; stages one by one in one
 thread, and ``spam-batch classify`` with all of them, for files of 10,000 rows to --rows. Then
 --bundle's own model over as many rows as --model-rows, beside what ``spam-batch estimate``
-said of it before.
+said of it before, and the model of --student likewise.
 
     python benchmarks/host.py --data data/SMSSpamCollection.tsv --bundle models/spam
 """
@@ -123,37 +123,52 @@ def measure_model(folder: Path, opened: Bundle, rows: int, texts: list[str]) -> 
     }  # fmt: skip
 
 
-def measure_host(bundle: Path, texts: list[str], rows: int, model_rows: int) -> dict:
+def measure_host(
+    bundle: Path, texts: list[str], rows: int, model_rows: int, student: Path | None = None
+) -> dict:
     """All of it, printed and returned."""
     opened = open_bundle(bundle)
     with scratch_folder() as folder:
-        stages = measure_stages(folder, opened, texts)
-        sizes = measure_sizes(folder, opened, rows, texts)
-        model = measure_model(folder, opened, model_rows, texts)
+        found = {
+            "stages": measure_stages(folder, opened, texts),
+            "sizes": measure_sizes(folder, opened, rows, texts),
+            "model": measure_model(folder, opened, model_rows, texts),
+        }
+        if student:
+            found["student"] = measure_model(folder, open_bundle(student), model_rows, texts)
     print("| host path, rows a second | |\n| --- | ---: |")
-    for stage, rate in stages.items():
+    for stage, rate in found["stages"].items():
         print(f"| {stage} | {rate:,.0f} |")
-    for size in sizes:
+    for size in found["sizes"]:
         print(f"| all together, {size['rows']:,} rows | {size['rows_per_second']:,.0f} |")
+    for name, key in ((bundle, "model"), (student, "student")):
+        if model := found.get(key):
+            print(
+                f"| with the model of {name} ({model['model']}), {model['rows']:,} rows | "
+                f"{model['rows_per_second']:,.0f} |"
+            )
+    model = found["model"]
     off = model["seconds"] / model["estimated_seconds"] - 1
     print(
-        f"| with the model of {bundle} ({model['model']}), {model['rows']:,} rows | "
-        f"{model['rows_per_second']:,.0f} |\n\n`spam-batch estimate` had said "
-        f"{model['estimated_seconds']:.1f} s of it, it took {model['seconds']:.1f} s ({off:+.0%})",
+        f"\n`spam-batch estimate` had said {model['estimated_seconds']:.1f} s of {bundle}, "
+        f"it took {model['seconds']:.1f} s ({off:+.0%})",
         flush=True,
     )
-    return {"stages": stages, "sizes": sizes, "model": model}
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path)
     parser.add_argument("--bundle", type=Path, default=Path("models/spam"))
+    parser.add_argument("--student", type=Path, help="bundle of a small model")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--model-rows", type=int, default=200_000)
     parser.add_argument("--out", type=Path, help="Write the figures as JSON.")
     args = parser.parse_args()
-    result = measure_host(args.bundle, read_texts(args.data, 5000), args.rows, args.model_rows)
+    result = measure_host(
+        args.bundle, read_texts(args.data, 5000), args.rows, args.model_rows, args.student
+    )
     if args.out:
         args.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 

@@ -14,6 +14,7 @@
 ## RUN=           run folder, replaced by train (runs/spam)
 ## BUNDLE=        bundle, replaced by export (models/spam)
 ## DEVSET=        labelled file of another source, for bench-starter
+## PYTEST_ARGS=   options of pytest for test and test-faults (-n auto --dist loadfile)
 ## UNLABELLED=    files of messages without labels, for the cascade in bench
 ## IN=            file to label (examples/inbox.csv)
 ## OUT=           labelled file (labeled.csv)
@@ -37,6 +38,7 @@ OUT ?= labeled.csv
 DEVSET ?=
 UNLABELLED ?=
 SETTINGS ?=
+PYTEST_ARGS ?= -n auto --dist loadfile
 
 # onnxruntime and onnxruntime-gpu must never be installed together.
 ORT := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
@@ -85,13 +87,13 @@ classify: $(VENV)/.has-run ## Label IN= into OUT= and show the first rows
 	@head -n 8 '$(OUT)'
 
 test: $(VENV)/.has-dev ## Run the tests, without the long fault tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-anywhere: $(VENV)/.has-dev ## Run the tests of trainer and exporter under other kernels, threads and a seed (SETTINGS=)
 	$(BIN)/python tests/anywhere.py $(SETTINGS)
 
 test-faults: $(VENV)/.has-dev ## Run every fault test: crash, disk, input, formats, bundle, environment
-	$(BIN)/python -m pytest tests/faults -m 'faults or quick'
+	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/faults -m 'faults or quick'
 
 check: $(VENV)/.has-dev ## Check style, import contracts, types and spelling
 	$(BIN)/ruff check .

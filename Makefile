@@ -14,7 +14,7 @@
 ## RUN=           run folder, replaced by train (runs/spam)
 ## BUNDLE=        bundle, replaced by export (models/spam)
 ## DEVSET=        labelled file of another source, for bench-starter
-## PYTEST_ARGS=   options of pytest for test and test-faults (-n auto --dist loadfile)
+## PYTEST_ARGS=   options of pytest for the tests (-n auto --dist loadfile)
 ## UNLABELLED=    files of messages without labels, for the cascade in bench
 ## IN=            file to label (examples/inbox.csv)
 ## OUT=           labelled file (labeled.csv)
@@ -90,7 +90,7 @@ test: $(VENV)/.has-dev ## Run the tests, without the long fault tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-anywhere: $(VENV)/.has-dev ## Run the tests of trainer and exporter under other kernels, threads and a seed (SETTINGS=)
-	$(BIN)/python tests/anywhere.py $(SETTINGS)
+	$(BIN)/python tests/anywhere.py $(SETTINGS) $(PYTEST_ARGS)
 
 test-faults: $(VENV)/.has-dev ## Run every fault test: crash, disk, input, formats, bundle, environment
 	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/faults -m 'faults or quick'

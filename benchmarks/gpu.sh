@@ -10,7 +10,8 @@
 #   DATA=     labelled messages (data/SMSSpamCollection.tsv; of a dry run examples/inbox.csv)
 #   BPE=      gpt2.tiktoken (data/gpt2.tiktoken)
 #   WEIGHTS=  of GPT-2 small: a folder or a .safetensors file (random)
-#   OUT=      folder of gpu-DEVICE-DATE.json and of the log beside it (benchmarks/results)
+#   OUT=      folder of gpu-DEVICE-DATE.json and of the log beside it (benchmarks/results;
+#             of a dry run build)
 #
 # The exit status is 1 if a step failed; the others run all the same.
 set -eu
@@ -22,4 +23,5 @@ if ! command -v "$python" >/dev/null; then
 fi
 PYTHONPATH="$root:$root/benchmarks:$root/benchmarks/gpu${PYTHONPATH:+:$PYTHONPATH}"
 export PYTHONPATH
-exec "$python" "$root/benchmarks/gpu/lead.py" "$@"
+# A step that is stopped leaves semaphores, which Python removes with this warning.
+exec "$python" -W ignore:resource_tracker:UserWarning "$root/benchmarks/gpu/lead.py" "$@"

@@ -17,16 +17,15 @@ from pathlib import Path
 
 import numpy as np
 from messages import write_table
-from step import Settings, Skipped
+from step import Settings, check_onnxruntime
 
-from batch.errors import BundleError
 from batch.formats.input import Input
 from batch.model import cuda
 from batch.model.batching import Shapes
 from batch.model.bundle import open_bundle
 from batch.model.cascade.classifier import CascadeClassifier
 from batch.model.classifier import Classifier
-from batch.model.inference import InferenceSession, wanted_device
+from batch.model.inference import InferenceSession
 from batch.model.lazy_classifier import LazyClassifier
 from batch.run.classify import classify_file
 from batch.run.job import Job
@@ -38,15 +37,16 @@ Figures = Iterator[tuple[str, object]]
 
 def labels(settings: Settings) -> Figures:
     """Labels and logits of each precision on the device, beside those of fp32 on the CPU."""
-    _check_device(settings.device)
+    check_onnxruntime(settings.device)
     texts = _read_texts(settings)[: settings.texts]
-    found, expected = _label(Classifier.load(settings.work / "slow", "cpu", precision="fp32"), texts)
+    folder = settings.work / "slow"
+    theirs, expected = _label(Classifier.load(folder, "cpu", precision="fp32"), texts)
     yield "messages", len(texts)
-    for precision in open_bundle(settings.work / "slow").manifest.variants:
-        ours = Classifier.load(settings.work / "slow", settings.device, precision=precision)
-        given, logits = _label(ours, texts)
+    for precision in open_bundle(folder).manifest.variants:
+        classifier = Classifier.load(folder, settings.device, precision=precision)
+        ours, logits = _label(classifier, texts)
         yield precision, {
-            "labels_that_differ": sum(map(str.__ne__, given, found)),
+            "labels_that_differ": sum(map(str.__ne__, ours, theirs)),
             "largest_logit_difference": float(np.abs(logits - expected).max()),
         }  # fmt: skip
     if settings.device == "cuda":
@@ -61,7 +61,7 @@ def _label(classifier: Classifier, texts: list[str]) -> tuple[list[str], np.ndar
 
 def batch_tokens(settings: Settings) -> Figures:
     """Messages a second of each precision against the tokens of a batch."""
-    _check_device(settings.device)
+    check_onnxruntime(settings.device)
     folder = settings.work / "slow"
     for precision in open_bundle(folder).manifest.variants:
         classifier = Classifier.load(folder, settings.device, precision=precision)
@@ -75,20 +75,13 @@ def batch_tokens(settings: Settings) -> Figures:
 
 def cascade(settings: Settings) -> Figures:
     """Messages a second of the cascade, and of its fast model alone."""
-    _check_device(settings.device)
+    check_onnxruntime(settings.device)
     classifier = Classifier.load(settings.work / "cascade", settings.device)
     assert isinstance(classifier, CascadeClassifier)
     parts = {"fast_": classifier.fast.session, "slow_": classifier.slow.session}
     taken = {name: _watch(session) for name, session in parts.items()}
     yield "cascade", _measure(settings, classifier, taken)
     yield "fast_alone", _measure(settings, classifier.fast, {"": taken["fast_"]})
-
-
-def _check_device(device: str) -> None:
-    try:
-        wanted_device(device)
-    except BundleError as error:
-        raise Skipped(str(error)) from None
 
 
 def _read_texts(settings: Settings) -> list[str]:

@@ -13,20 +13,19 @@ import resource
 import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from messages import number_texts
-from step import Settings, Skipped
+from step import Settings, Skipped, check_onnxruntime
 
-from batch.errors import BundleError
 from batch.model.bundle import open_bundle
 from batch.model.cascade.classifier import CascadeClassifier
 from batch.model.cascade.folder import CascadeBundle, join_manifests
 from batch.model.cascade.proof import Proof
-from batch.model.inference import wanted_device
 from batch.model.rules import BUNDLES_RULES
 from batch.model.tokenizer import Tokenizer
 from batch.reading.fingerprint import hash_file
@@ -187,13 +186,6 @@ def export(settings: Settings) -> Figures:
     yield "verify", {"seconds": round(time.perf_counter() - start, 3), **verified}
 
 
-def check_onnxruntime(device: str) -> None:
-    try:
-        wanted_device(device)
-    except BundleError as error:
-        raise Skipped(str(error)) from None
-
-
 def _describe(variant, problems: list[str] | None = None) -> dict:
     check = variant.check
     problems = variant.problems() if problems is None else problems
@@ -210,14 +202,13 @@ def make_cascade(settings: Settings) -> Figures:
     """Train a starter, and make ``cascade`` of it and ``slow``.
 
     Its speed is real, and its promise is not: the band is set so that a share of SHARE_ASKED of
-    the messages is asked again, and nothing is proved of the labels.
+    the messages is asked again, and nothing is proved of the labels. In a dry run ``slow`` is
+    both models, which saves the time of a second export.
     """
     check_onnxruntime(settings.device)
     if settings.device == "cuda":
         check_torch()
-    recipe = get_recipe(
-        "default", from_random=True, notices=False, epochs=1, max_length=MAX_LENGTH
-    )
+    recipe = get_recipe("default", from_random=True, notices=False, epochs=1, max_length=MAX_LENGTH)
     messages = read(settings, recipe)
     weights, device = random_weights("starter"), torch.device(settings.device)
     trained = train_model(
@@ -227,16 +218,16 @@ def make_cascade(settings: Settings) -> Figures:
     run = settings.work / "fast-run"
     write_folder(settings, run, messages, trained.model, recipe, weights, trained.max_length,
                  trained.accuracy)  # fmt: skip
-    export_bundle(run, settings.work / "fast", settings.device, progress=False)
-    proof = _write_cascade(settings, messages.texts)
+    fast = settings.work / ("slow" if settings.is_dry else "fast")
+    if not fast.exists():
+        export_bundle(run, fast, settings.device, progress=False)
+    proof = _write_cascade(settings, fast, messages.texts)
     yield "precisions", proof.precisions
     yield "share_to_ask", SHARE_ASKED
 
 
-def _write_cascade(settings: Settings, texts: list[str]) -> Proof:
-    fast, slow = load_stages(
-        settings.work / "fast", settings.work / "slow", settings.device, ("auto", "auto")
-    )
+def _write_cascade(settings: Settings, fast_folder: Path, texts: list[str]) -> Proof:
+    fast, slow = load_stages(fast_folder, settings.work / "slow", settings.device, ("auto", "auto"))
     prepared = fast.prepare(list(number_texts(texts, BAND_TEXTS)))
     fast.run(prepared)
     center = find_center(fast.decision)

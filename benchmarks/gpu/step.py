@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from batch.errors import SpamBatchError
+from batch.errors import BundleError, SpamBatchError
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,20 @@ class Settings:
 
 class Skipped(Exception):
     """The step cannot be measured here; the text says why."""
+
+
+def check_onnxruntime(device: str) -> None:
+    """Check that the installed onnxruntime is one for the device.
+
+    Raises:
+        Skipped: it is not.
+    """
+    from batch.model.inference import wanted_device  # late: a package may be missing
+
+    try:
+        wanted_device(device)
+    except BundleError as error:
+        raise Skipped(str(error)) from None
 
 
 def carry_out(module: str, name: str, settings: Settings, figures: Path, log: Path) -> None:

@@ -8,6 +8,7 @@ import datetime
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -210,4 +211,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the step, and cleans up
     main()

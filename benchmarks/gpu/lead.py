@@ -50,16 +50,16 @@ class Step:
     limit: float  # seconds on a GPU
     needs: str = ""  # a file or folder of Settings.work
     else_why: str = ""  # it is skipped without that
-    preloads: bool = False  # forked from a process that has imported the module: PyTorch is slow
+    preloads: str = ""  # it is forked from a process that has imported this module
 
 
 ON_CPU = 4  # times the limits
 STEPS = (  # together below eight minutes
-    Step("train", "making", 130, preloads=True),
-    Step("export", "making", 130, "run", "no model was trained", True),
+    Step("train", "making", 130, preloads="preload"),
+    Step("export", "making", 130, "run", "no model was trained", "preload"),
     Step("labels", "labelling", 45, "slow", "no bundle was exported"),
     Step("batch_tokens", "labelling", 75, "slow", "no bundle was exported"),
-    Step("make_cascade", "making", 50, "slow", "no bundle was exported", True),
+    Step("make_cascade", "making", 50, "slow", "no bundle was exported", "preload"),
     Step("cascade", "labelling", 35, "cascade", "no cascade was made"),
 )
 
@@ -70,13 +70,17 @@ def run_step(step: Step, settings: Settings, log: Path) -> dict:
         return {"status": "skipped", "why": step.else_why}
     context = multiprocessing.get_context("forkserver" if step.preloads else "spawn")
     if step.preloads:
-        context.set_forkserver_preload([step.module])
+        context.set_forkserver_preload([step.preloads])
     path = settings.work / f"{step.name}.figures"
     process = context.Process(
         target=carry_out, args=(step.module, step.name, settings, path, log), daemon=True
     )
     start = time.monotonic()
-    process.start()  # waits for what is preloaded
+    try:
+        process.start()  # waits for what is preloaded
+    except (OSError, EOFError):
+        hint = "; see if this works: python -c 'import torch'" if step.preloads else ""
+        return {"status": "failed", "why": f"its process could not be started{hint}"}
     limit = step.limit * (1 if settings.device == "cuda" else ON_CPU)
     process.join(max(0.0, start + limit - time.monotonic()))
     found: dict = {"status": "measured"}

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import multiprocessing
 import os
 import stat
 import subprocess
@@ -137,6 +138,23 @@ def test_a_step_that_fails_does_not_stop_the_next(lead, tmp_path: Path, capsys) 
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "good_too: skipped, 0 s: no model was trained"
     assert "ValueError: what is wrong" in (tmp_path / "gpu.log").read_text(encoding="utf-8")
+
+
+def test_what_fails_at_its_import(lead, tmp_path: Path, monkeypatch) -> None:
+    """As a PyTorch whose libraries are missing, or that crashes."""
+    (tmp_path / "broken.py").write_text("raise OSError('no libcudart.so.12')", encoding="utf-8")
+    (tmp_path / "crashing.py").write_text("import os; os._exit(9)", encoding="utf-8")
+    (tmp_path / "fake_steps.py").write_text(FAKE_STEPS, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    settings, log = make_settings(lead, tmp_path), tmp_path / "log"
+    found = lead.run_step(lead.Step("good", "broken", 60), settings, log)
+    assert (found["status"], found["why"]) == ("failed", "OSError: no libcudart.so.12")
+    step = lead.Step("good", "fake_steps", 60, preloads="crashing")
+    assert lead.run_step(step, settings, log) == {
+        "status": "failed",
+        "why": "its process could not be started; see if this works: python -c 'import torch'",
+    }
+    multiprocessing.get_context("forkserver").set_forkserver_preload([])
 
 
 def test_a_step_is_stopped_at_its_limit_and_keeps_its_figures(lead, tmp_path: Path) -> None:

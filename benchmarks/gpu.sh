@@ -13,7 +13,7 @@
 #   OUT=      folder of gpu-DEVICE-DATE.json and of the log beside it (benchmarks/results;
 #             of a dry run build)
 #
-# The exit status is 1 if a step failed; the others run all the same.
+# The exit status is 1 unless every step was measured. A step that fails does not stop the next.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-$root/.venv/bin/python}

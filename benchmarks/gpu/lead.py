@@ -32,7 +32,7 @@ VERSIONS = ("torch", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "nu
             "nvidia-cuda-runtime", "nvidia-cuda-runtime-cu12", "nvidia-cudnn-cu12",
             "nvidia-cudnn-cu13")  # fmt: skip
 SIZES = {  # dry: on any device
-    "cuda": {"train_steps": 200, "held_out": 100, "texts": 1000, "seconds": 4.0,
+    "cuda": {"train_steps": 200, "held_out": 16, "texts": 1000, "seconds": 3.0,
              "batch_tokens": (1024, 4096, 16384, 65536), "least_rows": 4096},
     "cpu": {"train_steps": 16, "held_out": 16, "texts": 100, "seconds": 4.0,
             "batch_tokens": (128, 256, 512, 1024), "least_rows": 48},
@@ -55,8 +55,8 @@ class Step:
 
 ON_CPU = 4  # times the limits
 STEPS = (  # together below eight minutes
-    Step("train", "making", 130, preloads="preload"),
-    Step("export", "making", 130, "run", "no model was trained", "preload"),
+    Step("train", "making", 100, preloads="preload"),
+    Step("export", "making", 160, "run", "no model was trained", "preload"),
     Step("labels", "labelling", 45, "slow", "no bundle was exported"),
     Step("batch_tokens", "labelling", 75, "slow", "no bundle was exported"),
     Step("make_cascade", "making", 50, "slow", "no bundle was exported", "preload"),
@@ -211,7 +211,7 @@ def main() -> None:
         )  # fmt: skip
         run_all(settings, STEPS, result, path)
     print(f"written: {path}")
-    sys.exit(any(step["status"] == "failed" for step in result["steps"].values()))
+    sys.exit(any(step["status"] != "measured" for step in result["steps"].values()))
 
 
 if __name__ == "__main__":

@@ -9,14 +9,13 @@ said of it before, and the model of --student likewise.
 """
 
 import argparse
-import csv
 import json
 import time
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from messages import read_texts
+from messages import read_texts, write_table
 from scratch import scratch_folder
 
 from batch.checks.estimate import estimate
@@ -47,14 +46,6 @@ class FreeSession:
         logits = np.zeros((len(ids), 2), dtype=np.float32)
         logits[:, 1] = (ids != self._pad_id).sum(axis=1) % 7 - 3
         return logits
-
-
-def write_table(path: Path, rows: int, texts: list[str]) -> None:
-    """``rows`` messages, each with its number, so that none comes twice."""
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "text"])
-        writer.writerows([row, f"{row} {texts[row % len(texts)]}"] for row in range(rows))
 
 
 def make_job(folder: Path) -> Job:

@@ -270,6 +270,15 @@ def test_a_provider_whose_libraries_are_missing(
     assert result.exit_code == (78 if state == "problem" else 0)
 
 
+def test_the_libraries_that_were_taken_are_named(examine, bundle, fake_cuda, monkeypatch):
+    fake_cuda()
+    taken = ["/wheels/nvidia/cu13/lib/libcudart.so.13", "/wheels/nvidia/cudnn/lib/libcudnn.so.9"]
+    monkeypatch.setattr(cuda, "loaded_libraries", lambda: taken)
+    assert lines_of(examine("--bundle", bundle), "ok       CUDA") == [
+        f"ok       CUDAExecutionProvider loads and computes correctly; {', '.join(taken)}"
+    ]
+
+
 def test_a_provider_that_is_whole_without_a_driver(monkeypatch):
     monkeypatch.setattr(cuda, "describe_driver", lambda: (0, NO_DRIVER))
     monkeypatch.setattr(cuda, "provider_path", lambda: None)

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from batch.command import print_line, show_log
+from batch.help import DECIDE, MODEL, WRITE, Command, option
 from trainer.data_options import data_options
 from trainer.options import (
     PATH,
@@ -14,26 +15,27 @@ from trainer.options import (
     device_option,
     model_option,
     quiet_option,
+    restart_option,
     student_options,
 )
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("files", metavar="LABELLED...", nargs=-1, required=True)
-@click.option("--out", type=PATH, default=Path("runs/student"), show_default=True,
+@option(WRITE, "--out", type=PATH, default=Path("runs/student"), show_default=True,
     help="Run folder to write.")  # fmt: skip
-@click.option("--teacher", metavar="BUNDLE", help="The bundle that labelled the files. Files "
+@option(MODEL, "--teacher", metavar="BUNDLE", help="The bundle that labelled the files. Files "
     "without labels are labelled with it first, into OUT.labelled.")  # fmt: skip
 @model_option
-@click.option("--weights", default="random", show_default=True,
+@option(MODEL, "--weights", default="random", show_default=True,
     help="random: the starter's shape; else as in spam-train fit.")  # fmt: skip
 @data_options(text="File with gold labels; repeat it for more files.")
 @bpe_option
-@click.option("--positive-label", help="The teacher's, if it is not a usual name, such as spam.")
+@option(DECIDE, "--positive-label", help="The teacher's, if it is not a usual name, such as spam.")
 @cache_option
 @device_option
 @student_options
-@click.option("--restart", is_flag=True, help="Start over, even if a killed run left a checkpoint.")
+@restart_option
 @quiet_option
 def distill(
     files, out, teacher, size, weights, data, reading, bpe, positive_label, cache, device, restart,

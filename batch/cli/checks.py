@@ -4,12 +4,13 @@ import click
 
 from batch.cli.options import csv_options, make_dialect
 from batch.command import print_json, print_line
+from batch.help import DECIDE, READ, RUN, WRITE, Command, option
 
 
-@click.command()
-@click.option("--bundle", default="models/spam", show_default=True,
+@click.command(cls=Command)
+@option(DECIDE, "--bundle", default="models/spam", show_default=True,
     help="Folder made by spam-export.")  # fmt: skip
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
+@option(RUN, "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
     show_default=True, help="The --device of a run.")  # fmt: skip
 def doctor(bundle, device) -> None:
     """Check whether a run would work on this machine, and tell what to type if not.
@@ -34,9 +35,9 @@ def doctor(bundle, device) -> None:
         raise BundleError(f"{listed}; a run would not work")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("bundle", default="models/spam")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
+@option(WRITE, "--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
 def info(bundle, as_json) -> None:
     """Show what is in BUNDLE: labels, threshold, precisions and their verification, hashes.
 
@@ -58,14 +59,14 @@ def info(bundle, as_json) -> None:
             print_line(line)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("labeled")
-@click.option("--bundle", default="models/spam", show_default=True,
+@option(DECIDE, "--bundle", default="models/spam", show_default=True,
     help="The bundle of the run.")  # fmt: skip
-@click.option("--input", "input_", metavar="FILE", help="The input, if it was moved.")
-@click.option("--sample", type=click.IntRange(0), default=1000, show_default=True,
+@option(READ, "--input", "input_", metavar="FILE", help="The input, if it was moved.")
+@option(DECIDE, "--sample", type=click.IntRange(0), default=1000, show_default=True,
     help="Number of rows to label again.")  # fmt: skip
-@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text",
+@option(WRITE, "--format", "format_", type=click.Choice(["text", "json"]), default="text",
     show_default=True, help="json: a list of objects.")  # fmt: skip
 def audit(labeled, bundle, input_, sample, format_) -> None:
     """Compare LABELED, a file that classify wrote, with its run manifest, LABELED.run.json.
@@ -97,13 +98,13 @@ def audit(labeled, bundle, input_, sample, format_) -> None:
         raise InputError(f"{labeled}: {checks}; something has changed since the run")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("labeled")
-@click.option("--rejects", metavar="FILE", required=True,
+@option(READ, "--rejects", metavar="FILE", required=True,
     help="The rejects file, or a copy, with mended records.")  # fmt: skip
-@click.option("--bundle", default="models/spam", show_default=True,
+@option(DECIDE, "--bundle", default="models/spam", show_default=True,
     help="The bundle of the run.")  # fmt: skip
-@click.option("--input", "input_", metavar="FILE", help="The input, if it was moved.")
+@option(READ, "--input", "input_", metavar="FILE", help="The input, if it was moved.")
 def mend(labeled, rejects, bundle, input_) -> None:
     """Label rejected records that were mended by hand, and put them into LABELED.
 
@@ -125,16 +126,22 @@ def mend(labeled, rejects, bundle, input_) -> None:
     click.get_current_context().exit(REJECTED if done.rejects else 0)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("labeled")
-@click.option("--out", default="report.html", show_default=True,
+@option(WRITE, "--out", default="report.html", show_default=True,
     help="Page to write; - is standard output.")  # fmt: skip
-@click.option(
-    "--date-column", metavar="NAME", help="Column of dates; the report then has the rate over time."
+@option(
+    READ,
+    "--date-column",
+    metavar="NAME",
+    help="Column of dates; the report then has the rate over time.",
 )
-@click.option("--positive-label", metavar="LABEL", help="Default: spam.")
-@click.option(
-    "--show-text", is_flag=True, help="Show the texts of messages, which are left out by default."
+@option(DECIDE, "--positive-label", metavar="LABEL", help="Default: spam.")
+@option(
+    WRITE,
+    "--show-text",
+    is_flag=True,
+    help="Show the texts of messages, which are left out by default.",
 )
 @csv_options
 def report(labeled, out, date_column, positive_label, show_text, text_column, **layout) -> None:

@@ -4,26 +4,30 @@ import click
 
 from batch.cli.options import input_options, make_input
 from batch.command import print_line
+from batch.help import DECIDE, READ, RUN, WRITE, Command, option
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("before")
 @click.argument("after")
 @click.argument("input_", metavar="[INPUT]", required=False)
-@click.option("--out", metavar="FILE", help="Page to write.")
-@click.option("--max-changed", metavar="N|P%",
+@option(WRITE, "--out", metavar="FILE", help="Page to write.")
+@option(DECIDE, "--max-changed", metavar="N|P%",
     help="Exit status 1 if more labels change.")  # fmt: skip
-@click.option("--truth", metavar="NAME", help="Column of true labels, to see which model is right.")
-@click.option("--date-column", metavar="NAME",
+@option(READ, "--truth", metavar="NAME", help="Column of true labels, to see which model is right.")
+@option(READ, "--date-column", metavar="NAME",
     help="Column of dates; the page then has the changes over time.")  # fmt: skip
-@click.option("--changed", metavar="FILE",
+@option(WRITE, "--changed", metavar="FILE",
     help="CSV file to write: the rows that change, for review.")  # fmt: skip
-@click.option(
-    "--show-text", is_flag=True, help="Show the texts of messages, which are left out by default."
+@option(
+    WRITE,
+    "--show-text",
+    is_flag=True,
+    help="Show the texts of messages, which are left out by default.",
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
+@option(RUN, "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
     show_default=True, help="Of two bundles: as for classify.")  # fmt: skip
-@click.option("--threads", type=click.IntRange(1),
+@option(RUN, "--threads", type=click.IntRange(1),
     help="Of two bundles: default: all processors that this process may use.")  # fmt: skip
 @input_options
 def compare(
@@ -64,20 +68,20 @@ def compare(
         click.get_current_context().exit(1)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("labeled")
-@click.option("--out", default="review.html", show_default=True, metavar="FILE",
+@option(WRITE, "--out", default="review.html", show_default=True, metavar="FILE",
     help="Page to write.")  # fmt: skip
-@click.option("--random", "random_", type=click.IntRange(0), default=200, show_default=True,
+@option(DECIDE, "--random", "random_", type=click.IntRange(0), default=200, show_default=True,
     help="Random rows, for an honest estimate; the same number of each label.")  # fmt: skip
-@click.option("--unsure", type=click.IntRange(0), default=100, show_default=True,
+@option(DECIDE, "--unsure", type=click.IntRange(0), default=100, show_default=True,
     help="Rows of which the model was least sure.")  # fmt: skip
-@click.option("--campaigns", type=click.IntRange(0), default=50, show_default=True,
+@option(DECIDE, "--campaigns", type=click.IntRange(0), default=50, show_default=True,
     help="Texts that are repeated most often, once each.")  # fmt: skip
-@click.option("--changed", metavar="FILE", help="Rows that compare --changed has found.")
-@click.option("--labels", metavar="NAME,NAME", default="",
+@option(READ, "--changed", metavar="FILE", help="Rows that compare --changed has found.")
+@option(DECIDE, "--labels", metavar="NAME,NAME", default="",
     help="Labels that no row has, and that a row may get.")  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True,
+@option(DECIDE, "--seed", type=int, default=0, show_default=True,
     help="Another number gives other random rows.")  # fmt: skip
 @input_options
 def review(
@@ -108,9 +112,9 @@ def review(
     print_line(f"written: {out}, with {len(rows):,} rows", to_stderr=True)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("labeled")
-@click.option("--corrections", metavar="FILE", required=True,
+@option(READ, "--corrections", metavar="FILE", required=True,
     help="What the page of review has saved.")  # fmt: skip
 @input_options
 def accuracy(labeled, corrections, **layout) -> None:

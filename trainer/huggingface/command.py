@@ -5,11 +5,12 @@ from pathlib import Path
 import click
 
 from batch.command import print_line, show_log
+from batch.help import Command
 
 _PATH = click.Path(path_type=Path)
 
 
-@click.command("to-hf")
+@click.command("to-hf", cls=Command)
 @click.argument("run", type=_PATH)
 @click.argument("folder", metavar="DIR", type=_PATH)
 def to_hf(run: Path, folder: Path) -> None:

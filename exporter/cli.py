@@ -233,15 +233,15 @@ def cascade(
 ) -> None:  # fmt: skip
     """Make one bundle of two: the fast model labels what it is sure of, the slow one the rest.
 
-    FILE is more --text, as a pattern of the shell gives it. One half of its distinct messages
-    chooses the scores at which the slow model decides. The other half proves that at most
-    --max-disagreement of the labels differ from the slow model's, with 95 % confidence; if it
-    does not, nothing is written, and the exit status is 78.
-
     \b
     Example:
       spam-export cascade --fast models/student --slow models/spam \\
           --text held-out.csv --max-disagreement 0.1%
+
+    FILE is more --text, as a pattern of the shell gives it. One half of its distinct messages
+    chooses the scores at which the slow model decides. The other half proves that at most
+    --max-disagreement of the labels differ from the slow model's, with 95 % confidence; if it
+    does not, nothing is written, and the exit status is 78.
     """
     show_log("exporter", quiet)
     from exporter.cascade.export import CascadeOptions, export_cascade, proof_lines
@@ -273,17 +273,17 @@ def verify(
 ) -> None:
     """Check every variant of BUNDLE against PyTorch on this machine.
 
-    A variant that fails is removed from the bundle, and the exit status is 78. Where bundle.json
-    has other labels or lengths than the run, every variant fails.
-
-    Of a cascade, the bound is proved again on --text, and the exit status is 78 if it does not
-    hold. FILE is more --text, as a pattern of the shell gives it.
-
     \b
     Example:
       spam-export verify models/spam --run runs/spam
       spam-export verify models/cascade --text inbox.csv
       spam-export verify models/other --from-hf hub/spam --text inbox.csv
+
+    A variant that fails is removed from the bundle, and the exit status is 78. Where bundle.json
+    has other labels or lengths than the run, every variant fails.
+
+    Of a cascade, the bound is proved again on --text, and the exit status is 78 if it does not
+    hold. FILE is more --text, as a pattern of the shell gives it.
     """
     _check_source(from_hf, {})
     show_log("exporter", quiet)

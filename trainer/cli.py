@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from batch.command import Cli, print_line, show_log
-from batch.help import DECIDE, MODEL, READ, TRAIN, WRITE, option
+from batch.help import DECIDE, MODEL, OPTIMIZER, READ, TRAIN, WRITE, option
 from batch.messages import escape_controls
 from batch.version import __version__
 from trainer.check.command import check
@@ -62,13 +62,13 @@ main.add_command(to_hf)
 def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None:
     """Fetch data, BPE files or weights, and check each by its SHA-256.
 
-    A file that is already there is not fetched again. `all` means data and BPE files;
-    weights have at least half a gigabyte and are fetched only on request.
-
     \b
     Example:
       spam-train fetch data
       spam-train fetch weights --model gpt2-medium
+
+    A file that is already there is not fetched again. `all` means data and BPE files;
+    weights have at least half a gigabyte and are fetched only on request.
     """
     from trainer.fetch.assets import fetch_bpe, fetch_data
     from trainer.fetch.weight_files import fetch_weights
@@ -111,7 +111,7 @@ def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None
 @device_option
 @recipe_options
 @option(WRITE, "--pth", type=PATH, help="Also write the weights to this .pth file.")
-@option(TRAIN, "--trunk-cache/--no-trunk-cache", default=True,
+@option(OPTIMIZER, "--trunk-cache/--no-trunk-cache", default=True,
     help="Compute the output of the frozen blocks only once for each message.")  # fmt: skip
 @option(WRITE, "--log-dir", type=PATH, metavar="DIR",
     help="Also write TensorBoard's events here (the extra tensorboard).")  # fmt: skip
@@ -129,14 +129,14 @@ def fit(
 ) -> None:  # fmt: skip
     """Train a classifier and write a run folder.
 
-    The same command resumes a killed run from its last whole epoch.
-
     \b
     Example:
       spam-train fit --recipe book --weights gpt2 --out runs/book
       spam-train fit --data tickets.csv --text-column body --label-column queue
       spam-train fit --max-ham-blocked 0.2%
       spam-train fit --config runs/spam/config.json --out runs/again
+
+    The same command resumes a killed run from its last whole epoch.
     """
     show_log("trainer", quiet)
     from batch.model.rules import parse_band
@@ -170,11 +170,11 @@ def fit(
 def evaluate(run: Path, data, reading) -> None:
     """Score a run on labelled files from another source.
 
-    Messages that were in the training set are left out.
-
     \b
     Example:
       spam-train evaluate --run runs/spam --data other.csv
+
+    Messages that were in the training set are left out.
     """
     from trainer.evaluation.evaluate import evaluate as evaluate_file
     from trainer.evaluation.evaluate import evaluation_lines

@@ -54,7 +54,7 @@ def data_options(
             given = {name: values.pop(name) for name in names}
             return command(*args, data=data, reading=make_reading(data, **given), **values)
 
-        return data(input_options(_LABELLED(run)))
+        return data(_LABELLED(input_options(run)))
 
     return decorate
 

@@ -43,16 +43,16 @@ def distill(
 ) -> None:  # fmt: skip
     """Train a small model, the student, to give the labels of a bundle, its teacher.
 
+    \b
+    Example:
+      spam-train distill labelled/*.csv --out runs/student
+      spam-train distill inbox.csv --teacher models/spam --out runs/student
+
     LABELLED are files that `spam-batch classify --columns label,probability` wrote, or folders
     of them; for two classes its default columns are enough. With --teacher they may also be
     files without labels. The options of how files are read are for those and for --data.
 
     The same command resumes a killed run.
-
-    \b
-    Example:
-      spam-train distill labelled/*.csv --out runs/student
-      spam-train distill inbox.csv --teacher models/spam --out runs/student
     """
     show_log("trainer", quiet)
     show_log("batch", quiet)

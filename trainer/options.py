@@ -61,11 +61,11 @@ _OPTIONS: dict[str, list[tuple[str, Any, str]]] = {
         ("--max-length", str,
             "Tokens, or model for its whole context. Default: the longest training message."),
         ("--causal/--no-causal", bool, "Whether a token sees only the tokens before it."),
+    ],
+    TRAIN: [
         ("--trainable", click.Choice(TRAINABLE), "Which weights are trained."),
         ("--lora-rank", _COUNT, "Rank of the updates with --trainable lora."),
         ("--lora-alpha", float, "Scale of the updates with --trainable lora."),
-    ],
-    TRAIN: [
         ("--seed", int, "Random seed of the head, the order of messages and dropout."),
         ("--epochs", _COUNT, "Passes over the training set."),
         ("--keep", click.Choice(("last", "best")), "Epoch whose weights are kept."),
@@ -74,10 +74,6 @@ _OPTIONS: dict[str, list[tuple[str, Any, str]]] = {
         ("--notices/--no-notices", bool,
             "To the SMS Spam Collection, add codes, deliveries and the like that we wrote."),
         ("--balance/--no-balance", bool, "Cut all classes to equal size, or keep the natural mix."),
-        ("--group-by-length/--no-group-by-length", bool,
-            "Make batches of messages of similar length."),
-        ("--drop-rate", _SHARE, "Dropout probability."),
-        ("--ignore-index", int, "Target value that the loss ignores."),
     ],
     OPTIMIZER: [
         ("--batch-size", _COUNT, "Messages in a batch."),
@@ -87,6 +83,10 @@ _OPTIONS: dict[str, list[tuple[str, Any, str]]] = {
         ("--warmup-fraction", _SHARE, "Share of the steps in which the learning rate grows."),
         ("--weight-decay", click.FloatRange(0), "Weight decay of AdamW."),
         ("--clip-norm", _ABOVE_0, "Clip the gradient to this norm."),
+        ("--group-by-length/--no-group-by-length", bool,
+            "Make batches of messages of similar length."),
+        ("--drop-rate", _SHARE, "Dropout probability."),
+        ("--ignore-index", int, "Target value that the loss ignores."),
     ],
     DECIDE: [
         ("--fit-threshold/--no-fit-threshold", bool,

@@ -15,13 +15,13 @@ from batch.help import DECIDE, READ, RUN, WRITE, Command, option
 def doctor(bundle, device) -> None:
     """Check whether a run would work on this machine, and tell what to type if not.
 
-    Each check prints one line that begins with ok, warning or problem. The exit status is
-    0 if a run would work, and 78 otherwise. This takes about three seconds.
-
     \b
     Example:
       spam-batch doctor
       spam-batch doctor --bundle models/spam --device cuda
+
+    Each check prints one line that begins with ok, warning or problem. The exit status is
+    0 if a run would work, and 78 otherwise. This takes about three seconds.
     """
     from batch.checks.doctor import PROBLEM, examine
     from batch.errors import BundleError
@@ -41,12 +41,12 @@ def doctor(bundle, device) -> None:
 def info(bundle, as_json) -> None:
     """Show what is in BUNDLE: labels, threshold, precisions and their verification, hashes.
 
-    The default is models/spam. Every file of the bundle is compared with its hash first.
-
     \b
     Example:
       spam-batch info models/spam
       spam-batch info models/spam --json
+
+    The default is models/spam. Every file of the bundle is compared with its hash first.
     """
     from batch.checks.info import collect, to_json, to_lines
     from batch.model.bundle import open_bundle
@@ -71,15 +71,15 @@ def info(bundle, as_json) -> None:
 def audit(labeled, bundle, input_, sample, format_) -> None:
     """Compare LABELED, a file that classify wrote, with its run manifest, LABELED.run.json.
 
-    The checks hash the output, the rejects and the input, count rows, labels and scores,
-    compare each row with its record of the input, and label a sample of the rows again. Each
-    check prints one line that begins with ok, unchecked or failed. The exit status is 0 if
-    nothing failed, 65 if something did, and 66 if there is no manifest.
-
     \b
     Example:
       spam-batch audit labeled.csv
       spam-batch audit labeled.csv --bundle models/spam --sample 10000
+
+    The checks hash the output, the rejects and the input, count rows, labels and scores,
+    compare each row with its record of the input, and label a sample of the rows again. Each
+    check prints one line that begins with ok, unchecked or failed. The exit status is 0 if
+    nothing failed, 65 if something did, and 66 if there is no manifest.
     """
     import json
 
@@ -108,14 +108,14 @@ def audit(labeled, bundle, input_, sample, format_) -> None:
 def mend(labeled, rejects, bundle, input_) -> None:
     """Label rejected records that were mended by hand, and put them into LABELED.
 
+    \b
+    Example:
+      spam-batch mend labeled.csv --rejects mended.csv
+
     FILE is the rejects file of LABELED, or a copy of it, in which the column record was changed;
     line and byte_offset must stay. Each mended record is labelled by the bundle of the run, and
     gets its place in the order of the input. What is still bad, or was taken out of FILE, stays
     a reject. The exit status is 0 if no reject is left, and 3 otherwise.
-
-    \b
-    Example:
-      spam-batch mend labeled.csv --rejects mended.csv
     """
     from batch.errors import REJECTED
     from batch.mend.mend import mend_output
@@ -147,14 +147,14 @@ def mend(labeled, rejects, bundle, input_) -> None:
 def report(labeled, out, date_column, positive_label, show_text, text_column, **layout) -> None:
     """Write an HTML report on LABELED, a CSV file that classify wrote; - is standard input.
 
-    The page has counts, the rate over time, the scores, campaigns (messages that differ only in
-    case, digits and punctuation), and the rows that the model was least sure of. It loads
-    nothing from the network.
-
     \b
     Example:
       spam-batch report labeled.csv
       spam-batch report labeled.csv --date-column received --show-text --out report.html
+
+    The page has counts, the rate over time, the scores, campaigns (messages that differ only in
+    case, digits and punctuation), and the rows that the model was least sure of. It loads
+    nothing from the network.
     """
     from batch.reading.encoding import parse_encoding
     from batch.report.labelled_file import ReportOptions

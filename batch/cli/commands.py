@@ -129,16 +129,16 @@ def classify(
 ) -> None:  # fmt: skip
     """Label every record of INPUT, a CSV, JSON Lines or Parquet file; - is standard input.
 
-    The output has the records of the input, in their order and with the same bytes, and the
-    new columns after them. It gets its name when it is complete. The same command resumes a
-    run that was interrupted.
-
     \b
     Example:
       spam-batch classify inbox.csv --out labeled.csv
       spam-batch classify dump.csv.gz --out labeled.csv.zst --delimiter ';' --encoding cp1252
       spam-batch classify dumps/ --out-dir labeled/
       ssh mail cat dump.csv | spam-batch classify - --out - > labeled.csv
+
+    The output has the records of the input, in their order and with the same bytes, and the
+    new columns after them. It gets its name when it is complete. The same command resumes a
+    run that was interrupted.
     """
     show_log("batch", quiet, log_format)
     from batch.formats.columns import check_stage, parse_columns
@@ -254,13 +254,13 @@ def estimate(
 ) -> None:
     """Estimate from a sample how long it takes to label INPUT; nothing is written.
 
-    For several inputs, or a folder, the estimate is for all files, including those that were
-    labelled before.
-
     \b
     Example:
       spam-batch estimate inbox.csv
       spam-batch estimate dumps/
+
+    For several inputs, or a folder, the estimate is for all files, including those that were
+    labelled before.
     """
     show_log("batch")
     from batch.checks.estimate import estimate as estimate_files

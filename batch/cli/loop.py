@@ -36,14 +36,14 @@ def compare(
 ) -> None:  # fmt: skip
     """Compare two bundles, BEFORE and AFTER, on INPUT; or two labelled files of the same input.
 
-    Prints how many labels change and from what to what, how far the scores move, and, with
-    --truth, which model is right more often. With --max-changed it is a gate: the exit status is
-    1 if more labels change than that, 0 otherwise.
-
     \b
     Example:
       spam-batch compare models/spam models/tickets inbox.csv --max-changed 5%
       spam-batch compare models/spam models/tickets inbox.csv --truth expected --out compare.html
+
+    Prints how many labels change and from what to what, how far the scores move, and, with
+    --truth, which model is right more often. With --max-changed it is a gate: the exit status is
+    1 if more labels change than that, 0 otherwise.
     """
     from batch.compare.compare import CompareOptions, are_bundles, compare
     from batch.writing.rejects import Allowance
@@ -89,15 +89,15 @@ def review(
 ) -> None:  # fmt: skip
     """Write a page by which a person labels rows of LABELED again, with keys.
 
-    The page has a random sample, the rows that the model was least sure of, campaigns (messages
-    that differ only in case, digits and punctuation) once each, and those that compare found.
-    It works without a network, keeps its state in the browser, and saves corrections.csv, which
-    spam-batch accuracy and spam-train fit read. It has the texts of messages.
-
     \b
     Example:
       spam-batch review labeled.csv
       spam-batch review labeled.csv --random 500 --out review.html
+
+    The page has a random sample, the rows that the model was least sure of, campaigns (messages
+    that differ only in case, digits and punctuation) once each, and those that compare found.
+    It works without a network, keeps its state in the browser, and saves corrections.csv, which
+    spam-batch accuracy and spam-train fit read. It has the texts of messages.
     """
     from batch.review.review import ReviewOptions, write_review
     from batch.review.selection import Wanted
@@ -120,13 +120,13 @@ def review(
 def accuracy(labeled, corrections, **layout) -> None:
     """Estimate how good the labels of LABELED are, from the random rows that a person corrected.
 
-    Prints accuracy, and precision and recall of each label, with 95 % intervals. Each random row
-    counts for as many rows of the file as it stands for. Rows that were chosen because the model
-    was unsure, and the like, are not counted.
-
     \b
     Example:
       spam-batch accuracy labeled.csv --corrections corrections.csv
+
+    Prints accuracy, and precision and recall of each label, with 95 % intervals. Each random row
+    counts for as many rows of the file as it stands for. Rows that were chosen because the model
+    was unsure, and the like, are not counted.
     """
     from batch.review.accuracy import read_sample
 

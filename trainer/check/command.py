@@ -21,15 +21,15 @@ from trainer.options import PATH, cache_option
 def check(data, reading, out, run, max_length, bpe, cache) -> None:
     """Show what is odd in labelled FILEs, and the rows whose label may be wrong.
 
-    Prints classes, repeated texts, texts with two labels, near copies across classes, lengths,
-    scripts, and the lines of the 50 most doubted rows; never a text. A row is doubted if a model
-    that has not seen it gives another label: TF-IDF with logistic regression, on five folds, near
-    copies in the same fold. The order is cleanlab's (the extra check).
-
     \b
     Example:
       spam-train check tickets.csv --out doubts.csv
       spam-train check tickets.csv --run runs/spam
+
+    Prints classes, repeated texts, texts with two labels, near copies across classes, lengths,
+    scripts, and the lines of the 50 most doubted rows; never a text. A row is doubted if a model
+    that has not seen it gives another label: TF-IDF with logistic regression, on five folds, near
+    copies in the same fold. The order is cleanlab's (the extra check).
     """
     show_log("trainer")
     from trainer.check.lead import CheckOptions, check_lines

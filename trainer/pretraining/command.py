@@ -70,14 +70,14 @@ def pretrain(
 ) -> None:  # fmt: skip
     """Train a small GPT-2 on unlabelled messages, from which fit finetunes a classifier.
 
-    The folder has base.safetensors, the weights with the lowest loss on held-out text so far.
-    The same command resumes a killed run.
-
     \b
     Example:
       spam-train pretrain --text dumps/*.csv --out runs/base --minutes 20
       spam-train fit --weights runs/base --out runs/spam
       spam-train sample "See you" --weights runs/base
+
+    The folder has base.safetensors, the weights with the lowest loss on held-out text so far.
+    The same command resumes a killed run.
     """
     if minutes is not None and tokens is not None:
         raise UsageError("--minutes and --tokens both set the length of the run; give only one")

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from batch.cli.commands import EXIT_STATUSES, main
+from batch.help import options_by_heading
 from batch.version import __version__
 from exporter.cli import main as export_main
 from trainer.cli import main as train_main
@@ -66,8 +67,9 @@ def write_man() -> str:
     lines += [".SH DESCRIPTION", *paragraphs(contexts[0]), ".SH COMMANDS"]
     for context in contexts[1:]:
         lines += [f".SS {roff(context.info_name)}", *paragraphs(context)]
-        for option in context.command.get_params(context):
-            if isinstance(option, click.Option):
+        for heading, options in options_by_heading(context.command).items():
+            lines += [".PP", rf"\fI{heading}:\fR"]
+            for option in options:
                 name, text = option.get_help_record(context)
                 lines += [".TP", rf"\fB{roff(name)}\fR", roff(text)]
     lines.append(".SH EXIT STATUS")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from batch.cli.options import input_options, make_input
+from batch.cli.options import FILE, input_options, make_input
 from batch.command import Cli, print_line, show_log
 from batch.help import DECIDE, MODEL, READ, RUN, WRITE, WRONG, option, together
 from batch.version import __version__
@@ -79,11 +79,11 @@ def _text(required: bool) -> Callable[[Command], Command]:
             inputs = ProofInputs((*text, *more), max_rejects, layout)
             return command(*args, text=inputs, **values)
 
-        text = option(READ, "--text", metavar="FILE", multiple=True, required=required,
+        text = option(READ, "--text", type=FILE, multiple=True, required=required,
             help="Text that neither model has seen; repeat it for more files.")  # fmt: skip
         rejects = option(WRONG, "--max-rejects", default="0", show_default=True, metavar="N|P%",
             help="Bad records, at most, to leave out; more stop the command.")  # fmt: skip
-        more = click.argument("more", metavar="[FILE]...", nargs=-1)
+        more = click.argument("more", metavar="[FILE]...", type=FILE, nargs=-1)
         return more(text(input_options(rejects(run))))
 
     return decorate

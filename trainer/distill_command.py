@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from batch.cli.options import FILE, FOLDER
 from batch.command import print_line, show_log
 from batch.help import DECIDE, MODEL, WRITE, Command, option
 from trainer.data_options import data_options
@@ -21,11 +22,12 @@ from trainer.options import (
 
 
 @click.command(cls=Command)
-@click.argument("files", metavar="LABELLED...", nargs=-1, required=True)
+@click.argument("files", metavar="LABELLED...", type=FILE, nargs=-1, required=True)
 @option(WRITE, "--out", type=PATH, default=Path("runs/student"), show_default=True,
     help="Run folder to write.")  # fmt: skip
-@option(MODEL, "--teacher", metavar="BUNDLE", help="The bundle that labelled the files. Files "
-    "without labels are labelled with it first, into OUT.labelled.")  # fmt: skip
+@option(MODEL, "--teacher", type=FOLDER, metavar="BUNDLE",
+    help="The bundle that labelled the files. Files without labels are labelled with it first, "
+    "into OUT.labelled.")  # fmt: skip
 @model_option
 @option(MODEL, "--weights", default="random", show_default=True,
     help="random: the starter's shape; else as in spam-train fit.")  # fmt: skip

@@ -2,13 +2,13 @@
 
 import click
 
-from batch.cli.options import csv_options, make_dialect
+from batch.cli.options import FILE, FOLDER, csv_options, make_dialect
 from batch.command import print_json, print_line
 from batch.help import DECIDE, READ, RUN, WRITE, Command, option
 
 
 @click.command(cls=Command)
-@option(DECIDE, "--bundle", default="models/spam", show_default=True,
+@option(DECIDE, "--bundle", type=FOLDER, default="models/spam", show_default=True,
     help="Folder made by spam-export.")  # fmt: skip
 @option(RUN, "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
     show_default=True, help="The --device of a run.")  # fmt: skip
@@ -36,7 +36,7 @@ def doctor(bundle, device) -> None:
 
 
 @click.command(cls=Command)
-@click.argument("bundle", default="models/spam")
+@click.argument("bundle", type=FOLDER, default="models/spam")
 @option(WRITE, "--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
 def info(bundle, as_json) -> None:
     """Show what is in BUNDLE: labels, threshold, precisions and their verification, hashes.
@@ -60,10 +60,10 @@ def info(bundle, as_json) -> None:
 
 
 @click.command(cls=Command)
-@click.argument("labeled")
-@option(DECIDE, "--bundle", default="models/spam", show_default=True,
+@click.argument("labeled", type=FILE)
+@option(DECIDE, "--bundle", type=FOLDER, default="models/spam", show_default=True,
     help="The bundle of the run.")  # fmt: skip
-@option(READ, "--input", "input_", metavar="FILE", help="The input, if it was moved.")
+@option(READ, "--input", "input_", type=FILE, help="The input, if it was moved.")
 @option(DECIDE, "--sample", type=click.IntRange(0), default=1000, show_default=True,
     help="Number of rows to label again.")  # fmt: skip
 @option(WRITE, "--format", "format_", type=click.Choice(["text", "json"]), default="text",
@@ -99,12 +99,12 @@ def audit(labeled, bundle, input_, sample, format_) -> None:
 
 
 @click.command(cls=Command)
-@click.argument("labeled")
-@option(READ, "--rejects", metavar="FILE", required=True,
+@click.argument("labeled", type=FILE)
+@option(READ, "--rejects", type=FILE, required=True,
     help="The rejects file, or a copy, with mended records.")  # fmt: skip
-@option(DECIDE, "--bundle", default="models/spam", show_default=True,
+@option(DECIDE, "--bundle", type=FOLDER, default="models/spam", show_default=True,
     help="The bundle of the run.")  # fmt: skip
-@option(READ, "--input", "input_", metavar="FILE", help="The input, if it was moved.")
+@option(READ, "--input", "input_", type=FILE, help="The input, if it was moved.")
 def mend(labeled, rejects, bundle, input_) -> None:
     """Label rejected records that were mended by hand, and put them into LABELED.
 
@@ -127,8 +127,8 @@ def mend(labeled, rejects, bundle, input_) -> None:
 
 
 @click.command(cls=Command)
-@click.argument("labeled")
-@option(WRITE, "--out", default="report.html", show_default=True,
+@click.argument("labeled", type=FILE)
+@option(WRITE, "--out", type=FILE, default="report.html", show_default=True,
     help="Page to write; - is standard output.")  # fmt: skip
 @option(
     READ,

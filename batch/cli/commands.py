@@ -12,6 +12,8 @@ import click
 from batch.cli.checks import audit, doctor, info, mend, report
 from batch.cli.loop import accuracy, compare, review
 from batch.cli.options import (
+    FILE,
+    FOLDER,
     layout_options,
     long_option,
     make_input,
@@ -56,9 +58,8 @@ EXIT_STATUSES = {
 }
 _STATUS_LINES = "\n".join(f"  {status:<4} {text}" for status, text in EXIT_STATUSES.items())
 
-_bundle = option(
-    DECIDE, "--bundle", default="models/spam", show_default=True, help="Folder made by spam-export."
-)
+_bundle = option(DECIDE, "--bundle", type=FOLDER, default="models/spam", show_default=True,
+    help="Folder made by spam-export.")  # fmt: skip
 _device = option(RUN,
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
     help="auto: the GPU if onnxruntime-gpu is installed, else the CPU.",
@@ -93,13 +94,18 @@ def main() -> None:
     \b
     Example:
       spam-batch classify inbox.csv --out labeled.csv
+
+    \b
+    The commands need a bundle, the folder of a model: models/spam, or what --bundle
+    names. To make one, type:
+      spam-train fit && spam-export bundle --out models/spam
     """
 
 
 @main.command(epilog=f"\b\nExit status:\n{_STATUS_LINES}")
-@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
-@option(WRITE, "--out", help="File to write; - is standard output.")
-@option(WRITE, "--out-dir", metavar="DIR", help="Folder for the outputs, named as the inputs.")
+@click.argument("inputs", metavar="INPUT...", type=FILE, nargs=-1, required=True)
+@option(WRITE, "--out", type=FILE, help="File to write; - is standard output.")
+@option(WRITE, "--out-dir", type=FOLDER, help="Folder for the outputs, named as the inputs.")
 @option(WRITE, "--force", is_flag=True,
     help="With --out-dir: label again what was labelled before.")  # fmt: skip
 @_bundle
@@ -240,7 +246,7 @@ def _pair_outputs(
 
 
 @main.command()
-@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
+@click.argument("inputs", metavar="INPUT...", type=FILE, nargs=-1, required=True)
 @_bundle
 @long_option
 @layout_options

@@ -2,22 +2,22 @@
 
 import click
 
-from batch.cli.options import input_options, make_input
+from batch.cli.options import FILE, input_options, make_input
 from batch.command import print_line
 from batch.help import DECIDE, READ, RUN, WRITE, Command, option
 
 
 @click.command(cls=Command)
-@click.argument("before")
-@click.argument("after")
-@click.argument("input_", metavar="[INPUT]", required=False)
-@option(WRITE, "--out", metavar="FILE", help="Page to write.")
+@click.argument("before", type=FILE)
+@click.argument("after", type=FILE)
+@click.argument("input_", metavar="[INPUT]", type=FILE, required=False)
+@option(WRITE, "--out", type=FILE, help="Page to write.")
 @option(DECIDE, "--max-changed", metavar="N|P%",
     help="Exit status 1 if more labels change.")  # fmt: skip
 @option(READ, "--truth", metavar="NAME", help="Column of true labels, to see which model is right.")
 @option(READ, "--date-column", metavar="NAME",
     help="Column of dates; the page then has the changes over time.")  # fmt: skip
-@option(WRITE, "--changed", metavar="FILE",
+@option(WRITE, "--changed", type=FILE,
     help="CSV file to write: the rows that change, for review.")  # fmt: skip
 @option(
     WRITE,
@@ -69,8 +69,8 @@ def compare(
 
 
 @click.command(cls=Command)
-@click.argument("labeled")
-@option(WRITE, "--out", default="review.html", show_default=True, metavar="FILE",
+@click.argument("labeled", type=FILE)
+@option(WRITE, "--out", type=FILE, default="review.html", show_default=True,
     help="Page to write.")  # fmt: skip
 @option(DECIDE, "--random", "random_", type=click.IntRange(0), default=200, show_default=True,
     help="Random rows, for an honest estimate; the same number of each label.")  # fmt: skip
@@ -78,7 +78,7 @@ def compare(
     help="Rows of which the model was least sure.")  # fmt: skip
 @option(DECIDE, "--campaigns", type=click.IntRange(0), default=50, show_default=True,
     help="Texts that are repeated most often, once each.")  # fmt: skip
-@option(READ, "--changed", metavar="FILE", help="Rows that compare --changed has found.")
+@option(READ, "--changed", type=FILE, help="Rows that compare --changed has found.")
 @option(DECIDE, "--labels", metavar="NAME,NAME", default="",
     help="Labels that no row has, and that a row may get.")  # fmt: skip
 @option(DECIDE, "--seed", type=int, default=0, show_default=True,
@@ -113,8 +113,8 @@ def review(
 
 
 @click.command(cls=Command)
-@click.argument("labeled")
-@option(READ, "--corrections", metavar="FILE", required=True,
+@click.argument("labeled", type=FILE)
+@option(READ, "--corrections", type=FILE, required=True,
     help="What the page of review has saved.")  # fmt: skip
 @input_options
 def accuracy(labeled, corrections, **layout) -> None:

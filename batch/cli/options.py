@@ -9,6 +9,8 @@ import click
 from batch.help import DECIDE, READ, RUN, WRITE, WRONG, option, together
 
 if TYPE_CHECKING:  # imported late, or --help would be slow
+    from click.shell_completion import CompletionItem
+
     from batch.formats.input import Input
     from batch.formats.layout import Layout
     from batch.model.rules import Rules
@@ -16,6 +18,27 @@ if TYPE_CHECKING:  # imported late, or --help would be slow
 
 Command = Callable[..., Any]  # a function with click's decorators, which may add parameters
 T = TypeVar("T")
+
+
+class PathName(click.types.StringParamType):
+    """A name that the shell completes, and nobody checks: it may be a store's, or ``-``.
+
+    Args:
+        kind: "file" or "dir".
+    """
+
+    def __init__(self, kind: str):
+        self.name = self.kind = kind
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> "list[CompletionItem]":
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type=self.kind)]
+
+
+FILE, FOLDER = PathName("file"), PathName("dir")
 
 csv_options = together(  # of a CSV file with a header
     option(READ, "--text-column", help="Name, or number from 1; default: the column with "
@@ -191,7 +214,7 @@ def make_layout(
 def metrics_option(command: Command) -> Command:
     """Add ``--metrics-file`` to a command, which gets a :class:`RunMetrics` as ``metrics``."""
 
-    @option(WRITE, "--metrics-file", metavar="FILE", callback=_not_on_ray,
+    @option(WRITE, "--metrics-file", type=FILE, callback=_not_on_ray,
         help="Write metrics for Prometheus' node exporter, also if the run fails.")  # fmt: skip
     @functools.wraps(command)
     def run(*args, metrics_file, **options):

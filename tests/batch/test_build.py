@@ -16,7 +16,12 @@ from batch.version import __version__
 pytest.importorskip("build", reason="make build needs the dev extra")
 pytestmark = pytest.mark.slow
 
-NEEDED = ("click", "numpy", "tiktoken", "regex", "tqdm", "onnxruntime", "flatbuffers", "protobuf")
+NEEDED = (
+    "click", "cloup", "numpy", "tiktoken", "regex", "tqdm", "onnxruntime", "flatbuffers",
+    "protobuf",
+)  # fmt: skip
+if sys.version_info < (3, 12):
+    NEEDED += ("typing_extensions",)
 if sys.version_info < (3, 14):
     NEEDED += ("backports.zstd",)
 

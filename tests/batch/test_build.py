@@ -86,6 +86,9 @@ def test_the_wheel_alone_labels_without_a_network(wheel, root, bundle, tmp_path)
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith("150 records in, 150 rows out: ")
+    helped = [environment / "bin" / "spam-batch", "classify", "--help"]
+    shown = subprocess.run(helped, env={"PATH": os.defpath}, capture_output=True, check=True)
+    assert b"\nWhat to read:\n" in shown.stdout
     assert (tmp_path / "labeled.csv").read_bytes().startswith(b"id,expected,text,label,score\n")
     found = subprocess.run(
         [python, "-c", "import batch; print(batch.__file__)"],

@@ -12,6 +12,7 @@ import pytest
 
 from exporter.cli import main as export_main
 from exporter.convert.graph import trace
+from exporter.export import export
 from trainer.cli import main as train_main
 
 BARS = {  # command -> a bar that it has; what is done of how much, then the time left
@@ -29,10 +30,28 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture(scope="module")
-def commands(tmp_path_factory, tiny_model, write_run_folder, bpe_file) -> dict[str, list]:
-    """The five commands, on a tiny model and 400 messages; later ones need what earlier wrote."""
+def trace_once():
+    """``exporter.export.trace``, which takes seconds, for the one model that is here."""
+    traced: list[onnx.ModelProto] = []
+
+    def run(*args) -> onnx.ModelProto:
+        if not traced:
+            traced.append(trace(*args))
+        return traced[0]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def commands(
+    tmp_path_factory, tiny_model, write_run_folder, bpe_file, trace_once
+) -> dict[str, list]:
+    """The options of the five commands, on a tiny model, its bundle and 400 messages."""
     folder = tmp_path_factory.mktemp("progress")
     run = write_run_folder(folder / "run", tiny_model())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("exporter.export.trace", trace_once)
+        export(run, folder / "model", "cpu", progress=False)
     inbox, letters = folder / "inbox.csv", "abcdefghijklmnopqrst"
     with inbox.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -40,7 +59,8 @@ def commands(tmp_path_factory, tiny_model, write_run_folder, bpe_file) -> dict[s
         writer.writerows([f"dear {a}{b}, it is {b}"] for a in letters for b in letters)
     model, assets = folder / "model", ["--bpe", bpe_file, "--cache", folder]
     return {
-        "bundle": ["--run", run, "--out", model, "--precision", "fp32", "--device", "cpu"],
+        "bundle": ["--run", run, "--out", folder / "again", "--precision", "fp32",
+                   "--device", "cpu"],
         "verify": [model, "--run", run, "--device", "cpu"],
         "cascade": ["--fast", model, "--slow", model, "--text", inbox, "--max-disagreement", "5%",
                     "--out", folder / "cascade", "--device", "cpu"],
@@ -51,19 +71,9 @@ def commands(tmp_path_factory, tiny_model, write_run_folder, bpe_file) -> dict[s
     }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def traced() -> dict[str, onnx.ModelProto]:
-    return {}
-
-
 @pytest.fixture
-def said(commands, traced, monkeypatch):
+def said(commands, trace_once, monkeypatch):
     """``said(name, stderr, *options)``: what a command writes to standard error."""
-
-    def trace_once(*args):  # it takes seconds
-        if not traced:
-            traced["model"] = trace(*args)
-        return traced["model"]
 
     def run(name: str, stderr: io.StringIO, *options: str) -> str:
         main = train_main if name in ("distill", "pretrain") else export_main

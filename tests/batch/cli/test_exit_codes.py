@@ -46,8 +46,8 @@ def said(result, exit_code: int) -> str:
 
 def test_the_help_ends_with_all_of_them():
     lines = CliRunner().invoke(main, ["classify", "--help"]).stdout.splitlines()
-    table = [f"    {status:<4} {text}" for status, text in EXIT_STATUSES.items()]
-    assert lines[-len(table) - 1 :] == ["  Exit status:", *table]
+    table = [f"  {status:<4} {text}" for status, text in EXIT_STATUSES.items()]
+    assert lines[-len(table) - 1 :] == ["Exit status:", *table]
     raised = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type)}
     assert set(EXIT_STATUSES) == (raised - {69}) | {0, 3, 129, 130, 141, 143}  # 69: spam-train
 

@@ -23,13 +23,13 @@ _SPAM_BATCH_COMPLETE=bash_source spam-batch > ~/.spam-batch.bash
 echo '. ~/.spam-batch.bash' >> ~/.bashrc
 ```
 
-<!-- not run: as above -->
+<!-- not run: as above, in a home folder -->
 ```sh
 _SPAM_BATCH_COMPLETE=zsh_source spam-batch > ~/.spam-batch.zsh
 echo '. ~/.spam-batch.zsh' >> ~/.zshrc
 ```
 
-<!-- not run: as above -->
+<!-- not run: as above, in a home folder -->
 ```sh
 mkdir -p ~/.config/fish/completions
 _SPAM_BATCH_COMPLETE=fish_source spam-batch > ~/.config/fish/completions/spam-batch.fish

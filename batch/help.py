@@ -56,7 +56,7 @@ class Command(click.Command):
     """A click command whose help has its options under headings, drawn by cloup."""
 
     def get_help(self, ctx: click.Context) -> str:
-        import cloup  # late: it takes 80 ms, which only who asks for help should wait
+        import cloup  # late: it takes 50 ms, which no run should wait for
 
         for title, options in options_by_heading(self).items():
             group = cloup.OptionGroup(title)

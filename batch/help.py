@@ -58,21 +58,15 @@ class Command(click.Command):
     def get_help(self, ctx: click.Context) -> str:
         import cloup  # late: it takes 50 ms, which no run should wait for
 
+        shown_params = [each for each in self.params if not isinstance(each, Option)]
         for title, options in options_by_heading(self).items():
             group = cloup.OptionGroup(title)
             for each in options:
                 each.group = group  # type: ignore[attr-defined]  # where cloup looks
-        shown = cloup.Command(
-            self.name, params=self._by_heading(), help=self.help, epilog=self.epilog
-        )
+            shown_params += options
+        shown = cloup.Command(self.name, params=shown_params, help=self.help, epilog=self.epilog)
         shown_in = cloup.Context(
             shown, ctx.parent, ctx.info_name, terminal_width=ctx.terminal_width,
             max_content_width=ctx.max_content_width,
         )  # fmt: skip
         return shown.get_help(shown_in)
-
-    def _by_heading(self) -> list[click.Parameter]:
-        """Arguments, then options in the order of their headings."""
-        arguments = [each for each in self.params if not isinstance(each, Option)]
-        grouped = options_by_heading(self).values()
-        return [*arguments, *(each for options in grouped for each in options)]

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from batch.errors import OutOfMemoryError, SpamBatchError, UnavailableError, is_out_of_memory
+from batch.help import Command
 from batch.messages import escape_controls
 
 # The extras of pyproject.toml -> the modules that they install.
@@ -83,6 +84,8 @@ class Cli(click.Group):
     error; 71 for a lack of memory; 74 for an I/O error; 78 for a package that is not installed;
     for a signal 128 plus its number: 129, 130, 141, 143.
     """
+
+    command_class = Command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         with _stopping_at_broken_pipes():  # --help

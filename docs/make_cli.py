@@ -8,10 +8,34 @@ from pathlib import Path
 import click
 
 from batch.cli.commands import EXIT_STATUSES, main
+from batch.help import options_by_heading
 from batch.version import __version__
 from exporter.cli import main as export_main
 from trainer.cli import main as train_main
 
+COMPLETION = """## Completion
+
+bash (4.4 or later), zsh and fish complete commands, options, choices and names of files. Once, in the shell that you use:
+
+<!-- not run: tests/test_completion.py types these lines, in a home folder of its own -->
+```sh
+_SPAM_BATCH_COMPLETE=bash_source spam-batch > ~/.spam-batch.bash
+echo '. ~/.spam-batch.bash' >> ~/.bashrc
+```
+
+<!-- not run: as above, in a home folder -->
+```sh
+_SPAM_BATCH_COMPLETE=zsh_source spam-batch > ~/.spam-batch.zsh
+echo '. ~/.spam-batch.zsh' >> ~/.zshrc
+```
+
+<!-- not run: as above, in a home folder -->
+```sh
+mkdir -p ~/.config/fish/completions
+_SPAM_BATCH_COMPLETE=fish_source spam-batch > ~/.config/fish/completions/spam-batch.fish
+```
+
+In zsh, the line stands behind `compinit`. A new shell then completes. The same for the other two programs, with their names: `_SPAM_TRAIN_COMPLETE=bash_source spam-train`, `_SPAM_EXPORT_COMPLETE=bash_source spam-export`. The shell asks the program at each Tab, so a later version needs no new lines."""  # noqa: E501
 DOCS = Path(__file__).resolve().parent
 WIDTH = 100
 
@@ -33,6 +57,7 @@ def write_markdown() -> str:
         "# spam-batch on the command line",
         "Made by `make docs` from the code; a test compares them. `spam-batch COMMAND --help` "
         "prints the same.",
+        COMPLETION,
     ]
     parts += map(write_help, command_contexts())
     rows = "\n".join(f"| {status} | {text} |" for status, text in EXIT_STATUSES.items())
@@ -66,8 +91,9 @@ def write_man() -> str:
     lines += [".SH DESCRIPTION", *paragraphs(contexts[0]), ".SH COMMANDS"]
     for context in contexts[1:]:
         lines += [f".SS {roff(context.info_name)}", *paragraphs(context)]
-        for option in context.command.get_params(context):
-            if isinstance(option, click.Option):
+        for heading, options in options_by_heading(context.command).items():
+            lines += [".PP", rf"\fI{heading}:\fR"]
+            for option in options:
                 name, text = option.get_help_record(context)
                 lines += [".TP", rf"\fB{roff(name)}\fR", roff(text)]
     lines.append(".SH EXIT STATUS")

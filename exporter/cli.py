@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from batch.cli.options import input_options, make_input
+from batch.cli.options import FILE, input_options, make_input
 from batch.command import Cli, print_line, show_log
+from batch.help import DECIDE, MODEL, READ, RUN, WRITE, WRONG, option, together
 from batch.version import __version__
 
 if TYPE_CHECKING:  # imported late, or --help would be slow
@@ -23,24 +24,24 @@ LAYOUT_OPTIONS = (
 )  # fmt: skip
 PRECISIONS = ("fp32", "int8", "fp16", "bf16")
 
-_run = click.option(
+_run = option(MODEL,
     "--run", type=click.Path(path_type=Path), default=Path("runs/spam"), show_default=True,
     help="Run folder of spam-train fit.",
 )  # fmt: skip
-_device = click.option(
+_device = option(RUN,
     "--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True,
     help="Device on which the exported model is checked.",
 )  # fmt: skip
-_hf_option = click.option("--from-hf", type=click.Path(path_type=Path), metavar="DIR",
+_hf_option = option(MODEL, "--from-hf", type=click.Path(path_type=Path), metavar="DIR",
     help="Instead of a run: a GPT2ForSequenceClassification that transformers saved.")  # fmt: skip
-_HF = (
+_hf_options = together(
     _hf_option,
-    click.option("--text", "texts", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
+    option(READ, "--text", "texts", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
         help="With --from-hf: a file with messages to check on, such as an inbox; repeat it for "
         "more. The first 500 messages are read. Default: a few built-in ones, fp32 only."),
-    click.option("--text-column", help="Name or number of the text column of --text."),
+    option(READ, "--text-column", help="Name or number of the text column of --text."),
 )  # fmt: skip
-_quiet = click.option("--quiet", is_flag=True, help="Show warnings only, and no progress.")
+_quiet = option(WRITE, "--quiet", is_flag=True, help="Show warnings only, and no progress.")
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,12 @@ def _text(required: bool) -> Callable[[Command], Command]:
             inputs = ProofInputs((*text, *more), max_rejects, layout)
             return command(*args, text=inputs, **values)
 
-        option = click.option("--text", metavar="FILE", multiple=True, required=required,
+        text = option(READ, "--text", type=FILE, multiple=True, required=required,
             help="Text that neither model has seen; repeat it for more files.")  # fmt: skip
-        rejects = click.option("--max-rejects", default="0", show_default=True, metavar="N|P%",
+        rejects = option(WRONG, "--max-rejects", default="0", show_default=True, metavar="N|P%",
             help="Bad records, at most, to leave out; more stop the command.")  # fmt: skip
-        more = click.argument("more", metavar="[FILE]...", nargs=-1)
-        return more(option(input_options(rejects(run))))
+        more = click.argument("more", metavar="[FILE]...", type=FILE, nargs=-1)
+        return more(text(input_options(rejects(run))))
 
     return decorate
 
@@ -100,25 +101,19 @@ def main() -> None:
     """
 
 
-def _hf_options(command: Callable) -> Callable:
-    for option in reversed(_HF):
-        command = option(command)
-    return command
-
-
 @main.command()
 @_run
 @_hf_options
-@click.option("--positive-label", help="With --from-hf: class whose probability is the score. "
+@option(DECIDE, "--positive-label", help="With --from-hf: class whose probability is the score. "
     "Default: spam if there is one, else the second of two classes.")  # fmt: skip
-@click.option("--max-length", type=click.IntRange(1), metavar="TOKENS",
+@option(MODEL, "--max-length", type=click.IntRange(1), metavar="TOKENS",
     help="With --from-hf: tokens that a message is cut to. Default: what the tokenizer's files "
     "say, else all that the model has positions for.")  # fmt: skip
-@click.option(
+@option(WRITE,
     "--out", type=click.Path(path_type=Path), default=Path("models/spam"), show_default=True,
     help="Folder of the bundle to write.",
 )  # fmt: skip
-@click.option("--precision", metavar="LIST",
+@option(WRITE, "--precision", metavar="LIST",
     help="Precisions, comma-separated: fp32, int8, fp16, bf16. Each must pass its checks. "
     "Default: fp32, and int8 if it passes.")  # fmt: skip
 @_device
@@ -218,17 +213,17 @@ def parse_precisions(text: str) -> tuple[str, ...]:
 
 
 @main.command()
-@click.option("--fast", type=click.Path(path_type=Path), required=True,
+@option(MODEL, "--fast", type=click.Path(path_type=Path), required=True,
     help="Bundle of the fast model, trained on labels of the slow one.")  # fmt: skip
-@click.option("--slow", type=click.Path(path_type=Path), required=True,
+@option(MODEL, "--slow", type=click.Path(path_type=Path), required=True,
     help="Bundle of the slow model.")  # fmt: skip
 @_text(True)
-@click.option("--max-disagreement", metavar="P|P%", required=True,
+@option(DECIDE, "--max-disagreement", metavar="P|P%", required=True,
     help="Largest share of labels that may differ from the slow one's, such as 0.1%.")  # fmt: skip
-@click.option("--precision", metavar="FAST+SLOW", default="auto+auto", show_default=True,
+@option(MODEL, "--precision", metavar="FAST+SLOW", default="auto+auto", show_default=True,
     help="Precisions of the two, which the cascade then always has, such as fp32+int8; auto: as "
     "spam-batch chooses.")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path), default=Path("models/cascade"),
+@option(WRITE, "--out", type=click.Path(path_type=Path), default=Path("models/cascade"),
     show_default=True, help="Folder of the cascade to write.")  # fmt: skip
 @_device
 @_quiet
@@ -238,15 +233,15 @@ def cascade(
 ) -> None:  # fmt: skip
     """Make one bundle of two: the fast model labels what it is sure of, the slow one the rest.
 
-    FILE is more --text, as a pattern of the shell gives it. One half of its distinct messages
-    chooses the scores at which the slow model decides. The other half proves that at most
-    --max-disagreement of the labels differ from the slow model's, with 95 % confidence; if it
-    does not, nothing is written, and the exit status is 78.
-
     \b
     Example:
       spam-export cascade --fast models/student --slow models/spam \\
           --text held-out.csv --max-disagreement 0.1%
+
+    FILE is more --text, as a pattern of the shell gives it. One half of its distinct messages
+    chooses the scores at which the slow model decides. The other half proves that at most
+    --max-disagreement of the labels differ from the slow model's, with 95 % confidence; if it
+    does not, nothing is written, and the exit status is 78.
     """
     show_log("exporter", quiet)
     from exporter.cascade.export import CascadeOptions, export_cascade, proof_lines
@@ -278,17 +273,17 @@ def verify(
 ) -> None:
     """Check every variant of BUNDLE against PyTorch on this machine.
 
-    A variant that fails is removed from the bundle, and the exit status is 78. Where bundle.json
-    has other labels or lengths than the run, every variant fails.
-
-    Of a cascade, the bound is proved again on --text, and the exit status is 78 if it does not
-    hold. FILE is more --text, as a pattern of the shell gives it.
-
     \b
     Example:
       spam-export verify models/spam --run runs/spam
       spam-export verify models/cascade --text inbox.csv
       spam-export verify models/other --from-hf hub/spam --text inbox.csv
+
+    A variant that fails is removed from the bundle, and the exit status is 78. Where bundle.json
+    has other labels or lengths than the run, every variant fails.
+
+    Of a cascade, the bound is proved again on --text, and the exit status is 78 if it does not
+    hold. FILE is more --text, as a pattern of the shell gives it.
     """
     _check_source(from_hf, {})
     show_log("exporter", quiet)

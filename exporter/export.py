@@ -60,7 +60,7 @@ def export(
     check_target(out)
     out = Path(os.path.realpath(out))  # a link's target is what gets replaced, not the link
     wanted_device(device)
-    trained = read_source(source)
+    trained = read_source(source, progress)
     with scratch_folder(out, f"cannot create {out}", "give another --out") as scratch:
         (scratch / TOKENIZER).write_bytes(trained.ranks)
         writer = VariantWriter(trained, scratch, device, progress)

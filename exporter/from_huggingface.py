@@ -66,7 +66,7 @@ class HuggingFaceSource:
                 "a file of them, for example --text inbox.csv, or type --precision fp32"
             )
 
-    def read(self) -> TrainedRun:
+    def read(self, progress: bool = False) -> TrainedRun:
         """The model as a run, with transformers' logits of the messages where it is installed.
 
         Raises:
@@ -78,7 +78,7 @@ class HuggingFaceSource:
         config = self._make_config(found)
         decision = Decision(config.labels, config.positive_label, 0.5, 1.0)
         tokenizer = Tokenizer(read_ranks(found.ranks))
-        rows = self._read_rows(found, config, decision, tokenizer)
+        rows = self._read_rows(found, config, decision, tokenizer, progress)
         chosen = decision.decide(rows.logits)[0]
         numbers = np.arange(len(rows.names) - len(NASTY_TEXTS))
         validation = ValidationSet(numbers, chosen[numbers])
@@ -111,7 +111,12 @@ class HuggingFaceSource:
         )
 
     def _read_rows(
-        self, found: HuggingFaceModel, config: RunConfig, decision: Decision, tokenizer: Tokenizer
+        self,
+        found: HuggingFaceModel,
+        config: RunConfig,
+        decision: Decision,
+        tokenizer: Tokenizer,
+        progress: bool,
     ) -> VerificationSet:
         texts, kind = read_texts(self.texts, self.text_column), "text"
         if not texts:
@@ -126,7 +131,7 @@ class HuggingFaceSource:
         sequences = tokenizer.encode_all([*texts, *NASTY_TEXTS], config.max_length)
         log.info("PyTorch, fp32, %s padded to %d tokens",
                  count(len(names), "message"), config.max_length)  # fmt: skip
-        logits = torch_logits(found.model, sequences, config.max_length)
+        logits = torch_logits(found.model, sequences, config.max_length, progress=progress)
         logits = self._compare(logits, sequences, names)
         return VerificationSet(
             names, sequences, logits, decision, config.max_length,

@@ -41,7 +41,7 @@ class TrainedRun:
     ranks: bytes  # of gpt2.tiktoken
 
     @classmethod
-    def read(cls, folder: Path) -> "TrainedRun":
+    def read(cls, folder: Path, progress: bool = False) -> "TrainedRun":
         """Read a run folder and run its validation and test messages through PyTorch.
 
         Raises:
@@ -58,14 +58,17 @@ class TrainedRun:
         log.info("Weights: %s", config.weights["statement"])
         log.info("PyTorch, fp32, every validation and test message padded to %d tokens",
                  config.max_length)  # fmt: skip
-        rows, validation = read_verification_set(folder, model, tokenizer, config, decision)
+        rows, validation = read_verification_set(
+            folder, model, tokenizer, config, decision, progress
+        )
         ranks = (folder / TOKENIZER).read_bytes()
         return cls(folder, config, model, tokenizer, metrics, decision, rows, validation, ranks)
 
 
-Source = Path | Callable[[], TrainedRun]  # a run folder, or what reads something else as a run
+# A run folder, or what reads something else as a run, with a progress bar or without.
+Source = Path | Callable[[bool], TrainedRun]
 
 
-def read_source(source: Source) -> TrainedRun:
+def read_source(source: Source, progress: bool = False) -> TrainedRun:
     """What an export is made from; see :meth:`TrainedRun.read`."""
-    return TrainedRun.read(source) if isinstance(source, Path) else source()
+    return TrainedRun.read(source, progress) if isinstance(source, Path) else source(progress)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from batch.model.batching import pad_batch
 from batch.model.decision import Decision
@@ -59,7 +60,12 @@ class ValidationSet:
 
 
 def read_verification_set(
-    run: Path, model: GPT2Classifier, tokenizer: Tokenizer, config: RunConfig, decision: Decision
+    run: Path,
+    model: GPT2Classifier,
+    tokenizer: Tokenizer,
+    config: RunConfig,
+    decision: Decision,
+    progress: bool = False,
 ) -> tuple[VerificationSet, ValidationSet]:
     """The run's validation and test messages and the nasty ones, run through PyTorch."""
     texts, names, classes = [], [], []
@@ -75,7 +81,7 @@ def read_verification_set(
     rows = VerificationSet(
         names=names,
         sequences=sequences,
-        logits=torch_logits(model, sequences, config.max_length),
+        logits=torch_logits(model, sequences, config.max_length, progress=progress),
         decision=decision,
         max_length=config.max_length,
         pad_id=model.config.pad_id,
@@ -85,13 +91,23 @@ def read_verification_set(
 
 
 def torch_logits(
-    model: GPT2Classifier, sequences: Sequence[Sequence[int]], max_length: int, batch_size: int = 32
+    model: GPT2Classifier,
+    sequences: Sequence[Sequence[int]],
+    max_length: int,
+    batch_size: int = 32,
+    progress: bool = False,
 ) -> np.ndarray:
-    """PyTorch's logits ``(N, K)`` float32, every message padded to ``max_length``."""
+    """PyTorch's logits ``(N, K)`` float32, every message padded to ``max_length``.
+
+    With ``progress`` a terminal shows a bar: on a CPU a large model takes minutes.
+    """
     model.eval()
     logits = []
-    with torch.no_grad():
+    with torch.no_grad(), tqdm(
+        total=len(sequences), desc="PyTorch", unit="message", disable=None if progress else True
+    ) as bar:  # fmt: skip
         for start in range(0, len(sequences), batch_size):
             ids = pad_batch(sequences[start : start + batch_size], max_length, model.config.pad_id)
             logits.append(model(torch.from_numpy(ids)).numpy())
+            bar.update(len(ids))
     return np.concatenate(logits)

@@ -68,7 +68,7 @@ def verify_bundle(
     if is_transformers == isinstance(source, Path):
         kind = "transformers" if is_transformers else "run"
         raise InputError(f"{folder} was made from a {kind} folder; give that folder with {option}")
-    trained = read_source(source)
+    trained = read_source(source, progress)
     if bundle.manifest.made_by.get("model_sha256") != hash_file(trained.folder / WEIGHTS):
         raise InputError(
             f"{trained.folder} is not the {what} that {folder} was made from (its weights "

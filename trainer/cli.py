@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from batch.command import Cli, print_line, show_log
+from batch.help import DECIDE, MODEL, OPTIMIZER, READ, TRAIN, WRITE, option
 from batch.messages import escape_controls
 from batch.version import __version__
 from trainer.check.command import check
@@ -22,6 +23,7 @@ from trainer.options import (
     model_option,
     quiet_option,
     recipe_options,
+    restart_option,
     run_option,
     weights_option,
 )
@@ -48,7 +50,8 @@ main.add_command(to_hf)
 
 @main.command()
 @click.argument("what", type=click.Choice(["data", "bpe", "weights", "all"]), default="all")
-@click.option(
+@option(
+    READ,
     "--from",
     "source",
     type=PATH,
@@ -59,13 +62,13 @@ main.add_command(to_hf)
 def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None:
     """Fetch data, BPE files or weights, and check each by its SHA-256.
 
-    A file that is already there is not fetched again. `all` means data and BPE files;
-    weights have at least half a gigabyte and are fetched only on request.
-
     \b
     Example:
       spam-train fetch data
       spam-train fetch weights --model gpt2-medium
+
+    A file that is already there is not fetched again. `all` means data and BPE files;
+    weights have at least half a gigabyte and are fetched only on request.
     """
     from trainer.fetch.assets import fetch_bpe, fetch_data
     from trainer.fetch.weight_files import fetch_weights
@@ -85,11 +88,11 @@ def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None
 
 
 @main.command()
-@click.option(
+@option(WRITE,
     "--out", type=PATH, default=Path("runs/spam"), show_default=True,
     help="Run folder to write.",
 )  # fmt: skip
-@click.option(
+@option(TRAIN,
     "--recipe", type=click.Choice(["default", "book"]), default="default", show_default=True,
     help="book: the published notebook; default: for use, on all messages, near copies in one set, "
     "the best epoch kept.",
@@ -98,7 +101,8 @@ def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None
 @weights_option
 @data_options()
 @bpe_option
-@click.option(
+@option(
+    DECIDE,
     "--positive-label",
     help="Class whose probability is the score. Default: spam if there is one, else the second "
     "of two classes.",
@@ -106,18 +110,18 @@ def fetch(what: str, source: Path | None, cache: Path, size: str | None) -> None
 @cache_option
 @device_option
 @recipe_options
-@click.option("--pth", type=PATH, help="Also write the weights to this .pth file.")
-@click.option("--trunk-cache/--no-trunk-cache", default=True,
+@option(WRITE, "--pth", type=PATH, help="Also write the weights to this .pth file.")
+@option(OPTIMIZER, "--trunk-cache/--no-trunk-cache", default=True,
     help="Compute the output of the frozen blocks only once for each message.")  # fmt: skip
-@click.option("--log-dir", type=PATH, metavar="DIR",
+@option(WRITE, "--log-dir", type=PATH, metavar="DIR",
     help="Also write TensorBoard's events here (the extra tensorboard).")  # fmt: skip
-@click.option("--restart", is_flag=True, help="Start over, even if a killed run left a checkpoint.")
-@click.option("--max-ham-blocked", metavar="SHARE",
+@restart_option
+@option(DECIDE, "--max-ham-blocked", metavar="SHARE",
     help="Choose the threshold on the validation set so that at most this share of the other "
     "class gets the positive label: 0.2% or 0.002.")  # fmt: skip
-@click.option("--unsure-band", metavar="LOW,HIGH",
+@option(DECIDE, "--unsure-band", metavar="LOW,HIGH",
     help="In the exported bundle, scores from LOW to below HIGH get the label unsure.")  # fmt: skip
-@click.option("--config", type=PATH, help="Repeat the run of this config.json.")
+@option(READ, "--config", type=PATH, help="Repeat the run of this config.json.")
 @quiet_option
 def fit(
     out, recipe, size, weights, data, reading, bpe, positive_label, cache, device,
@@ -125,14 +129,14 @@ def fit(
 ) -> None:  # fmt: skip
     """Train a classifier and write a run folder.
 
-    The same command resumes a killed run from its last whole epoch.
-
     \b
     Example:
       spam-train fit --recipe book --weights gpt2 --out runs/book
       spam-train fit --data tickets.csv --text-column body --label-column queue
       spam-train fit --max-ham-blocked 0.2%
       spam-train fit --config runs/spam/config.json --out runs/again
+
+    The same command resumes a killed run from its last whole epoch.
     """
     show_log("trainer", quiet)
     from batch.model.rules import parse_band
@@ -166,11 +170,11 @@ def fit(
 def evaluate(run: Path, data, reading) -> None:
     """Score a run on labelled files from another source.
 
-    Messages that were in the training set are left out.
-
     \b
     Example:
       spam-train evaluate --run runs/spam --data other.csv
+
+    Messages that were in the training set are left out.
     """
     from trainer.evaluation.evaluate import evaluate as evaluate_file
     from trainer.evaluation.evaluate import evaluation_lines
@@ -181,11 +185,11 @@ def evaluate(run: Path, data, reading) -> None:
 
 
 @main.command()
-@click.option("--rows", default="all", show_default=True, help="Row numbers, such as 1,16 or 3-5.")
-@click.option("--shape", type=click.Choice(["starter", "gpt2"]), default="gpt2", show_default=True,
+@option(TRAIN, "--rows", default="all", show_default=True, help="Row numbers, such as 1,16 or 3-5.")
+@option(MODEL, "--shape", type=click.Choice(["starter", "gpt2"]), default="gpt2", show_default=True,
     help="starter: small models from random weights, for a machine without a GPU.")  # fmt: skip
-@click.option(
-    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Runs of each row."
+@option(
+    TRAIN, "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Runs of each row."
 )
 @data_options()
 @bpe_option
@@ -214,14 +218,19 @@ def table(rows, shape, seeds, data, reading, bpe, cache, device, json_out, quiet
 
 
 @main.command()
-@click.option("--protocols", default="book,grouped,natural", show_default=True,
+@option(TRAIN, "--protocols", default="book,grouped,natural", show_default=True,
     help="book: the published split; grouped: near copies are in the same set; natural: grouped, "
     "with the classes in their natural mix.")  # fmt: skip
-@click.option(
-    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Runs of each protocol."
+@option(
+    TRAIN,
+    "--seeds",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Runs of each protocol.",
 )
-@click.option("--new-splits", is_flag=True, help="Draw another split for each seed, too.")
-@click.option("--recipe", type=click.Choice(["default", "book"]), default="default")
+@option(TRAIN, "--new-splits", is_flag=True, help="Draw another split for each seed, too.")
+@option(TRAIN, "--recipe", type=click.Choice(["default", "book"]), default="default")
 @model_option
 @weights_option
 @data_options()
@@ -287,7 +296,7 @@ def classify(text: str, run: Path) -> None:
 
 @main.command()
 @click.argument("prompt")
-@click.option("--new-tokens", type=click.IntRange(1, 1000), default=15, show_default=True)
+@option(WRITE, "--new-tokens", type=click.IntRange(1, 1000), default=15, show_default=True)
 @weights_option
 @model_option
 @cache_option

@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batch.cli.options import input_options, make_input
+from batch.help import READ, WRONG, option, together
 
 if TYPE_CHECKING:  # imported late, or --help would be slow
     from trainer.data.reading import ReadOptions
 
 Command = Callable[..., Any]
 
-_LABELLED = (
-    click.option("--label-column",
+_LABELLED = together(
+    option(READ, "--label-column",
         help="Name, or number from 1; default: the first usual name, such as label."),
-    click.option("--labels", metavar="NAME,NAME",
+    option(READ, "--labels", metavar="NAME,NAME",
         help="Train on these labels; records with another one are left out, and counted."),
-    click.option("--min-class", type=click.IntRange(1), metavar="N",
+    option(WRONG, "--min-class", type=click.IntRange(1), metavar="N",
         help="Fewest messages of a class. Default: enough for one in each set."),
-    click.option("--max-rejects", default="0", show_default=True, metavar="N|P%",
+    option(WRONG, "--max-rejects", default="0", show_default=True, metavar="N|P%",
         help="Bad records, at most, to leave out; more stop the run."),
 )  # fmt: skip
 
@@ -37,7 +38,7 @@ def data_options(
     The command gets the files as ``data`` and the rest as ``reading``, a
     :class:`trainer.data.reading.ReadOptions`.
     """
-    data = click.option(
+    data = option(READ,
         "--data", type=click.Path(path_type=Path), multiple=True, required=required,
         help=text,
     )  # fmt: skip
@@ -53,10 +54,7 @@ def data_options(
             given = {name: values.pop(name) for name in names}
             return command(*args, data=data, reading=make_reading(data, **given), **values)
 
-        wrapped: Command = run
-        for option in reversed(_LABELLED):
-            wrapped = option(wrapped)
-        return data(input_options(wrapped))
+        return data(_LABELLED(input_options(run)))
 
     return decorate
 

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import click
 
+from batch.cli.options import FILE, FOLDER
 from batch.command import print_line, show_log
+from batch.help import DECIDE, MODEL, WRITE, Command, option
 from trainer.data_options import data_options
 from trainer.options import (
     PATH,
@@ -14,26 +16,28 @@ from trainer.options import (
     device_option,
     model_option,
     quiet_option,
+    restart_option,
     student_options,
 )
 
 
-@click.command()
-@click.argument("files", metavar="LABELLED...", nargs=-1, required=True)
-@click.option("--out", type=PATH, default=Path("runs/student"), show_default=True,
+@click.command(cls=Command)
+@click.argument("files", metavar="LABELLED...", type=FILE, nargs=-1, required=True)
+@option(WRITE, "--out", type=PATH, default=Path("runs/student"), show_default=True,
     help="Run folder to write.")  # fmt: skip
-@click.option("--teacher", metavar="BUNDLE", help="The bundle that labelled the files. Files "
-    "without labels are labelled with it first, into OUT.labelled.")  # fmt: skip
+@option(MODEL, "--teacher", type=FOLDER, metavar="BUNDLE",
+    help="The bundle that labelled the files. Files without labels are labelled with it first, "
+    "into OUT.labelled.")  # fmt: skip
 @model_option
-@click.option("--weights", default="random", show_default=True,
+@option(MODEL, "--weights", default="random", show_default=True,
     help="random: the starter's shape; else as in spam-train fit.")  # fmt: skip
 @data_options(text="File with gold labels; repeat it for more files.")
 @bpe_option
-@click.option("--positive-label", help="The teacher's, if it is not a usual name, such as spam.")
+@option(DECIDE, "--positive-label", help="The teacher's, if it is not a usual name, such as spam.")
 @cache_option
 @device_option
 @student_options
-@click.option("--restart", is_flag=True, help="Start over, even if a killed run left a checkpoint.")
+@restart_option
 @quiet_option
 def distill(
     files, out, teacher, size, weights, data, reading, bpe, positive_label, cache, device, restart,
@@ -41,16 +45,16 @@ def distill(
 ) -> None:  # fmt: skip
     """Train a small model, the student, to give the labels of a bundle, its teacher.
 
+    \b
+    Example:
+      spam-train distill labelled/*.csv --out runs/student
+      spam-train distill inbox.csv --teacher models/spam --out runs/student
+
     LABELLED are files that `spam-batch classify --columns label,probability` wrote, or folders
     of them; for two classes its default columns are enough. With --teacher they may also be
     files without labels. The options of how files are read are for those and for --data.
 
     The same command resumes a killed run.
-
-    \b
-    Example:
-      spam-train distill labelled/*.csv --out runs/student
-      spam-train distill inbox.csv --teacher models/spam --out runs/student
     """
     show_log("trainer", quiet)
     show_log("batch", quiet)

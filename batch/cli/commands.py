@@ -12,6 +12,8 @@ import click
 from batch.cli.checks import audit, doctor, info, mend, report
 from batch.cli.loop import accuracy, compare, review
 from batch.cli.options import (
+    FILE,
+    FOLDER,
     layout_options,
     long_option,
     make_input,
@@ -23,6 +25,7 @@ from batch.cli.options import (
 )
 from batch.command import Cli, print_line, show_log
 from batch.errors import REJECTED
+from batch.help import DECIDE, RUN, WRITE, WRONG, Command, option
 from batch.messages import escape_controls
 from batch.version import __version__
 
@@ -55,29 +58,31 @@ EXIT_STATUSES = {
 }
 _STATUS_LINES = "\n".join(f"  {status:<4} {text}" for status, text in EXIT_STATUSES.items())
 
-_bundle = click.option(
-    "--bundle", default="models/spam", show_default=True, help="Folder made by spam-export."
-)
-_device = click.option(
+_bundle = option(DECIDE, "--bundle", type=FOLDER, default="models/spam", show_default=True,
+    help="Folder made by spam-export.")  # fmt: skip
+_device = option(RUN,
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
     help="auto: the GPU if onnxruntime-gpu is installed, else the CPU.",
 )  # fmt: skip
-_threads = click.option(
-    "--threads", type=click.IntRange(1), help="Default: all processors that this process may use."
+_threads = option(
+    RUN,
+    "--threads",
+    type=click.IntRange(1),
+    help="Default: all processors that this process may use.",
 )
-_digest = click.option(
-    "--expect-digest", metavar="SHA256", help="Refuse a bundle with another digest."
+_digest = option(
+    WRONG, "--expect-digest", metavar="SHA256", help="Refuse a bundle with another digest."
 )
-_precision = click.option(
+_precision = option(DECIDE,
     "--precision", default="auto", show_default=True,
     help="One of the bundle's: fp32, int8, fp16, bf16; auto: fp32, or one that is verified and "
     "clearly faster.",
 )  # fmt: skip
-_slow_only = click.option(
-    "--slow-only", is_flag=True, help="Of a cascade, run the slow model alone, to compare."
+_slow_only = option(
+    DECIDE, "--slow-only", is_flag=True, help="Of a cascade, run the slow model alone, to compare."
 )
-_unverified = click.option(
-    "--allow-unverified", is_flag=True, help="Use a bundle that was never verified."
+_unverified = option(
+    WRONG, "--allow-unverified", is_flag=True, help="Use a bundle that was never verified."
 )
 
 
@@ -89,24 +94,29 @@ def main() -> None:
     \b
     Example:
       spam-batch classify inbox.csv --out labeled.csv
+
+    \b
+    The commands need a bundle, the folder of a model: models/spam, or what --bundle
+    names. To make one, type:
+      spam-train fit && spam-export bundle --out models/spam
     """
 
 
 @main.command(epilog=f"\b\nExit status:\n{_STATUS_LINES}")
-@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
-@click.option("--out", help="File to write; - is standard output.")
-@click.option("--out-dir", metavar="DIR", help="Folder for the outputs, named as the inputs.")
-@click.option("--force", is_flag=True,
+@click.argument("inputs", metavar="INPUT...", type=FILE, nargs=-1, required=True)
+@option(WRITE, "--out", type=FILE, help="File to write; - is standard output.")
+@option(WRITE, "--out-dir", type=FOLDER, help="Folder for the outputs, named as the inputs.")
+@option(WRITE, "--force", is_flag=True,
     help="With --out-dir: label again what was labelled before.")  # fmt: skip
 @_bundle
-@click.option("--columns", default="label,score", show_default=True,
+@option(WRITE, "--columns", default="label,score", show_default=True,
     help="Columns to append, from label, score, probability (one for each class), tokens, "
     "truncated, reason; of a cascade, stage: the model that decided.")  # fmt: skip
 @rule_options
 @layout_options
-@click.option("--max-rejects", default="0", show_default=True, metavar="N|P%",
+@option(WRONG, "--max-rejects", default="0", show_default=True, metavar="N|P%",
     help="Bad records, at most, to write to OUT's .rejects.csv; more stop the run.")  # fmt: skip
-@click.option("--restart", is_flag=True, help="Start over instead of resuming an interrupted run.")
+@option(WRONG, "--restart", is_flag=True, help="Start over instead of resuming an interrupted run.")
 @_slow_only
 @_device
 @_threads
@@ -114,8 +124,8 @@ def main() -> None:
 @_precision
 @_unverified
 @ray_options
-@click.option("--quiet", is_flag=True, help="Log only warnings and errors.")
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text",
+@option(WRITE, "--quiet", is_flag=True, help="Log only warnings and errors.")
+@option(WRITE, "--log-format", type=click.Choice(["text", "json"]), default="text",
     show_default=True, help="json: one object on each line of standard error.")  # fmt: skip
 @metrics_option
 def classify(
@@ -125,16 +135,16 @@ def classify(
 ) -> None:  # fmt: skip
     """Label every record of INPUT, a CSV, JSON Lines or Parquet file; - is standard input.
 
-    The output has the records of the input, in their order and with the same bytes, and the
-    new columns after them. It gets its name when it is complete. The same command resumes a
-    run that was interrupted.
-
     \b
     Example:
       spam-batch classify inbox.csv --out labeled.csv
       spam-batch classify dump.csv.gz --out labeled.csv.zst --delimiter ';' --encoding cp1252
       spam-batch classify dumps/ --out-dir labeled/
       ssh mail cat dump.csv | spam-batch classify - --out - > labeled.csv
+
+    The output has the records of the input, in their order and with the same bytes, and the
+    new columns after them. It gets its name when it is complete. The same command resumes a
+    run that was interrupted.
     """
     show_log("batch", quiet, log_format)
     from batch.formats.columns import check_stage, parse_columns
@@ -236,7 +246,7 @@ def _pair_outputs(
 
 
 @main.command()
-@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
+@click.argument("inputs", metavar="INPUT...", type=FILE, nargs=-1, required=True)
 @_bundle
 @long_option
 @layout_options
@@ -250,13 +260,13 @@ def estimate(
 ) -> None:
     """Estimate from a sample how long it takes to label INPUT; nothing is written.
 
-    For several inputs, or a folder, the estimate is for all files, including those that were
-    labelled before.
-
     \b
     Example:
       spam-batch estimate inbox.csv
       spam-batch estimate dumps/
+
+    For several inputs, or a folder, the estimate is for all files, including those that were
+    labelled before.
     """
     show_log("batch")
     from batch.checks.estimate import estimate as estimate_files
@@ -271,7 +281,7 @@ def estimate(
         print_line(line)
 
 
-class _TextCommand(click.Command):
+class _TextCommand(Command):
     """Tells how to type a message that looks like an option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

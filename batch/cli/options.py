@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from batch.help import DECIDE, READ, RUN, WRITE, WRONG, option, together
+
 if TYPE_CHECKING:  # imported late, or --help would be slow
+    from click.shell_completion import CompletionItem
+
     from batch.formats.input import Input
     from batch.formats.layout import Layout
     from batch.model.rules import Rules
@@ -15,43 +19,66 @@ if TYPE_CHECKING:  # imported late, or --help would be slow
 Command = Callable[..., Any]  # a function with click's decorators, which may add parameters
 T = TypeVar("T")
 
-_CSV = (
-    click.option("--text-column", help="Name, or number from 1; default: the column with "
+
+class PathName(click.types.StringParamType):
+    """A name that the shell completes, and nobody checks: it may be a store's, or ``-``.
+
+    Args:
+        kind: "file" or "dir".
+    """
+
+    def __init__(self, kind: str):
+        self.name = self.kind = kind
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> "list[CompletionItem]":
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type=self.kind)]
+
+
+FILE, FOLDER = PathName("file"), PathName("dir")
+
+csv_options = together(  # of a CSV file with a header
+    option(READ, "--text-column", help="Name, or number from 1; default: the column with "
         "a usual name, such as text; of several, the one whose values are messages."),
-    click.option("--encoding", default="utf-8", show_default=True,
+    option(READ, "--encoding", default="utf-8", show_default=True,
         help="Encoding of the records, in and out."),
-    click.option("--delimiter", help="One character; default: what a first line sep= names, else "
+    option(READ, "--delimiter", help="One character; default: what a first line sep= names, else "
         "a comma, for .tsv a tab."),
-    click.option("--quote", default='"', show_default=True, help="One character."),
-    click.option("--no-quote", is_flag=True, help="No quote character: quotes are text."),
-    click.option("--escape", help="One character, such as \\; default: none."),
-    click.option("--trust-quotes", is_flag=True,
+    option(READ, "--quote", default='"', show_default=True, help="One character."),
+    option(READ, "--no-quote", is_flag=True, help="No quote character: quotes are text."),
+    option(READ, "--escape", help="One character, such as \\; default: none."),
+    option(READ, "--trust-quotes", is_flag=True,
         help="Allow any line in a quoted field, also one that looks like a record."),
 )  # fmt: skip
-_OTHERS = (
-    click.option("--format", "format_", type=click.Choice(["csv", "jsonl", "parquet"]),
+_OTHERS = together(
+    option(READ, "--format", "format_", type=click.Choice(["csv", "jsonl", "parquet"]),
         help="Default: by the name of INPUT, else csv."),
-    click.option("--no-header", is_flag=True,
+    option(READ, "--no-header", is_flag=True,
         help="The first line is a record; --text-column is a number."),
-    click.option("--max-record-bytes", type=click.IntRange(1), default=64 << 20,
+    option(WRONG, "--max-record-bytes", type=click.IntRange(1), default=64 << 20,
         show_default=True, help="A longer record is bad."),
 )  # fmt: skip
-_OVERWRITE = click.option(
+input_options = together(csv_options, _OTHERS)  # of how an input is read
+_OVERWRITE = option(WRITE,
     "--overwrite-columns", is_flag=True,
     help="Replace columns of INPUT that have the names of new columns.",
 )  # fmt: skip
-_LONG = click.option(
+layout_options = together(input_options, _OVERWRITE)  # of an input that gets new columns
+long_option = option(DECIDE,
     "--long", type=click.Choice(["head", "tail", "windows"]), default="head", show_default=True,
     help="What is read of a message with more than max_length tokens: the first ones, the last "
     "ones, or all in windows; the window with the highest score decides.",
 )  # fmt: skip
-_RULES = (
-    click.option("--threshold", type=float, metavar="P",
+rule_options = together(
+    option(DECIDE, "--threshold", type=float, metavar="P",
         help="Lowest score that gets the positive label. Default: the bundle's."),
-    click.option("--unsure-band", metavar="LOW,HIGH",
+    option(DECIDE, "--unsure-band", metavar="LOW,HIGH",
         help="Scores from LOW to below HIGH get the label unsure; none: no band. Default: the "
         "bundle's."),
-    _LONG,
+    long_option,
 )  # fmt: skip
 
 
@@ -69,55 +96,17 @@ def _not_on_ray(context: click.Context, option: click.Parameter, value: T) -> T:
     return value
 
 
-_RAY = (
+ray_options = together(  # of a run on many machines
     # Eager: it is parsed first, because the callbacks of other options need its value.
-    click.option("--engine", is_eager=True, type=click.Choice(["local", "ray"]), default="local",
+    option(RUN, "--engine", is_eager=True, type=click.Choice(["local", "ray"]), default="local",
         show_default=True, help="ray: on many machines; --out is a folder."),
-    click.option("--workers", type=click.IntRange(1), callback=_only_on_ray,
+    option(RUN, "--workers", type=click.IntRange(1), callback=_only_on_ray,
         help="With --engine ray: number of workers; default: one for each --threads processors "
         "(default 1), or for each GPU."),
-    click.option("--part-bytes", type=click.IntRange(1), callback=_only_on_ray,
+    option(RUN, "--part-bytes", type=click.IntRange(1), callback=_only_on_ray,
         help="With --engine ray: cut larger files into parts; default: 268435456."),
 )  # fmt: skip
 _TYPED = {"\\t": "\t", "tab": "\t"}
-
-
-def layout_options(command: Command) -> Command:
-    """Add the options of an input that gets new columns to a command."""
-    return input_options(_OVERWRITE(command))
-
-
-def input_options(command: Command) -> Command:
-    """Add the options of how an input is read to a command."""
-    for option in reversed(_OTHERS):
-        command = option(command)
-    return csv_options(command)
-
-
-def csv_options(command: Command) -> Command:
-    """Add the options of a CSV file with a header to a command."""
-    for option in reversed(_CSV):
-        command = option(command)
-    return command
-
-
-def ray_options(command: Command) -> Command:
-    """Add the options of a run on many machines to a command."""
-    for option in reversed(_RAY):
-        command = option(command)
-    return command
-
-
-def long_option(command: Command) -> Command:
-    """Add ``--long`` to a command that has no other rules."""
-    return _LONG(command)
-
-
-def rule_options(command: Command) -> Command:
-    """Add the options of the rules for labels to a command."""
-    for option in reversed(_RULES):
-        command = option(command)
-    return command
 
 
 def make_rules(
@@ -225,7 +214,7 @@ def make_layout(
 def metrics_option(command: Command) -> Command:
     """Add ``--metrics-file`` to a command, which gets a :class:`RunMetrics` as ``metrics``."""
 
-    @click.option("--metrics-file", metavar="FILE", callback=_not_on_ray,
+    @option(WRITE, "--metrics-file", type=FILE, callback=_not_on_ray,
         help="Write metrics for Prometheus' node exporter, also if the run fails.")  # fmt: skip
     @functools.wraps(command)
     def run(*args, metrics_file, **options):

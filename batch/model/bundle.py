@@ -7,6 +7,7 @@
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Container, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from mmap import mmap
@@ -144,8 +145,11 @@ def open_bundle(folder: Path | str, expect_digest: str | None = None) -> Bundle:
     folder = Path(folder)
     path = folder / MANIFEST
     if not folder.is_dir():
+        if folder.exists():
+            raise BundleError(f"{folder} is not a folder, so it is not a bundle")
         raise BundleError(
-            f"{folder}: no such bundle; copy one there, or make one with: make train export"
+            f"{folder}: no such bundle; copy one there, or make one with: "
+            f"spam-train fit && spam-export bundle --out {shlex.quote(str(folder))}"
         )
     try:
         data = read_file(path, MAX_MANIFEST)

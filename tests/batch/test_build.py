@@ -16,7 +16,12 @@ from batch.version import __version__
 pytest.importorskip("build", reason="make build needs the dev extra")
 pytestmark = pytest.mark.slow
 
-NEEDED = ("click", "numpy", "tiktoken", "regex", "tqdm", "onnxruntime", "flatbuffers", "protobuf")
+NEEDED = (
+    "click", "cloup", "numpy", "tiktoken", "regex", "tqdm", "onnxruntime", "flatbuffers",
+    "protobuf",
+)  # fmt: skip
+if sys.version_info < (3, 12):
+    NEEDED += ("typing_extensions",)
 if sys.version_info < (3, 14):
     NEEDED += ("backports.zstd",)
 
@@ -81,6 +86,9 @@ def test_the_wheel_alone_labels_without_a_network(wheel, root, bundle, tmp_path)
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith("150 records in, 150 rows out: ")
+    helped = [environment / "bin" / "spam-batch", "classify", "--help"]
+    shown = subprocess.run(helped, env={"PATH": os.defpath}, capture_output=True, check=True)
+    assert b"\nWhat to read:\n" in shown.stdout
     assert (tmp_path / "labeled.csv").read_bytes().startswith(b"id,expected,text,label,score\n")
     found = subprocess.run(
         [python, "-c", "import batch; print(batch.__file__)"],

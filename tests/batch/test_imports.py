@@ -16,7 +16,7 @@ def test_help_imports_nothing_slow(root):
     lines = done.stderr.decode().splitlines()
     imported = {line.split("|")[-1].strip().split(".")[0] for line in lines}
     assert {"click", "batch"} <= imported
-    assert not imported & (HEAVY | {"numpy", "onnxruntime", "tiktoken", "tqdm"})
+    assert not imported & (HEAVY | {"cloup", "numpy", "onnxruntime", "tiktoken", "tqdm"})
 
 
 LABEL_A_FILE = """

@@ -32,13 +32,16 @@ def edit(folder: Path, **changes) -> Path:
 @pytest.mark.quick
 def test_F75_no_bundle(case):
     case.bundle = case.folder / "none"
-    message = f"{case.bundle}: no such bundle; copy one there, or make one with: make train export"
+    message = (
+        f"{case.bundle}: no such bundle; copy one there, or make one with: "
+        f"spam-train fit && spam-export bundle --out {case.bundle}"
+    )
     check_refused(case, case.run(), message)
 
 
 def test_F75_a_file_for_a_bundle(case):
     case.bundle = case.folder / "in.csv"
-    message = f"{case.bundle}: no such bundle; copy one there, or make one with: make train export"
+    message = f"{case.bundle} is not a folder, so it is not a bundle"
     check_refused(case, case.run(), message)
 
 

@@ -106,7 +106,8 @@ def test_a_probe_that_computes_something_else(examine, bundle, monkeypatch):
 def test_no_bundle(examine):
     result = examine("--device", "cpu")
     assert lines_of(result, "problem") == [
-        "problem  models/spam: no such bundle; copy one there, or make one with: make train export"
+        "problem  models/spam: no such bundle; copy one there, or make one with: "
+        "spam-train fit && spam-export bundle --out models/spam"
     ]
     assert lines_of(result, "ok       disk: ")
     assert result.stderr == "spam-batch: error: 1 problem; a run would not work\n"

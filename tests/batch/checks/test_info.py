@@ -160,7 +160,8 @@ def test_what_a_model_refers_to_is_checked(invoke, make_bundle):
 def test_what_goes_wrong(invoke, bundle, make_bundle, tmp_path):
     missing = tmp_path / "none"
     result = invoke(main, "info", missing)
-    hint = "copy one there, or make one with: make train export"
+    command = f"spam-train fit && spam-export bundle --out {missing}"
+    hint = f"copy one there, or make one with: {command}"
     assert result.stderr == f"spam-batch: error: {missing}: no such bundle; {hint}\n"
     assert (result.exit_code, result.stdout) == (78, "")
 

@@ -140,7 +140,10 @@ def test_what_goes_wrong(invoke, tmp_path, args, exit_code, message):
 
 def test_no_bundle(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    message = "models/spam: no such bundle; copy one there, or make one with: make train export"
+    message = (
+        "models/spam: no such bundle; copy one there, or make one with: "
+        "spam-train fit && spam-export bundle --out models/spam"
+    )
     for args in (["text", "hello"], ["classify", "-", "--out", "labeled.csv"]):
         result = CliRunner().invoke(main, args, input=TABLE)
         assert result.stderr == f"spam-batch: error: {message}\n"

@@ -46,8 +46,8 @@ def said(result, exit_code: int) -> str:
 
 def test_the_help_ends_with_all_of_them():
     lines = CliRunner().invoke(main, ["classify", "--help"]).stdout.splitlines()
-    table = [f"    {status:<4} {text}" for status, text in EXIT_STATUSES.items()]
-    assert lines[-len(table) - 1 :] == ["  Exit status:", *table]
+    table = [f"  {status:<4} {text}" for status, text in EXIT_STATUSES.items()]
+    assert lines[-len(table) - 1 :] == ["Exit status:", *table]
     raised = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type)}
     assert set(EXIT_STATUSES) == (raised - {69}) | {0, 3, 129, 130, 141, 143}  # 69: spam-train
 
@@ -180,7 +180,10 @@ def test_75_another_run_holds_the_lock(invoke, tmp_path):
 
 
 def test_78_a_bundle_that_cannot_be_used(invoke):
-    message = "none: no such bundle; copy one there, or make one with: make train export"
+    message = (
+        "none: no such bundle; copy one there, or make one with: "
+        "spam-train fit && spam-export bundle --out none"
+    )
     assert said(invoke(bundle="none"), 78) == f"spam-batch: error: {message}\n"
 
 
@@ -270,7 +273,10 @@ def test_the_last_line_of_a_folders_json_log_has_the_status_unless_it_is_0(log_o
     assert (status, lines[-1]) == (
         3, {"level": "info", "message": "2 files: 1 labelled, 1 skipped, 0 failed", "exit": 3}
     )  # fmt: skip
-    message = "none: no such bundle; copy one there, or make one with: make train export"
+    message = (
+        "none: no such bundle; copy one there, or make one with: "
+        "spam-train fit && spam-export bundle --out none"
+    )
     assert log_of_folder(bundle="none") == (
         78, [{"level": "error", "message": message, "exit": 78}]
     )  # fmt: skip

@@ -78,7 +78,8 @@ def test_no_bundle_there(make_worker, tmp_path):
     outcome = make_worker(bundle=str(tmp_path / "none")).label(0)
     assert (outcome.exit_code, outcome.is_final) == (78, True)
     assert outcome.error == (
-        f"{tmp_path / 'none'}: no such bundle; copy one there, or make one with: make train export"
+        f"{tmp_path / 'none'}: no such bundle; copy one there, or make one with: "
+        f"spam-train fit && spam-export bundle --out {tmp_path / 'none'}"
     )
 
 

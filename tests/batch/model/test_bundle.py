@@ -58,10 +58,14 @@ def test_entries_are_of_all_files_but_the_manifest(bundle):
 
 
 def test_no_folder(tmp_path):
-    for path in (tmp_path / "none", tmp_path / "file"):
-        (tmp_path / "file").write_bytes(b"")
-        wanted = f"{path}: no such bundle; copy one there, or make one with: make train export"
-        assert refusal(open_bundle, path) == wanted
+    path = tmp_path / "my models" / "none"
+    assert refusal(open_bundle, path) == (
+        f"{path}: no such bundle; copy one there, or make one with: "
+        f"spam-train fit && spam-export bundle --out '{path}'"
+    )
+    (tmp_path / "file").write_bytes(b"")
+    wanted = f"{tmp_path / 'file'} is not a folder, so it is not a bundle"
+    assert refusal(open_bundle, tmp_path / "file") == wanted
 
 
 def test_no_manifest(tmp_path):

@@ -161,7 +161,9 @@ def test_what_cannot_work_is_one_line_and_its_exit_status(site):
     status, said = site.run()
     (line,) = map(json.loads, said)
     assert (status, line["message"]) == (
-        78, f"{site.bundle}: no such bundle; copy one there, or make one with: make train export"
+        78,
+        f"{site.bundle}: no such bundle; copy one there, or make one with: "
+        f"spam-train fit && spam-export bundle --out '{site.bundle}'",
     )  # fmt: skip
     (site.bin / "spam-batch").unlink()
     status, said = site.run()

@@ -168,7 +168,8 @@ def test_another_file_or_stage_beside_them(copy, cascade) -> None:
     (copy / "x.txt").unlink()
     shutil.rmtree(copy / "fast")
     assert refusal(copy) == (
-        f"{copy / 'fast'}: no such bundle; copy one there, or make one with: make train export"
+        f"{copy / 'fast'}: no such bundle; copy one there, or make one with: "
+        f"spam-train fit && spam-export bundle --out {copy / 'fast'}"
     )
     shutil.copytree(cascade, copy / "fast")
     assert refusal(copy) == (

@@ -48,10 +48,11 @@ def compare(options: CompareOptions) -> Comparison:
     listed = _resolve(options, options.changed, CHANGED_START, "--changed", "list")
     if page and page == listed:
         raise UsageError(f"--out and --changed are both {page.name}; give two names")
-    found = _read(options)
+    rows = io.StringIO()
+    found = _read(options, csv.writer(rows, lineterminator="\n"))
     found.check()
     if listed:
-        _replace(listed, options.changed, _list_changed(found))
+        _replace(listed, options.changed, rows.getvalue().encode("utf-8", "replace"))
     if page:
         _replace(page, options.out, draw_page(found).encode("utf-8"))
     return found
@@ -101,7 +102,10 @@ def _replace(target: Path, name: str | None, data: bytes) -> None:
         replace_file(target, data, target, ".compare", 0o666)
 
 
-def _read(options: CompareOptions) -> Comparison:
+def _read(options: CompareOptions, changed) -> Comparison:
+    """Count all pairs; with ``--changed`` the CSV writer ``changed`` gets those that change."""
+    shows_text, lists = options.shows_text, options.changed is not None
+    changed.writerow([*CHANGED_COLUMNS, *(["text"] * shows_text)])
     truth, date = options.truth, options.date_column
     others = [column for column in (truth, date) if column is not None]
     with ExitStack() as stack:
@@ -121,20 +125,12 @@ def _read(options: CompareOptions) -> Comparison:
                 (LabelledFile(sources[0], first, others), LabelledFile(sources[1], second))
             )
         agreement = None if truth is None else Agreement(truth)
-        found = Comparison(pairs.name, models, options.shows_text, date, agreement)
+        found = Comparison(pairs.name, models, shows_text, date, agreement)
         for pair in pairs:
-            found.add(pair)
+            if found.add(pair) and lists:
+                changed.writerow(_describe(pair) + [found.shown_text(pair)] * shows_text)
         found.bad = pairs.bad
     return found
-
-
-def _list_changed(found: Comparison) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*CHANGED_COLUMNS, *(["text"] * found.shows_text)])
-    for pair in found.changed:
-        writer.writerow(_describe(pair) + [pair.text] * found.shows_text)
-    return text.getvalue().encode("utf-8", "replace")
 
 
 def _describe(pair: Pair) -> list:

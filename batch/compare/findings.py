@@ -1,7 +1,7 @@
 """What two models make of the same messages, counted pair by pair in bounded memory."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -66,15 +66,15 @@ class Comparison:
     grid: np.ndarray = field(default_factory=lambda: np.zeros((2, BINS, BINS), np.int64))
     timeline: Timeline = field(default_factory=Timeline)
     undated: int = 0
-    changed: list[Pair] = field(default_factory=list)  # with --show-text, the start of the text
+    changed: list[Pair] = field(default_factory=list)  # the first ones, which the page shows
 
     @property
     def total(self) -> int:
         """How many labels change."""
         return sum(self.changes.values())
 
-    def add(self, pair: Pair) -> None:
-        """Count one message."""
+    def add(self, pair: Pair) -> bool:
+        """Count one message; whether its label changes."""
         before, after = pair.before, pair.after
         is_changed = before.label != after.label
         self.rows += 1
@@ -99,9 +99,13 @@ class Comparison:
             self.changes[before.label, after.label] += 1
             self.knows_near &= pair.is_near is not None
             self.near += bool(pair.is_near)
-            text = pair.text[:SAMPLE] if self.shows_text else ""
-            place = (pair.number, pair.line, pair.offset, text)
-            self.changed.append(Pair(*place, before, after, ()))
+            if len(self.changed) < MOST_SHOWN:
+                self.changed.append(replace(pair, text=self.shown_text(pair), others=()))
+        return is_changed
+
+    def shown_text(self, pair: Pair) -> str:
+        """With ``--show-text`` the start of the text, else nothing."""
+        return pair.text[:SAMPLE] if self.shows_text else ""
 
     def _add_scores(self, line: int, before: float, after: float, is_changed: bool) -> None:
         move = abs(after - before)

@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from batch.compare.findings import BINS, MOST_SHOWN, Comparison
+from batch.compare.findings import BINS, Comparison
 from batch.compare.pairs import NEAR, Pair, Side
 from batch.messages import count
 from batch.report.figures import draw_svg, draw_text, plot_time
@@ -156,7 +156,7 @@ def _time(found: Comparison) -> str:
 def _rows(found: Comparison) -> str:
     if not found.changed:
         return "<p>There are none.</p>"
-    shown = found.changed[:MOST_SHOWN]
+    shown = found.changed
     which = "" if len(shown) == found.total else f", the first {len(shown):,} here"
     near = (
         f" Near: neither model was further than {NEAR:g} from another label."

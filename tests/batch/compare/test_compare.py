@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from batch.cli.commands import main
+from batch.compare import findings
 from batch.report.html import POLICY
 from batch.report.intervals import mcnemar, wilson
 
@@ -85,6 +86,15 @@ def test_two_files(run, two):
     ]  # fmt: skip
     assert "Left out: 1 row without a date" in page
     assert "28.57 %" in page and 'id="moves"' in page and 'id="time"' in page
+
+
+def test_the_page_keeps_the_first_rows_and_the_list_has_all(run, two, monkeypatch):
+    two()
+    monkeypatch.setattr(findings, "MOST_SHOWN", 1)
+    run("old.csv", "new.csv", "--changed", "changed.csv", "--out", "page.html")
+    assert [row["line"] for row in read_rows("changed.csv")] == ["4", "6"]
+    page = Path("page.html").read_text().replace("\xa0", " ")
+    assert ", the first 1 here." in page
 
 
 def test_show_text_is_escaped(run, two):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from batch.errors import InputError, UsageError
 from trainer.data.labels import check_classes, find_positive_label
-from trainer.data.notices import adds_notices, notices_file, read_with_notices
+from trainer.data.notices import add_notices, adds_notices, notices_file, read_notices
 from trainer.data.reading import LabelledData, ReadOptions, read_messages
 from trainer.data.splits import make_split
 from trainer.evaluation.held_out import check_band
@@ -94,18 +94,21 @@ def _prepare(options: RunOptions) -> RunInputs:
     changes = options.changes or {}
     recipe = get_recipe(options.recipe, **changes)  # its data fields do not depend on the weights
     device = select_device(options.device)
-    if adds_notices(data_files, options.reading, recipe):
-        messages = read_with_notices(data_files, options.reading, recipe)
-        data_files.append(notices_file())
-    else:
-        messages = read_messages(data_files, options.reading, recipe)
+    messages = read_messages(data_files, options.reading, recipe)
     frame, labels = messages.frame, sorted(messages.frame["label"].unique())
+    notices = None
+    if adds_notices(data_files, options.reading, recipe):
+        notices = read_notices(options.reading)
+        data_files.append(notices_file())
+        messages = messages.join(notices)
     data = describe_data(data_files, messages)
     log.info("%s", messages.sentence())
     check_classes(frame["label"], options.reading.labels.floor(recipe), data["name"])
     positive = _choose_positive_label(options, labels)
     log.info("Positive label, whose probability is the score: %s", positive or "none")
     parts = make_split(frame, recipe)
+    if notices:
+        parts = add_notices(parts, notices.frame, recipe)
     given = Path(options.weights) if os.path.exists(options.weights) else None
     paths = [*options.data, *(file.path for file in data_files)]
     check_folder(options.out, *paths, bpe_file.path, given)

@@ -10,13 +10,14 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import pandas as pd
+
 from batch.reading.fingerprint import hash_file
 from trainer.data.reading import (
     DEFAULT_OPTIONS,
     LabelledData,
     ReadOptions,
     read_labelled,
-    read_messages,
     reads_sms,
 )
 from trainer.fetch.assets import DataFile
@@ -35,17 +36,24 @@ def notices_file() -> DataFile:
 
 
 def adds_notices(data: Sequence[DataFile], options: ReadOptions, recipe: Recipe) -> bool:
-    """Whether this training takes them: the collection alone, and not as the notebook reads it."""
-    return recipe.notices and recipe.split != "book" and reads_sms(data, options)
+    """Whether this training takes them: all of the collection, not as the notebook reads it."""
+    takes = recipe.notices and not recipe.balance and recipe.split != "book"
+    return takes and reads_sms(data, options)
 
 
-def read_with_notices(
-    data: Sequence[DataFile], options: ReadOptions, recipe: Recipe
-) -> LabelledData:
-    """The messages of the SMS Spam Collection, and our notices.
+def read_notices(options: ReadOptions) -> LabelledData:
+    """Our notices, of the labels that the options name."""
+    return read_labelled([NOTICES], replace(DEFAULT_OPTIONS, labels=options.labels))
 
-    Raises:
-        SpamBatchError: see :func:`trainer.data.reading.read_labelled`.
+
+def add_notices(
+    parts: dict[str, pd.DataFrame], notices: pd.DataFrame, recipe: Recipe
+) -> dict[str, pd.DataFrame]:
+    """The three sets, with the notices in the training set.
+
+    The held-out sets stay as the data has them: scores, threshold and the mix that a run is
+    compared with are those of the data.
     """
-    messages = read_messages(data, options, recipe)
-    return messages.join(read_labelled([NOTICES], replace(DEFAULT_OPTIONS, labels=options.labels)))
+    both = pd.concat([parts["train"], notices])
+    train = both.sample(frac=1, random_state=recipe.split_seed).reset_index(drop=True)
+    return {**parts, "train": train}

@@ -7,9 +7,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from trainer.data.notices import NOTICES, adds_notices, notices_file, read_with_notices
-from trainer.data.reading import DEFAULT_OPTIONS, read_labelled
-from trainer.data.splits import group_key
+from trainer.data.notices import (
+    NOTICES,
+    add_notices,
+    adds_notices,
+    notices_file,
+    read_notices,
+)
+from trainer.data.reading import DEFAULT_OPTIONS, SMS_OPTIONS, read_labelled
+from trainer.data.splits import group_key, make_split
 from trainer.fetch.assets import fetch_data
 from trainer.recipe import RECIPES, get_recipe
 
@@ -60,11 +66,17 @@ def test_which_trainings_take_them(sms_file: Path, tmp_path: Path) -> None:
     assert not adds_notices(sms, DEFAULT_OPTIONS, RECIPES["book"])
     assert not adds_notices(sms, DEFAULT_OPTIONS, get_recipe("default", notices=False))
     assert not adds_notices(sms, DEFAULT_OPTIONS, get_recipe("default", split="book"))
+    assert not adds_notices(sms, DEFAULT_OPTIONS, get_recipe("default", balance=True))
 
 
-def test_the_counts_are_those_of_both(sms_file: Path, tmp_path: Path, notices) -> None:
-    sms = [fetch_data(tmp_path, sms_file)]
-    found = read_with_notices(sms, DEFAULT_OPTIONS, DEFAULT).counts()
-    assert found["records"] == 5574 + len(notices)
-    assert found["records"] == found["rejected"] + sum(found["dropped"].values()) + found["kept"]
-    assert found["labels"]["ham"] == 4827 + (notices["label"] == "ham").sum()
+def test_they_are_in_the_training_set_alone(sms_file: Path, notices) -> None:
+    frame = read_labelled([sms_file], SMS_OPTIONS).frame
+    parts = make_split(frame, DEFAULT)
+    found = add_notices(parts, read_notices(DEFAULT_OPTIONS).frame, DEFAULT)
+    assert found["test"] is parts["test"] and found["validation"] is parts["validation"]
+    assert len(found["train"]) == len(parts["train"]) + len(notices)
+    assert set(found["train"]["text"]) == {*parts["train"]["text"], *notices["text"]}
+    # In no order of theirs, and none of them is near a message of the collection.
+    ours = found["train"]["text"].isin(notices["text"])
+    assert ours[:1000].any() and not ours[:1000].all()
+    assert not {*map(group_key, notices["text"])} & {*map(group_key, frame["text"])}

@@ -39,6 +39,11 @@ TEXTS = ["You won a car! Text us", "See you at lunch", "", "NA", "a\r\nb", "ok "
 RECIPE_OF = {"last_token": "default"}  # book otherwise
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """gzip writes the time into its data, and every process must give a test the same name."""
+    return "gzip" if isinstance(val, bytes) and val.startswith(b"\x1f\x8b") else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark ``computes``: what trains or runs a model of torch, for ``make test-anywhere``."""
     for item in items:

@@ -29,6 +29,7 @@ log = logging.getLogger("trainer")
 
 SMALL_EMB_DIM = 256  # channels
 EVALUATION_BATCH = 32  # messages
+BASE_WEIGHT = 1.25  # of a base's logits beside a starter's; docs/measurements.md has the others
 CACHE_BYTES = 4 << 30  # of memory for the frozen trunk's output; more than that goes to disk
 
 
@@ -83,7 +84,10 @@ def train_model(
 
 
 def _add_second(first: Trained, second: Trained) -> Trained:
-    """One model of both, whose logits are the sum of theirs."""
+    """One model of both, whose logits are BASE_WEIGHT times the first's plus the second's."""
+    with torch.no_grad():
+        for parameter in first.model.score.parameters():
+            parameter.mul_(BASE_WEIGHT)
     config = replace(first.model.config, second=second.model.config)
     model = GPT2Classifier(config)
     model.transformer, model.score, model.second = (

@@ -10,9 +10,11 @@ repeated, and what reads them is divided by the number of copies; further blocks
 """
 
 import argparse
+import csv
 import math
 import shutil
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -113,6 +115,9 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/spam"), help="run folder to widen")
     parser.add_argument("--out", type=Path, required=True, help="run folder to write")
     parser.add_argument("--size", default="gpt2-small")
+    parser.add_argument(
+        "--messages", type=int, default=100, help="of each held-out set, for the export's checks"
+    )
     options = parser.parse_args()
     config = read_config(options.run)
     model = read_model(options.run, config)
@@ -122,8 +127,12 @@ def main() -> None:
         config, model=wide.config.to_dict(), weights=config.weights | {"statement": statement}
     )
     options.out.mkdir(parents=True)
-    for part in ("train", *HELD_OUT):
-        shutil.copyfile(options.run / f"{part}.csv", options.out / f"{part}.csv")
+    shutil.copyfile(options.run / "train.csv", options.out / "train.csv")
+    for part in HELD_OUT:  # the logits are the old ones, and the large shape takes its time
+        with open(options.run / f"{part}.csv", encoding="utf-8", newline="") as file:
+            rows = list(islice(csv.reader(file), options.messages + 1))
+        with open(options.out / f"{part}.csv", "w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(rows)
     tokenizer = options.run / TOKENIZER
     write_run(options.out, config, wide, read_metrics(options.run), tokenizer)
     print(f"written: {options.out}")

@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="labelled messages, whose texts are taken, too")
     parser.add_argument("--text", type=Path, nargs="+", required=True)
     parser.add_argument("--bpe", type=Path)
-    parser.add_argument("--held-out", type=float, default=0.1, help="share of the messages")
+    parser.add_argument("--held-out", type=float, default=0.25, help="share of the messages")
     parser.add_argument("--max-disagreement", default="0.1%")
     parser.add_argument("--out", type=Path, required=True, help="folder, made anew")
     parser.add_argument(
@@ -85,12 +85,16 @@ def main() -> None:
     run("-m trainer distill", out / "unlabelled.csv", "--teacher", args.bundle,
         "--out", out / "student-run", *bpe, *args.student)  # fmt: skip
     run("-m exporter bundle", "--run", out / "student-run", "--out", out / "student")
+    make_cascade(args, args.bundle, "cascade")
     run(str(HERE / "widen.py"), "--run", args.run, "--out", out / "wide-run")
     run("-m exporter bundle", "--run", out / "wide-run", "--out", out / "wide")
-    for slow, name in ((args.bundle, "cascade"), (out / "wide", "wide-cascade")):
-        run("-m exporter cascade", "--fast", out / "student", "--slow", slow,
-            "--text", out / "held-out.csv", "--max-disagreement", args.max_disagreement,
-            "--out", out / name)  # fmt: skip
+    make_cascade(args, out / "wide", "wide-cascade")
+
+
+def make_cascade(args: argparse.Namespace, slow: Path, name: str) -> None:
+    run("-m exporter cascade", "--fast", args.out / "student", "--slow", slow,
+        "--text", args.out / "held-out.csv", "--max-disagreement", args.max_disagreement,
+        "--out", args.out / name)  # fmt: skip
 
 
 if __name__ == "__main__":

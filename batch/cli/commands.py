@@ -68,7 +68,7 @@ _threads = option(
     RUN,
     "--threads",
     type=click.IntRange(1),
-    help="Default: all processors that this process may use.",
+    help="Default: all processors that this process may use; one for a starter.",
 )
 _digest = option(
     WRONG, "--expect-digest", metavar="SHA256", help="Refuse a bundle with another digest."

@@ -14,7 +14,7 @@ from batch.model.bundle import Bundle, open_bundle
 from batch.model.bundle_files import EXTERNAL_SUFFIX, TOKENIZER, WatchedFile
 from batch.model.cascade.folder import CascadeBundle
 from batch.model.decision import Band, Predictions
-from batch.model.inference import InferenceSession, usable_cpus, wanted_device
+from batch.model.inference import SHORT_THREADS, InferenceSession, usable_cpus, wanted_device
 from batch.model.rules import BUNDLES_RULES, OF_BUNDLE, Rules
 from batch.model.selftest import (
     check_verified,
@@ -124,6 +124,7 @@ class Classifier:
         tokens = measured_batch_tokens(bundle, chosen, wanted)
         shapes = Shapes.of(bundle.manifest, tokens)
         tensors_in = bundle.folder if mapped else None
+        threads = threads or SHORT_THREADS.get(bundle.manifest.model)
         session = InferenceSession(graph, device, threads, tensors_in, shapes)
         if session.device == wanted:
             classifier = cls(bundle, session, tokenizer, chosen, rules, tokens)

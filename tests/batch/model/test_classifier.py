@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from batch.errors import BundleError, InternalError, UsageError
 from batch.model.classifier import Classifier
 from batch.model.decision import softmax
+from batch.model.inference import usable_cpus
 
 CLASSIFIERS = ("classifier", "fixed_length")
 TEXTS = (
@@ -141,3 +142,10 @@ def test_a_model_that_gives_no_number(make_bundle):
     with pytest.raises(InternalError) as error:
         Classifier.load(folder, "cpu", 1)
     assert str(error.value) == "the model gave a logit that is not a finite number"
+
+
+def test_a_starter_takes_one_thread_unless_more_are_asked(make_bundle) -> None:
+    starter, other = make_bundle(model="starter"), make_bundle()
+    assert Classifier.load(starter, "cpu").session.threads == 1
+    assert Classifier.load(starter, "cpu", 2).session.threads == 2
+    assert Classifier.load(other, "cpu").session.threads == usable_cpus()

@@ -21,7 +21,7 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 PROVIDER_OPTIONS: dict[str, dict[str, str]] = {"cpu": {}, "cuda": {"use_tf32": "0"}}
 _TENSORS_IN = "session.model_external_initializers_file_folder_path"
 DEVICES = ("auto", *PROVIDERS)
-# Threads of a model whose products are too short to share: on two cores, two threads took 1.6
+# Threads of a model whose products are too short to share: on two cores, two threads took 1.1
 # times as long as one, and one leaves a core to reading and tokenizing (docs/measurements.md).
 SHORT_THREADS = {"starter": 1}
 

@@ -33,6 +33,7 @@ from scratch import scratch_folder
 from turns import Side, rate, slices, summary, table, take_turns
 
 from batch.model.batching import BATCH_TOKENS, cut_batches, pad_batch
+from batch.model.bundle import Manifest
 from batch.model.classifier import Classifier
 from batch.model.inference import InferenceSession
 from batch.model.tokenizer import Tokenizer
@@ -176,7 +177,7 @@ def run_all(args: argparse.Namespace, texts: list[str], folder: Path) -> dict:
         save_model(proto, folder / f"{precision}.onnx")
         graph = (folder / f"{precision}.onnx").read_bytes()
         session = InferenceSession(graph, "cpu", args.threads, tensors_in=folder)
-        classifiers[precision] = Classifier(fake_bundle(), session, tokenizer, precision)
+        classifiers[precision] = Classifier(fake_bundle(args.size), session, tokenizer, precision)
     parts, ids = slices(texts, args.slices), slices(sequences, args.slices)
     cascade = None
     with PeerProcess(args.peers, folder / "peer", args.threads) as peer:
@@ -227,12 +228,12 @@ def run_host(args: argparse.Namespace, folder: Path) -> dict:
     return json.loads(out.read_text(encoding="utf-8"))
 
 
-def fake_bundle() -> SimpleNamespace:
-    """What Classifier reads of a bundle: no thresholds, no files."""
-    manifest = SimpleNamespace(
+def fake_bundle(size: str) -> SimpleNamespace:
+    """What Classifier reads of a bundle: no files, and the largest logit decides."""
+    manifest = Manifest(
         labels=LABELS, positive_label=None, threshold=0.5, temperature=1.0, max_length=MAX_LENGTH,
-        fixed_length=False, pad_id=PAD,
-        unsure_band=None,
+        fixed_length=False, pooling="last_token", pad_id=PAD, model=size, weights="random",
+        variants={}, files={},
     )  # fmt: skip
     return SimpleNamespace(manifest=manifest, folder="benchmark")
 

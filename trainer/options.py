@@ -72,7 +72,7 @@ _OPTIONS: dict[str, list[tuple[str, Any, str]]] = {
         ("--patience", _COUNT, "Stop after so many epochs without a lower validation loss."),
         ("--split", click.Choice(SPLITS_BY_NAME), "How messages are divided into three sets."),
         ("--notices/--no-notices", bool,
-            "To the SMS Spam Collection, add codes, deliveries and the like that we wrote."),
+            "Train on our notices, too; only with the SMS data, unbalanced and grouped."),
         ("--balance/--no-balance", bool, "Cut all classes to equal size, or keep the natural mix."),
     ],
     OPTIMIZER: [

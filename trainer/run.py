@@ -107,7 +107,7 @@ def _prepare(options: RunOptions) -> RunInputs:
     positive = _choose_positive_label(options, labels)
     log.info("Positive label, whose probability is the score: %s", positive or "none")
     parts = make_split(frame, recipe)
-    if notices:
+    if notices is not None:
         parts = add_notices(parts, notices.frame, recipe)
     given = Path(options.weights) if os.path.exists(options.weights) else None
     paths = [*options.data, *(file.path for file in data_files)]

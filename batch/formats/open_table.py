@@ -105,7 +105,7 @@ def open_table(
     return ParquetTable(file, input_, columns, labels)
 
 
-def read_messages(
+def read_message_windows(
     table: Table, name: str, allowance: Allowance, rejects: int = 0
 ) -> Iterator[tuple[list[str], int]]:
     """The messages of a table, a window at a time, and how many bad records each window has.

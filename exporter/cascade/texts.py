@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from batch.errors import InputError
 from batch.formats.input import Input
-from batch.formats.open_table import open_table, read_messages
+from batch.formats.open_table import open_table, read_message_windows
 from batch.reading.opening import open_source
 from batch.writing.output import STANDARD_OUTPUT
 from batch.writing.rejects import Allowance
@@ -73,7 +73,7 @@ def read_texts(inputs: Sequence[Input], allowance: Allowance) -> ProofText:
     for given in inputs:
         with open_source(given.name) as source:
             table = open_table(source, given, STANDARD_OUTPUT, (), [])
-            for messages, bad in read_messages(table, given.name, allowance, rejects):
+            for messages, bad in read_message_windows(table, given.name, allowance, rejects):
                 texts += messages
                 rejects += bad
             source.check_unchanged()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from batch.errors import InputError, MissingInputError
 from batch.formats.input import Input
-from batch.formats.open_table import inner_ending, open_table, read_messages
+from batch.formats.open_table import inner_ending, open_table, read_message_windows
 from batch.messages import count
 from batch.model.tokenizer import PAD_ID, Tokenizer
 from batch.reading.dialect import Dialect
@@ -68,7 +68,7 @@ def _read_file(name: str, options: TextOptions, rejects: int) -> tuple[list[str]
     texts, bad = [], 0
     with open_source(name) as source:
         table = open_table(source, given, STANDARD_OUTPUT, (), [])
-        for messages, number in read_messages(table, name, options.allowance, rejects):
+        for messages, number in read_message_windows(table, name, options.allowance, rejects):
             texts += messages
             bad += number
         source.check_unchanged()

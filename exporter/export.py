@@ -82,6 +82,7 @@ class VariantWriter:
         self.trained, self.folder = trained, folder
         self.device, self.progress = device, progress
         self.plain = trace(trained.model, trained.config.max_length)
+        self.layers = linear_layers(self.plain)  # that a reduced precision changes
 
     def write(self, precision: str) -> VariantCheck:
         """Write one variant and verify it; layers stay fp32 as far as its gate needs that.
@@ -124,9 +125,8 @@ class VariantWriter:
             ours = variant_logits(self.trained, sample, self.folder, precision, self.device)
             return float(np.abs(ours - self.trained.rows.logits[sample]).mean())
 
-        layers = linear_layers(self.plain)
-        log.info("The gate is not passed; measuring what each of %d layers costs", len(layers))
-        kept = search_layers(layers, passes, error_without)
+        log.info("The gate is not passed; measuring what each of %d layers costs", len(self.layers))
+        kept = search_layers(self.layers, passes, error_without)
         if kept is None:
             self._write_file(precision, [])
         return kept or []
@@ -145,6 +145,9 @@ def _write_variants(
     """
     results = []
     for precision in (*precisions, *optional):
+        if precision != "fp32" and not writer.layers:
+            log.info("No %s in this bundle: the model has no layer that it would change", precision)
+            continue
         try:
             verified = writer.write(precision)
             problems = verified.problems()

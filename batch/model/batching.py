@@ -14,7 +14,7 @@ GPU_WIDTH_STEP = 16
 # Tokens in a batch: the default for a bundle without a measured number, and the candidates that
 # a verification measures.
 BATCH_TOKENS = {"cpu": 256, "cuda": 16384}
-TRIED_BATCH_TOKENS = {"cpu": (128, 256, 512, 1024), "cuda": (4096, 16384, 65536)}
+TRIED_BATCH_TOKENS = {"cpu": (128, 256, 512, 1024, 4096), "cuda": (4096, 16384, 65536)}
 
 
 class InputLimits(Protocol):

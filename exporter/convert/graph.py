@@ -22,6 +22,8 @@ from trainer.model.gpt2 import Attention, GPT2Classifier, take_position
 OPSET = 23  # the first with Attention as one operator; onnxruntime has it from 1.23 on
 INPUT, OUTPUT = "input_ids", "logits"
 _SCOPES = "pkg.torch.onnx.name_scopes"  # where torch writes which module a node comes from
+# Up to here the folded weights of the last block, 2 * H * C * C, are no more than its MLP's.
+FOLDED_HEADS = 4
 _NO_LIMIT = 1 << 62  # bytes; tensors of any size are computed once instead of in every run
 
 
@@ -94,9 +96,10 @@ def _written_for_onnx(model: GPT2Classifier) -> Iterator[None]:
     """Replace attention and mean by forms that suit onnxruntime, while ``model`` is traced."""
     members = [model, model.second] if model.second is not None else [model]
     last_ones = [member.transformer.last_block.attn for member in members]
-    for last in last_ones:
-        C = last.c_proj.in_features
-        last.c_q, last.c_kv = _rows_of(last.c_attn, 0, C), _rows_of(last.c_attn, C, 3 * C)
+    layers = [_fold(last) if _is_folded(last) else _split(last) for last in last_ones]
+    for last, added in zip(last_ones, layers, strict=True):
+        for name, layer in added.items():
+            last.add_module(name, layer)
     try:
         with (
             patch.object(Attention, "attend", _attend),
@@ -105,16 +108,50 @@ def _written_for_onnx(model: GPT2Classifier) -> Iterator[None]:
         ):
             yield
     finally:
-        for last in last_ones:
-            del last.c_q, last.c_kv
+        for last, added in zip(last_ones, layers, strict=True):
+            for name in added:
+                delattr(last, name)
 
 
-def _rows_of(linear: nn.Linear, start: int, stop: int) -> nn.Linear:
-    part = nn.Linear(linear.in_features, stop - start)
+def _is_folded(last: Attention) -> bool:
+    return last.heads <= FOLDED_HEADS
+
+
+def _split(last: Attention) -> dict[str, nn.Linear]:
+    """The layers of the query, which one position needs, and of the keys and values."""
+    C = last.c_proj.in_features
+    weight, bias = last.c_attn.weight, last.c_attn.bias
+    return {"c_q": _linear(weight[:C], bias[:C]), "c_kv": _linear(weight[C:], bias[C:])}
+
+
+def _fold(last: Attention) -> dict[str, nn.Linear]:
+    """The layers before and after the softmax, ``(C) -> (H * C)`` and ``(C * H) -> (C)``.
+
+    A message has one query q, so a head's score of position x is (W_k' W_q q) . x, and its output
+    W_o W_v (sum of a x): neither needs keys or values of every position. The keys' bias adds the
+    same to all scores. The a sum to 1, so the values' bias is added once.
+    """
+    C, H = last.c_proj.in_features, last.heads
+    D = C // H
+    w_q, w_k, w_v = last.c_attn.weight.double().view(3, H, D, C)
+    b_q, _, b_v = last.c_attn.bias.double().view(3, H, D, 1)
+    w_o = last.c_proj.weight.double().view(C, H, D).transpose(0, 1)  # (H, C, D)
+    keys = w_k.transpose(1, 2) / math.sqrt(D)  # (H, C, D)
+    after = (w_o @ w_v).permute(1, 2, 0)  # (C, C, H)
+    return {
+        "c_qk": _linear((keys @ w_q).reshape(H * C, C), (keys @ b_q).reshape(H * C)),
+        "c_vo": _linear(
+            after.reshape(C, C * H), last.c_proj.bias.double() + (w_o @ b_v).sum(dim=0).view(C)
+        ),
+    }
+
+
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
     with torch.no_grad():
-        part.weight.copy_(linear.weight[start:stop])
-        part.bias.copy_(linear.bias[start:stop])
-    return part
+        layer.weight.copy_(weight)
+        layer.bias.copy_(bias)
+    return layer
 
 
 def _attend(self: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -125,21 +162,33 @@ def _attend(self: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def _forward_pooled(self: Attention, x: Tensor, position: Tensor) -> Tensor:
-    """:meth:`Attention.forward_pooled` with keys and values computed.
+    """:meth:`Attention.forward_pooled` in the form that is fastest in onnxruntime.
 
-    Without them onnxruntime would sum C products at each of T positions in blocks whose size
-    depends on T, so a message's last bits would depend on its batch. With them every sum over C
-    multiplies by weights, whose blocks never change.
+    A message must have the same bits in any batch. onnxruntime sums in blocks whose size depends
+    on a product's columns and, if there are many, on the threads. So a product with T columns
+    sums no more than a head's channels, and one that sums over T has no more columns than that.
     """
     B, T, C = x.shape
-    D = C // self.heads
-    q = self.c_q(take_position(x, position)).view(B, self.heads, 1, D)
-    k, v = (part.view(B, T, self.heads, D).transpose(1, 2) for part in self.c_kv(x).split(C, dim=2))
-    scores = torch.matmul(q, k.transpose(2, 3)) / math.sqrt(D)  # (B, H, 1, T)
-    if self.causal:
-        hidden = torch.arange(T, device=x.device)[None, :] > position[:, None]
-        scores = scores.masked_fill(hidden[:, None, None, :], float("-inf"))
-    return self.c_proj(torch.matmul(F.softmax(scores, dim=-1), v).reshape(B, C))
+    H, D = self.heads, C // self.heads
+    if _is_folded(self):
+        u = self.c_qk(take_position(x, position)).view(B, H, C)
+        scores = torch.matmul(x, u.transpose(1, 2)).transpose(1, 2)  # (B, H, T)
+        a = F.softmax(_mask_later(self, scores, position), dim=-1)
+        mixed = torch.matmul(x.transpose(1, 2), a.transpose(1, 2))  # (B, C, H)
+        return self.c_vo(mixed.view(B, C * H))
+    q = self.c_q(take_position(x, position)).view(B, H, 1, D)
+    k, v = (part.view(B, T, H, D).transpose(1, 2) for part in self.c_kv(x).split(C, dim=2))
+    scores = (torch.matmul(q, k.transpose(2, 3)) / math.sqrt(D)).squeeze(2)
+    a = F.softmax(_mask_later(self, scores, position), dim=-1)
+    return self.c_proj(torch.matmul(a.unsqueeze(2), v).reshape(B, C))
+
+
+def _mask_later(self: Attention, scores: Tensor, position: Tensor) -> Tensor:
+    """Scores ``(B, H, T)`` without those of positions after ``(B,)``, if the model is causal."""
+    if not self.causal:
+        return scores
+    later = torch.arange(scores.shape[-1], device=scores.device)[None, :] > position[:, None]
+    return scores.masked_fill(later[:, None, :], float("-inf"))
 
 
 _plain_pool_from = GPT2Classifier.pool_from

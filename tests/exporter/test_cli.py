@@ -25,7 +25,8 @@ ROW = r"(validation|test|nasty) message \d+"
 FREE = (
     "1 row, own width; 2 rows, own width; 7 rows, own width; 64 rows, own width; "
     "64 rows, {width} tokens wide; batches of 128 tokens; "
-    "batches of 256 tokens; batches of 512 tokens; batches of 1024 tokens"
+    "batches of 256 tokens; batches of 512 tokens; batches of 1024 tokens; "
+    "batches of 4096 tokens"
 )
 MACHINE = [r"machine: .+", r"(this CPU has no VNNI: .+)?"]
 

@@ -65,13 +65,13 @@ class TestRuns:
         assert found.batches == [
             "1 row, own width", "2 rows, own width", "7 rows, own width", "64 rows, own width",
             "64 rows, 16 tokens wide", "batches of 128 tokens", "batches of 256 tokens",
-            "batches of 512 tokens", "batches of 1024 tokens",
+            "batches of 512 tokens", "batches of 1024 tokens", "batches of 4096 tokens",
         ]  # fmt: skip
         assert BATCH_SIZES == (1, 2, 7, 64)
         alone = [(1, 4), (1, 4), (1, 4), (1, 16), (1, 12)]
         assert session.ran[:5] == alone
         assert session.ran[5:8] == [(2, 4), (2, 16), (1, 12)]  # a ragged tail
-        assert session.ran[8:] == [(5, 16)] * 7
+        assert session.ran[8:] == [(5, 16)] * 8
         assert all(width % WIDTH_STEP == 0 for _, width in session.ran)
 
     def test_tied_length(self, rows) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from batch.errors import InternalError
+from batch.model.batching import round_up
 from batch.model.inference import InferenceSession
 from batch.model.tokenizer import PAD_ID
 from exporter.convert import graph
@@ -86,26 +87,56 @@ def test_as_small_as_it_can_be(graph_of, unused, load_warnings) -> None:
     sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in proto.graph.initializer}
     assert unused(proto) == []
     unreachable = (64 - 16) * 16 if model.config.is_fixed_length else 0  # positions
-    assert 0 <= sum(sizes.values()) - count_parameters(model) + unreachable < 100
+    # Two heads' folded weights are as many as those of q, k, v and the output, less two biases.
+    assert 0 <= sum(sizes.values()) - count_parameters(model) + unreachable + 2 * 16 < 100
     assert "Dropout" not in {node.op_type for node in proto.graph.node}
     assert load_warnings(proto.SerializeToString()) == ""
 
 
 def test_nodes_are_named_by_their_modules(graph_of) -> None:
     _, proto, _ = graph_of
-    products = [
+    # The last block runs at one position a message.
+    assert products(proto) == [
+        ("h.0.attn.c_attn", "MatMul"), ("h.0.attn.c_proj", "MatMul"),
+        ("h.0.mlp.c_fc", "MatMul"), ("h.0.mlp.c_proj", "MatMul"),
+        ("h.1.attn.c_qk", "Gemm"), ("h.1.attn.c_vo", "Gemm"),
+        ("h.1.mlp.c_fc", "Gemm"), ("h.1.mlp.c_proj", "Gemm"), ("score", "Gemm"),
+    ]  # fmt: skip
+    assert len({node.name for node in proto.graph.node}) == len(proto.graph.node)
+
+
+def products(proto: onnx.ModelProto) -> list[tuple[str, str]]:
+    """Module and operator of each product with weights."""
+    return [
         (module_of(node), node.op_type)
         for node in proto.graph.node
         if node.op_type in ("MatMul", "Gemm") and module_of(node) != "model"
     ]
-    # The last block runs at one position a message, but for its keys and values.
-    assert products == [
-        ("h.0.attn.c_attn", "MatMul"), ("h.0.attn.c_proj", "MatMul"),
-        ("h.0.mlp.c_fc", "MatMul"), ("h.0.mlp.c_proj", "MatMul"),
-        ("h.1.attn.c_q", "Gemm"), ("h.1.attn.c_kv", "MatMul"), ("h.1.attn.c_proj", "Gemm"),
-        ("h.1.mlp.c_fc", "Gemm"), ("h.1.mlp.c_proj", "Gemm"), ("score", "Gemm"),
-    ]  # fmt: skip
-    assert len({node.name for node in proto.graph.node}) == len(proto.graph.node)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("heads", [1, 2, 4, 8])
+def test_the_last_attention_with_few_heads_and_many(tiny_model, heads: int, threads: int) -> None:
+    """Keys and values of every position only with many heads; the same bits in any batch."""
+    model = tiny_model(heads=heads, emb_dim=128, layers=1, context_length=320)
+    proto = trace(model, 320)
+    last = [name for name, _ in products(proto) if ".attn." in name]
+    few = ["h.0.attn.c_qk", "h.0.attn.c_vo"]
+    many = ["h.0.attn.c_q", "h.0.attn.c_kv", "h.0.attn.c_proj"]
+    assert last == (many if heads > graph.FOLDED_HEADS else few)
+    assert not {"c_qk", "c_vo", "c_q", "c_kv"} & set(
+        dict(model.transformer.h[0].attn.named_children())
+    )
+    session = InferenceSession(proto.SerializeToString(), "cpu", threads=threads)
+    ids = np.random.default_rng(0).integers(0, PAD_ID, (30, 320))
+    for row in range(30):
+        ids[row, row * 11 :] = PAD_ID  # the last has 319 tokens
+    assert worst(session, model, ids) <= 1e-3  # of logits in the hundreds
+    together = session.run(ids)
+    for row, width in enumerate((ids != PAD_ID).sum(axis=1)):
+        for wide in {int(round_up(width)), 320}:
+            alone = session.run(ids[row : row + 1, :wide])
+            assert alone[0].tolist() == together[row].tolist()
 
 
 def test_starter_in_training_mode_with_messages_of_one_token(tiny_model, capfd) -> None:

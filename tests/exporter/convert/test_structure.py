@@ -36,7 +36,7 @@ def test_of_a_bundle(exported, precision: str) -> None:
     assert found.outputs == [f"logits (B, {len(config.labels)}) float"]
     assert found.opset == {"": 23}
     assert found.nodes == sum(found.operators.values())
-    assert found.operators.get("MatMulInteger", 0) == (5 if precision == "int8" else 0)
+    assert found.operators.get("MatMulInteger", 0) == (4 if precision == "int8" else 0)
     assert found.operators["Attention"] == 1
     assert found.megabytes == round(path.stat().st_size / 1e6, 1)
 

@@ -234,7 +234,7 @@ class TestOutliers:
         assert int8.kept_fp32 == ["h.0.mlp.c_fc"]
         assert int8.problems() == []
         assert [record.getMessage() for record in caplog.records][-2:] == [
-            "The gate is not passed; measuring what each of 5 layers costs",
+            "The gate is not passed; measuring what each of 4 layers costs",
             "Keeping 1 layer in fp32: h.0.mlp.c_fc",
         ]
         entry = json.loads((bundle / "verify.json").read_bytes())["variants"]["int8"]
@@ -242,15 +242,15 @@ class TestOutliers:
         assert entry["gate"]["messages"] == len(SPARE) == 100
         proto = onnx.load(bundle / "model.int8.onnx")
         assert "h.0.mlp.c_fc/MatMul" in " ".join(node.name for node in proto.graph.node)
-        assert [node.op_type for node in proto.graph.node].count("MatMulInteger") == 4
+        assert [node.op_type for node in proto.graph.node].count("MatMulInteger") == 3
         classifier = Classifier.load(bundle, "cpu", 1, precision="int8")
         assert classifier.classify(SPARE).labels == expected
 
     def test_nothing_helps(
         self, tiny_model, tokenizer, write_run_folder, export_graph, tmp_path: Path, caplog
     ) -> None:
-        """The only layer is the ruined one."""
-        model = with_ruined_attention(tiny_model(layers=1), tokenizer)
+        """The only layer is the ruined one: the keys and values of one block with many heads."""
+        model = with_ruined_attention(tiny_model(layers=1, heads=8), tokenizer)
         check_labels(model, tokenizer)
         run = write_run_folder(tmp_path / "run", model, validation=SPARE)
         bundle, proto = tmp_path / "bundle", trace(model, 16)
@@ -267,6 +267,23 @@ class TestOutliers:
             "README.md", "bundle.json", "golden.json", "gpt2.tiktoken", "model.onnx", "verify.json",
         ]  # fmt: skip
         assert Classifier.load(bundle, "cpu", 1).precision == "fp32"
+
+
+@pytest.mark.parametrize("precisions", [("fp32",), ("fp32", "int8")])
+def test_no_int8_where_it_would_change_nothing(
+    tiny_model, tokenizer, write_run_folder, export_graph, tmp_path: Path, caplog, precisions
+) -> None:
+    """A model of one block with few heads computes no layer at every token."""
+    model = tiny_model(layers=1)
+    run = write_run_folder(tmp_path / "run", model)
+    bundle = tmp_path / "bundle"
+    with caplog.at_level("INFO", "exporter"):
+        found = export_graph(trace(model, 16), run, bundle, *precisions, optional=("int8",))
+    assert [result.precision for result in found] == ["fp32"]
+    said = {record.getMessage() for record in caplog.records}
+    assert "No int8 in this bundle: the model has no layer that it would change" in said
+    assert not any("WARNING" in line for line in said)
+    assert list(open_bundle(bundle).manifest.variants) == ["fp32"]
 
 
 def test_no_run_folder(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ class TestRuns:
         found = check_variant(session, replace(rows, fixed_length=True), "fp32", list)
         assert found.batches[0] == "1 row, width of the model"
         assert {width for _, width in session.ran} == {16}
-        assert len(found.batches) == 8
+        assert len(found.batches) == 9
 
     def test_progress_wraps_them(self, rows) -> None:
         seen = []

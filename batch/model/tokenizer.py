@@ -32,7 +32,7 @@ LONGEST_TOKEN = 128  # bytes; the longest of GPT-2's tokens
 # Unicode White_Space, which is the meaning of \\s in PIECE_PATTERN.
 _SPACE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _WORD_END = re.compile(f"[^{_SPACE}](?=[{_SPACE}])")
-_GAP = re.compile(f"[{_SPACE}][{_SPACE}]")
+_WIDE_SPACES = [at for at in range(0x80, 0x3001) if re.match(f"[{_SPACE}]", chr(at))]
 _LONG_GAP = re.compile(f"[{_SPACE}]{{1000,}}")
 
 
@@ -166,7 +166,7 @@ class Tokenizer:
         alone = {row for row, text in enumerate(texts) if len(text) >= LONG_TEXT}
         if joined.count(SEPARATOR) != len(texts) - 1:
             alone |= {row for row, text in enumerate(texts) if SEPARATOR in text}
-        gaps = _find_rows(_GAP, joined, texts) - alone
+        gaps = _find_gaps(joined, texts) - alone
         if not texts or not (alone or gaps):
             return self._encode_joined(self._simple, texts, joined, max_tokens)
         simple, with_gaps = list(texts), [texts[row] for row in sorted(gaps)]
@@ -203,10 +203,17 @@ class Tokenizer:
         return self._encoding.decode(list(ids), errors="replace")
 
 
-def _find_rows(pattern: re.Pattern[str], joined: str, texts: Sequence[str]) -> set[int]:
-    """The numbers of the texts with a match; ``joined`` is the texts with separators."""
-    places = [match.start() for match in pattern.finditer(joined)]
-    if not places:
+def _find_gaps(joined: str, texts: Sequence[str]) -> set[int]:
+    """Numbers of the texts with two white space characters in a row; ``joined`` is all of them.
+
+    Comparing arrays of characters takes a fifth of the time of a regular expression.
+    """
+    codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    space = (codes == ord(" ")) | (codes - ord("\t") <= ord("\r") - ord("\t"))
+    wide = np.flatnonzero(codes > 0x7F)
+    space[wide] = np.isin(codes[wide], _WIDE_SPACES)
+    places = np.flatnonzero(space[:-1] & space[1:])
+    if not len(places):
         return set()
     ends = np.cumsum([len(text) + len(SEPARATOR) for text in texts])
     return set(np.searchsorted(ends, places, side="right").tolist())

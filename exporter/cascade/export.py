@@ -61,20 +61,30 @@ class CascadeOptions:
     progress: bool = True
 
 
+def check_stages(options: CascadeOptions) -> None:
+    """Look at the two bundles without loading them, so before the text is read.
+
+    Raises:
+        BundleError: one of them is missing or damaged, or is a cascade.
+    """
+    for folder in (options.fast, options.slow):
+        if open_bundle(folder).proof:
+            raise BundleError(f"{folder} is a cascade; give two ordinary bundles")
+
+
 def export_cascade(options: CascadeOptions, text: ProofText) -> Proof:
     """Write a cascade whose bound was proved on ``text``.
 
     Raises:
         VerificationError: the other half of the text does not prove the bound.
+        BundleError: as :func:`check_stages`, or a bundle cannot be loaded.
         InputError: the text is too little or was learned, or the two bundles do not go together.
         OutputError: ``out`` is or holds something else than a bundle, or cannot be made.
     """
+    check_stages(options)
     check_target(options.out)
     out = Path(os.path.realpath(options.out))
     allowed = check_enough(text, options.promised)  # before anything slow
-    for folder in (options.fast, options.slow):
-        if open_bundle(folder).proof:
-            raise BundleError(f"{folder} is a cascade; give two ordinary bundles")
     fast, slow = load_stages(options.fast, options.slow, options.device, options.precisions)
     check_not_learned(text, (fast, slow))
     tuned = run_both(fast, slow, text.tuning, "choosing the band", options.progress)

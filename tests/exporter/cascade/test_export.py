@@ -196,6 +196,22 @@ def test_too_few_messages(fast, slow, texts, tmp_path) -> None:
     )
 
 
+@pytest.mark.parametrize("text", ["held-out.csv", "nope.csv"])
+def test_bundles_are_looked_at_before_the_text(slow, inbox, tmp_path, invoke, text) -> None:
+    """Even where the text would be too few messages, or is missing."""
+    none, broken = tmp_path / "none", Path(shutil.copytree(slow, tmp_path / "broken"))
+    (broken / "bundle.json").write_text("{")
+    for fast, slower, said in (
+        (none, slow,
+         f"{none}: no such bundle; copy one there, or make one with: "
+         f"spam-train fit && spam-export bundle --out {none}"),
+        (slow, broken, f"{broken / 'bundle.json'}: not JSON"),
+    ):  # fmt: skip
+        command = ("cascade", "--fast", fast, "--slow", slower, "--max-disagreement", "0.1%")
+        result = invoke(main, *command, "--text", inbox.with_name(text))
+        assert (result.exit_code, result.stderr) == (78, f"spam-export: error: {said}\n")
+
+
 def test_models_that_do_not_go_together(slow, texts, tmp_path, make_bundle, made) -> None:
     other = make_bundle(labels=["spam", "ham"])
     with pytest.raises(InputError) as caught:

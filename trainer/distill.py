@@ -185,17 +185,17 @@ def _check_classes(frame: pd.DataFrame, teacher: Teacher, wanted: int | None) ->
     """Refuse texts of which too few are of some class.
 
     Raises:
-        InputError: the class, and how many texts it has.
+        InputError: the rarest class, and how many texts it has.
     """
     floor = MIN_CLASS if wanted is None else wanted
     counts = frame["label"].value_counts()
-    for label in teacher.decision.labels:
-        if (found := int(counts.get(label, 0))) < floor:
-            raise InputError(
-                f"{count(found, 'text')} labelled {show(label)} by the teacher, fewer than the "
-                f"{floor} that a student needs of each class; give texts that have more of it"
-                + (f", or type --min-class {found}" if found else "")
-            )
+    rarest = min(teacher.decision.labels, key=lambda label: counts.get(label, 0))
+    if (found := int(counts.get(rarest, 0))) < floor:
+        raise InputError(
+            f"{count(found, 'text')} labelled {show(rarest)} by the teacher, fewer than the "
+            f"{floor} that a student needs of each class; give texts that have more of it"
+            + (f", or type --min-class {found}" if found else "")
+        )
 
 
 def _split(

@@ -282,6 +282,11 @@ class TestRefused:
             "7 texts labelled 'other' by the teacher, fewer than the 10 that a student needs of "
             "each class; give texts that have more of it, or type --min-class 7"
         )
+        # Of several classes the rarest is named, or the advice would be refused for the next one.
+        assert error_of(distill(labelled, "--min-class", 1000)) == (
+            "7 texts labelled 'other' by the teacher, fewer than the 1000 that a student needs of "
+            "each class; give texts that have more of it, or type --min-class 7"
+        )
         assert distill(labelled, "--min-class", 7).exit_code == 0
 
     def test_gold_labels_that_the_teacher_does_not_know(

@@ -143,6 +143,12 @@ def test_a_rare_class_is_refused_by_name() -> None:
     )
     check_classes(labels, 1, "in.csv")
     check_classes(labels[labels.isin(advised_rules(str(caught.value)).only)], 10, "in.csv")
+    with pytest.raises(InputError) as caught:  # of two rare classes, the rarer one
+        check_classes(pd.Series([*"a" * 30, *"b" * 30, *"c" * 9, *"d" * 2]), 10, "in.csv")
+    assert str(caught.value) == (
+        "in.csv: 2 messages labelled 'd', fewer than the 10 that a class needs to be in each set "
+        "(mistyped?); label more; or leave it out: --labels a,b; or keep it as it is: --min-class 2"
+    )
     with pytest.raises(InputError) as caught:
         check_classes(pd.Series(["ham"] * 30 + ["spam"] * 9), 10, "in.csv")
     assert str(caught.value) == (

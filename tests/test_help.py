@@ -11,6 +11,7 @@ from batch.cli.commands import main as batch_main
 from batch.help import HEADINGS, Option, options_by_heading
 from exporter.cli import main as export_main
 from trainer.cli import main as train_main
+from trainer.distill import MAX_LENGTH, MIN_CLASS
 from trainer.run import RunOptions
 
 SCREEN = 24  # lines, of 80 columns
@@ -109,3 +110,25 @@ def test_what_is_advised_makes_the_bundle(
     result = invoke(batch_main, "text", "hello")
     assert result.exit_code == 0, result.output
     assert result.stdout.partition("\t")[0] in ("ham", "spam")
+
+
+def option_help(command: str, option: str) -> str:
+    """The help of an option of spam-train."""
+    params = train_main.commands[command].params
+    return next(each.help for each in params if option in each.opts)
+
+
+def test_defaults_of_distill_are_its_own() -> None:
+    assert option_help("distill", "--min-class") == (
+        f"Fewest messages of a class. Default: {MIN_CLASS}."
+    )
+    assert option_help("distill", "--max-length") == (
+        "Tokens, or model for its whole context. Default: the longest training message, at most "
+        f"{MAX_LENGTH}."
+    )
+    assert option_help("fit", "--min-class") == (
+        "Fewest messages of a class. Default: enough for one in each set."
+    )
+    assert option_help("fit", "--max-length") == (
+        "Tokens, or model for its whole context. Default: the longest training message."
+    )

@@ -20,8 +20,6 @@ _LABELLED = together(
         help="Name, or number from 1; default: the first usual name, such as label."),
     option(READ, "--labels", metavar="NAME,NAME",
         help="Train on these labels; records with another one are left out, and counted."),
-    option(WRONG, "--min-class", type=click.IntRange(1), metavar="N",
-        help="Fewest messages of a class. Default: enough for one in each set."),
     option(WRONG, "--max-rejects", default="0", show_default=True, metavar="N|P%",
         help="Bad records, at most, to leave out; more stop the run."),
 )  # fmt: skip
@@ -31,10 +29,14 @@ DATA_HELP = "Labelled CSV, TSV, JSON Lines or Parquet file; repeat it for more f
 
 
 def data_options(
-    required: bool = False, text: str = DATA_HELP, as_arguments: bool = False
+    required: bool = False,
+    text: str = DATA_HELP,
+    as_arguments: bool = False,
+    least: str = "enough for one in each set",
 ) -> Callable[[Command], Command]:
     """Add ``--data``, with the help ``text``, or the files as arguments, and their options.
 
+    ``least`` is the default of ``--min-class`` in words.
     The command gets the files as ``data`` and the rest as ``reading``, a
     :class:`trainer.data.reading.ReadOptions`.
     """
@@ -47,6 +49,9 @@ def data_options(
             "data", metavar="FILE...", type=click.Path(path_type=Path), nargs=-1, required=True
         )
 
+    min_class = option(WRONG, "--min-class", type=click.IntRange(1), metavar="N",
+        help=f"Fewest messages of a class. Default: {least}.")  # fmt: skip
+
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def run(*args, data: tuple[Path, ...], **values):
@@ -54,7 +59,7 @@ def data_options(
             given = {name: values.pop(name) for name in names}
             return command(*args, data=data, reading=make_reading(data, **given), **values)
 
-        return data(_LABELLED(input_options(run)))
+        return data(min_class(_LABELLED(input_options(run))))
 
     return decorate
 

@@ -31,7 +31,7 @@ from trainer.options import (
 @model_option
 @option(MODEL, "--weights", default="random", show_default=True,
     help="random: the starter's shape; else as in spam-train fit.")  # fmt: skip
-@data_options(text="File with gold labels; repeat it for more files.")
+@data_options(text="File with gold labels; repeat it for more files.", least="10")
 @bpe_option
 @option(DECIDE, "--positive-label", help="The teacher's, if it is not a usual name, such as spam.")
 @cache_option

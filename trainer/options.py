@@ -59,7 +59,8 @@ _OPTIONS: dict[str, list[tuple[str, Any, str]]] = {
         ("--pooling", click.Choice(("last_token", "last_position", "first_position", "mean")),
             "Position whose logits classify."),
         ("--max-length", str,
-            "Tokens, or model for its whole context. Default: the longest training message."),
+            "Tokens, or model for its whole context. Default: the longest training "
+            "message{longest}."),
         ("--causal/--no-causal", bool, "Whether a token sees only the tokens before it."),
     ],
     TRAIN: [
@@ -104,10 +105,13 @@ _loss_option = option(TRAIN, "--loss", type=click.Choice(LOSSES),
     "the teacher's probabilities.")  # fmt: skip
 
 
-def _fields(only: Collection[str] = ()) -> Decorator:
-    """An option for each recipe field, or for those named; its default is None."""
+def _fields(only: Collection[str] = (), longest: str = "") -> Decorator:
+    """An option for each recipe field, or for those named; its default is None.
+
+    ``longest`` is what the help of ``--max-length`` says more of the default.
+    """
     return together(*(
-        option(heading, flag, type=kind, default=None, help=text)
+        option(heading, flag, type=kind, default=None, help=text.format(longest=longest))
         for heading, rows in _OPTIONS.items() for flag, kind, text in rows
         if not only or flag in only
     ))  # fmt: skip
@@ -115,7 +119,7 @@ def _fields(only: Collection[str] = ()) -> Decorator:
 
 recipe_options = _fields()
 # For the fields that make sense where a teacher labels.
-student_options = together(_loss_option, _fields(_OF_STUDENT))
+student_options = together(_loss_option, _fields(_OF_STUDENT, longest=", at most 256"))
 
 
 def checked_changes(changes: dict) -> dict:

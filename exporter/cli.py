@@ -30,7 +30,7 @@ _run = option(MODEL,
 )  # fmt: skip
 _device = option(RUN,
     "--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True,
-    help="Device on which the exported model is checked.",
+    help="Device on which this command runs exported models.",
 )  # fmt: skip
 _hf_option = option(MODEL, "--from-hf", type=click.Path(path_type=Path), metavar="DIR",
     help="Instead of a run: a GPT2ForSequenceClassification that transformers saved.")  # fmt: skip
@@ -80,7 +80,7 @@ def _text(required: bool) -> Callable[[Command], Command]:
             return command(*args, text=inputs, **values)
 
         text = option(READ, "--text", type=FILE, multiple=True, required=required,
-            help="Text that neither model has seen; repeat it for more files.")  # fmt: skip
+            help="Text that was not trained on; repeat it for more files.")  # fmt: skip
         rejects = option(WRONG, "--max-rejects", default="0", show_default=True, metavar="N|P%",
             help="Bad records, at most, to leave out; more stop the command.")  # fmt: skip
         more = click.argument("more", metavar="[FILE]...", type=FILE, nargs=-1)

@@ -112,23 +112,60 @@ def test_what_is_advised_makes_the_bundle(
     assert result.stdout.partition("\t")[0] in ("ham", "spam")
 
 
-def option_help(command: str, option: str) -> str:
+def option_of(main: click.Group, command: str, flag: str) -> Option:
+    params = main.commands[command].params
+    return next(each for each in params if flag in each.opts)
+
+
+def option_help(command: str, flag: str) -> str:
     """The help of an option of spam-train."""
-    params = train_main.commands[command].params
-    return next(each.help for each in params if option in each.opts)
+    return option_of(train_main, command, flag).help
 
 
 def test_defaults_of_distill_are_its_own() -> None:
     assert option_help("distill", "--min-class") == (
-        f"Fewest messages of a class. Default: {MIN_CLASS}."
+        f"Fewest messages of a class to train on. Default: {MIN_CLASS}."
     )
     assert option_help("distill", "--max-length") == (
         "Tokens, or model for its whole context. Default: the longest training message, at most "
         f"{MAX_LENGTH}."
     )
     assert option_help("fit", "--min-class") == (
-        "Fewest messages of a class. Default: enough for one in each set."
+        "Fewest messages of a class to train on. Default: enough for one in each set."
     )
     assert option_help("fit", "--max-length") == (
         "Tokens, or model for its whole context. Default: the longest training message."
     )
+
+
+@pytest.mark.parametrize(
+    ("main", "commands", "flag", "said"),
+    [
+        (export_main, "bundle cascade verify", "--device",
+         "Device on which this command runs exported models."),
+        (export_main, "cascade verify", "--text",
+         "Text that was not trained on; repeat it for more files."),
+        (train_main, "check distill evaluate fit scores table", "--labels",
+         "Labels to keep; records with another one are left out, and counted."),
+        *(
+            (main, commands, flag, said)
+            for flag, said in (
+                ("--encoding", "Encoding of the records."),
+                ("--format", "Default: by the file's name, else csv."),
+            )
+            for main, commands in (
+                (batch_main, "accuracy classify compare estimate review"),
+                (train_main, "check distill evaluate fit pretrain scores table"),
+                (export_main, "cascade verify"),
+            )
+        ),
+        (batch_main, "estimate", "--overwrite-columns",
+         "Taken as by classify; it changes nothing here."),
+    ],
+)  # fmt: skip
+def test_a_shared_text_is_true_of_each_command(main, commands: str, flag: str, said: str) -> None:
+    assert {option_of(main, name, flag).help for name in commands.split()} == {said}
+
+
+def test_estimate_writes_nothing() -> None:
+    assert "What to write" not in options_by_heading(batch_main.commands["estimate"])

@@ -19,7 +19,7 @@ _LABELLED = together(
     option(READ, "--label-column",
         help="Name, or number from 1; default: the first usual name, such as label."),
     option(READ, "--labels", metavar="NAME,NAME",
-        help="Train on these labels; records with another one are left out, and counted."),
+        help="Labels to keep; records with another one are left out, and counted."),
     option(WRONG, "--max-rejects", default="0", show_default=True, metavar="N|P%",
         help="Bad records, at most, to leave out; more stop the run."),
 )  # fmt: skip
@@ -50,7 +50,7 @@ def data_options(
         )
 
     min_class = option(WRONG, "--min-class", type=click.IntRange(1), metavar="N",
-        help=f"Fewest messages of a class. Default: {least}.")  # fmt: skip
+        help=f"Fewest messages of a class to train on. Default: {least}.")  # fmt: skip
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)

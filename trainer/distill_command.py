@@ -52,7 +52,8 @@ def distill(
 
     LABELLED are files that `spam-batch classify --columns label,probability` wrote, or folders
     of them; for two classes its default columns are enough. With --teacher they may also be
-    files without labels. The options of how files are read are for those and for --data.
+    files without labels. The options of how files are read are for those and for --data;
+    --label-column and --labels are for --data alone.
 
     The same command resumes a killed run.
     """

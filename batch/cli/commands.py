@@ -14,6 +14,7 @@ from batch.cli.loop import accuracy, compare, review
 from batch.cli.options import (
     FILE,
     FOLDER,
+    input_options,
     layout_options,
     long_option,
     make_input,
@@ -25,7 +26,7 @@ from batch.cli.options import (
 )
 from batch.command import Cli, print_line, show_log
 from batch.errors import REJECTED
-from batch.help import DECIDE, RUN, WRITE, WRONG, Command, option
+from batch.help import DECIDE, READ, RUN, WRITE, WRONG, Command, option
 from batch.messages import escape_controls
 from batch.version import __version__
 
@@ -249,7 +250,9 @@ def _pair_outputs(
 @click.argument("inputs", metavar="INPUT...", type=FILE, nargs=-1, required=True)
 @_bundle
 @long_option
-@layout_options
+@input_options
+@option(READ, "--overwrite-columns", is_flag=True,
+    help="Taken as by classify; it changes nothing here.")  # fmt: skip
 @_device
 @_threads
 @_digest

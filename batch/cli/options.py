@@ -44,7 +44,7 @@ csv_options = together(  # of a CSV file with a header
     option(READ, "--text-column", help="Name, or number from 1; default: the column with "
         "a usual name, such as text; of several, the one whose values are messages."),
     option(READ, "--encoding", default="utf-8", show_default=True,
-        help="Encoding of the records, in and out."),
+        help="Encoding of the records."),
     option(READ, "--delimiter", help="One character; default: what a first line sep= names, else "
         "a comma, for .tsv a tab."),
     option(READ, "--quote", default='"', show_default=True, help="One character."),
@@ -55,7 +55,7 @@ csv_options = together(  # of a CSV file with a header
 )  # fmt: skip
 _OTHERS = together(
     option(READ, "--format", "format_", type=click.Choice(["csv", "jsonl", "parquet"]),
-        help="Default: by the name of INPUT, else csv."),
+        help="Default: by the file's name, else csv."),
     option(READ, "--no-header", is_flag=True,
         help="The first line is a record; --text-column is a number."),
     option(WRONG, "--max-record-bytes", type=click.IntRange(1), default=64 << 20,

@@ -255,7 +255,7 @@ def cascade(
     parts = tuple(precision.split("+"))
     if len(parts) != 2:
         raise click.UsageError(f"--precision: {precision!r} is not FAST+SLOW, such as fp32+int8")
-    promised = parse_share(max_disagreement)
+    promised = parse_share(max_disagreement, "--max-disagreement")
     if not 0 < promised < 1:
         raise click.UsageError(
             f"--max-disagreement: {max_disagreement} cannot be proved; type for example 0.1%"

@@ -149,7 +149,8 @@ def fit(
         reading=reading, positive_label=positive_label,
         device=device, changes=checked_changes(changes), progress=not quiet,
         trunk_cache=trunk_cache, restart=restart, log_dir=log_dir,
-        max_blocked=None if max_ham_blocked is None else parse_share(max_ham_blocked),
+        max_blocked=None if max_ham_blocked is None
+        else parse_share(max_ham_blocked, "--max-ham-blocked"),
         unsure_band=None if unsure_band is None else parse_band(unsure_band),
     )  # fmt: skip
     if config is not None:

@@ -272,6 +272,14 @@ class TestFit:
         assert result.stderr == f"spam-train: error: {told}\n"
         assert not (tmp_path / "run").exists()
 
+    def test_a_budget_that_is_no_share(self, invoke, given) -> None:
+        result = invoke(main, "fit", "--max-ham-blocked", 5, *given)
+        assert (result.exit_code, result.stderr) == (
+            2,
+            "spam-train: error: --max-ham-blocked: '5' is not a share from 0 to 1; write 5 % as 5% "
+            "or as 0.05\n",
+        )
+
     def test_a_budget_needs_two_classes(self, invoke, bpe_file: Path, tmp_path: Path) -> None:
         data = tmp_path / "tickets.csv"
         data.write_text("label,text\n" + "bill,a\nnet,b\nother,c\n" * 20, encoding="utf-8")

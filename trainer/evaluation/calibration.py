@@ -99,24 +99,30 @@ def is_separated(logits: np.ndarray, labels: np.ndarray) -> bool:
     return bool((logits[rows, labels] > others.max(axis=1)).all())
 
 
-def parse_share(text: str) -> float:
-    """Parse a share from 0 to 1, written as a percentage or a plain number.
+def parse_share(text: str, option: str) -> float:
+    """Parse the value of an option: a share from 0 to 1, as a percentage or a plain number.
 
-    >>> parse_share("0.2%"), parse_share("0.002")
+    >>> parse_share("0.2%", "--max-ham-blocked"), parse_share("0.002", "--max-ham-blocked")
     (0.002, 0.002)
 
     Raises:
         UsageError: it is neither, or not from 0 to 1.
     """
+    percent = 0.2  # of the example
     try:
         # Decimal: 0.7 / 100 as a float is not 0.007.
         number = Decimal(text.strip().removesuffix("%"))
         share = number.scaleb(-2) if text.strip().endswith("%") else number
         if 0 <= share <= 1:
             return float(share)
+        if 1 < number <= 100:
+            percent = float(number)  # as it was meant
     except ArithmeticError:  # not a number, or nan
         pass
-    raise UsageError(f"{text!r} is not a share from 0 to 1; write it as 0.2% or as 0.002")
+    raise UsageError(
+        f"{option}: {text!r} is not a share from 0 to 1; write {percent:g} % as {percent:g}% or as "
+        f"{percent / 100:g}"
+    )
 
 
 def choose_threshold(

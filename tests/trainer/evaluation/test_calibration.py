@@ -104,17 +104,34 @@ class TestShare:
         ],
     )  # fmt: skip
     def test_forms(self, text: str, share: float) -> None:
-        assert parse_share(text) == share
+        assert parse_share(text, "--p") == share
 
     @pytest.mark.parametrize(
-        "text", ["", "%", "few", "-1%", "101%", "2", "nan", "inf", "0.2%%", "0,2%", "1e999999999%"]
+        "text",
+        ["", "%", "few", "-1%", "101%", "101", "nan", "inf", "0.2%%", "0,2%", "1e999999999%"],
     )
     def test_refused(self, text: str) -> None:
         with pytest.raises(UsageError) as caught:
-            parse_share(text)
+            parse_share(text, "--p")
         assert str(caught.value) == (
-            f"{text!r} is not a share from 0 to 1; write it as 0.2% or as 0.002"
+            f"--p: {text!r} is not a share from 0 to 1; write 0.2 % as 0.2% or as 0.002"
         )
+
+    @pytest.mark.parametrize(
+        ("text", "advice"),
+        [
+            ("5", "write 5 % as 5% or as 0.05"),
+            ("1.5", "write 1.5 % as 1.5% or as 0.015"),
+            ("7e0", "write 7 % as 7% or as 0.07"),
+            ("100", "write 100 % as 100% or as 1"),
+        ],
+    )
+    def test_a_percentage_without_its_sign(self, text: str, advice: str) -> None:
+        with pytest.raises(UsageError) as caught:
+            parse_share(text, "--p")
+        assert str(caught.value) == f"--p: {text!r} is not a share from 0 to 1; {advice}"
+        percentage, share = advice.split(" as ")[1].removesuffix(" or"), advice.split()[-1]
+        assert parse_share(percentage, "--p") == parse_share(share, "--p")
 
 
 HAM, SPAM = False, True

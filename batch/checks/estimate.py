@@ -4,10 +4,10 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
-from batch.errors import InputError, SpamBatchError
+from batch.errors import InputError, MissingInputError, SpamBatchError
 from batch.formats.csv_table import CsvTable
 from batch.formats.input import Input
 from batch.formats.open_table import open_table
@@ -32,6 +32,7 @@ FIRST_TEXTS = 64  # labelled first, to see how many more there is time for
 class Estimate:
     """The estimate for all files, from a sample."""
 
+    name: str  # of the file, or how many files were read
     records: int  # in the files
     sampled: int
     bad: int  # of the sampled ones
@@ -43,7 +44,7 @@ class Estimate:
     peak_bytes: int  # of memory
     engine: str  # device, precision, threads, model
 
-    def lines(self, name: str) -> list[str]:
+    def lines(self) -> list[str]:
         about = "" if self.is_exact else "about "
         share = 100 * (1 - self.new_texts / self.records) if self.records else 0.0
         bad = (
@@ -51,7 +52,7 @@ class Estimate:
             "unless --max-rejects allows it"
         )
         return [
-            f"{name}: {about}{count(self.records, 'record')} "
+            f"{self.name}: {about}{count(self.records, 'record')} "
             f"({self.sampled:,} read), {share:.0f} % of them with a repeated text",
             f"{self.engine}: {self.rows_per_second:,.0f} rows a second, "
             f"about {_duration(self.seconds)} in all, "
@@ -68,16 +69,17 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def estimate(inputs: Sequence[Input], lazy: LazyClassifier) -> Estimate:
+def estimate(inputs: Sequence[Input], lazy: LazyClassifier, typed: Container[str] = ()) -> Estimate:
     """Read a sample of each input, label some of it, and extrapolate to all records.
 
-    One of several inputs that cannot be read is left out with a warning.
+    One of several inputs that cannot be read is left out with a warning, but not one that is
+    missing and that the user has ``typed``.
 
     Raises:
         SpamBatchError: an input or the bundle cannot be used, as for ``classify``.
     """
     start = time.monotonic()
-    records, total, read, is_exact = _sample_files(inputs)
+    sampled, records, total, read, is_exact = _sample_files(inputs, typed)
     read_seconds = (time.monotonic() - start) / max(1, read)
     texts = [record.message for record in records if not record.problem]
     if not texts:
@@ -91,6 +93,7 @@ def estimate(inputs: Sequence[Input], lazy: LazyClassifier) -> Estimate:
     work = new * per_new + total * (per_row + read_seconds)
     session = classifier.session
     return Estimate(
+        name=sampled[0] if len(sampled) == 1 else f"{len(sampled):,} files",
         records=total,
         sampled=len(records),
         bad=len(records) - len(texts),
@@ -105,23 +108,29 @@ def estimate(inputs: Sequence[Input], lazy: LazyClassifier) -> Estimate:
     )
 
 
-def _sample_files(inputs: Sequence[Input]) -> tuple[list[Record], int, int, bool]:
-    """Sampled records, the number in all files, the number read, and whether all were counted."""
+def _sample_files(
+    inputs: Sequence[Input], typed: Container[str]
+) -> tuple[list[str], list[Record], int, int, bool]:
+    """Names of the files, sampled records, the number in all of those files, the number read, and
+    whether all were counted."""
+    names: list[str] = []
     records: list[Record] = []
     total, read, is_exact = 0, 0, True
     for input_ in inputs:
         try:
             found, in_file, is_counted = _sample_file(input_, SAMPLE_RECORDS // len(inputs))
         except SpamBatchError as error:
-            if len(inputs) == 1:
+            is_missing = isinstance(error, MissingInputError) and input_.name in typed
+            if len(inputs) == 1 or is_missing:
                 raise
             log.warning("left out: %s", error)
             continue
+        names.append(input_.name)
         records += found
         total += in_file
         read += in_file if is_counted else len(found)
         is_exact = is_exact and is_counted
-    return records, total, read, is_exact
+    return names, records, total, read, is_exact
 
 
 def _sample_file(input_: Input, most: int) -> tuple[list[Record], int, bool]:

@@ -279,8 +279,7 @@ def estimate(
     opened, rules = open_bundle(bundle, expect_digest), make_rules(layout["long"])
     lazy = _make_lazy(opened, rules, device, threads, precision, allow_unverified)
     found = [make_input(name, **layout) for name in find_inputs(inputs)]
-    name = found[0].name if len(found) == 1 else f"{len(found):,} files"
-    for line in estimate_files(found, lazy).lines(name):
+    for line in estimate_files(found, lazy, typed=inputs).lines():
         print_line(line)
 
 

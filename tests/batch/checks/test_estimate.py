@@ -107,11 +107,30 @@ def test_one_of_many_that_cannot_be_read(run, tmp_path, bundle):
     (tmp_path / "b.csv").write_bytes(b"")
     command = ["estimate", "*.csv", "--bundle", str(bundle), "--threads", "1"]
     done = CliRunner().invoke(main, command)
-    assert done.stdout.startswith("2 files: 40 records (40 read)")
+    assert done.stdout.startswith("a.csv: 40 records (40 read)")
     assert (done.exit_code, done.stderr) == (
         0,
         "left out: b.csv: the file is empty; its first line must name the columns\n",
     )
+
+
+def test_a_file_that_is_missing(tmp_path, bundle, monkeypatch):
+    """One that was typed ends the command; one of a folder that goes meanwhile is left out."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / "in" / name).write_bytes(table(20))
+    command = ["estimate", "in", "nope.csv", "--bundle", str(bundle), "--threads", "1"]
+    done = CliRunner().invoke(main, command)
+    said = "cannot read nope.csv: No such file or directory\n"
+    assert (done.exit_code, done.stdout) == (66, "")
+    assert done.stderr == f"spam-batch: error: {said}"
+    names = ["in/a.csv", "in/b.csv", "nope.csv"]
+    monkeypatch.setattr("batch.run.inputs.find_inputs", lambda _: names)
+    del command[2]
+    done = CliRunner().invoke(main, command)
+    assert done.stdout.startswith("2 files: 40 records (40 read)")
+    assert (done.exit_code, done.stderr) == (0, f"left out: {said}")
 
 
 def test_a_name_is_no_line_of_ours(run):
@@ -142,10 +161,8 @@ def test_new_texts_beyond_the_sample():
 
 
 def test_durations():
-    found = Estimate(10**7, 10, 2, False, 10**7, 1.0, 36_000.0, 278.0, 2 * 10**8, "x").lines(
-        "in.csv"
-    )
-    assert found == [
+    found = Estimate("in.csv", 10**7, 10, 2, False, 10**7, 1.0, 36_000.0, 278.0, 2 * 10**8, "x")
+    assert found.lines() == [
         "in.csv: about 10,000,000 records (10 read), 0 % of them with a repeated text",
         "x: 278 rows a second, about 10 h 0 min in all, of which 1.0 s to load",
         "memory: 200 MB at most",

@@ -1,6 +1,7 @@
 """The commands around a run: ``audit``, ``doctor``, ``info``, ``mend`` and ``report``."""
 
 import click
+from click.core import ParameterSource
 
 from batch.cli.options import FILE, FOLDER, csv_options, make_dialect
 from batch.command import print_json, print_line
@@ -79,13 +80,17 @@ def audit(labeled, bundle, input_, sample, format_) -> None:
     The checks hash the output, the rejects and the input, count rows, labels and scores,
     compare each row with its record of the input, and label a sample of the rows again. Each
     check prints one line that begins with ok, unchecked or failed. The exit status is 0 if
-    nothing failed, 65 if something did, and 66 if there is no manifest.
+    nothing failed, 65 if something did, 66 if there is no manifest, and 78 if --bundle names no
+    bundle.
     """
     import json
 
     from batch.checks.audit import FAILED, audit_output
     from batch.errors import InputError
+    from batch.model.bundle import open_bundle
 
+    if click.get_current_context().get_parameter_source("bundle") is not ParameterSource.DEFAULT:
+        open_bundle(bundle)  # a name that was typed is that of a bundle, or a mistake
     results = audit_output(labeled, bundle, sample, input_)
     if format_ == "json":
         print_json(json.dumps([result.to_json() for result in results], indent=1))

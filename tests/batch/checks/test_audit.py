@@ -43,7 +43,8 @@ def audit(invoke, bundle):
     """Returns the exit status, and what failed or was not checked: check -> sentence."""
 
     def run(out="out.csv", *args, folder=bundle):
-        result = invoke("audit", out, "--bundle", folder, "--format", "json", *args)
+        given = () if folder is None else ("--bundle", folder)
+        result = invoke("audit", out, *given, "--format", "json", *args)
         findings = json.loads(result.stdout)
         if result.exit_code:
             failed = sum(finding["state"] == "failed" for finding in findings)
@@ -248,10 +249,29 @@ def test_a_swapped_bundle(label, audit, make_bundle, tmp_path):
     code, said = audit(folder=other)
     assert code == 65 and said["bundle"][1].startswith(f"{other} has the digest ")
     assert said["sample"] == ("unchecked", "not labelled again without the run's bundle")
-    assert audit(folder="none") == (
-        0, {"bundle": ("unchecked", "none does not exist; give the run's bundle with --bundle"),
+    assert audit(folder=None) == (
+        0, {"bundle": ("unchecked", "models/spam does not exist; give the run's bundle with "
+                       "--bundle"),
             "sample": ("unchecked", "not labelled again without the run's bundle")},
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["none", "out.csv", "."])
+def test_a_typed_bundle_that_is_none_is_what_classify_says(label, invoke, name):
+    label()
+    result = invoke("audit", "out.csv", "--bundle", name)
+    wanted = invoke("classify", "in.csv", "--out", "new.csv", "--bundle", name)
+    assert (result.exit_code, result.stdout) == (wanted.exit_code, wanted.stdout) == (78, "")
+    assert result.stderr == wanted.stderr
+    assert (
+        result.stderr.removeprefix("spam-batch: error: ")
+        == {
+            "none": "none: no such bundle; copy one there, or make one with: spam-train fit && "
+            "spam-export bundle --out none\n",
+            "out.csv": "out.csv is not a folder, so it is not a bundle\n",
+            ".": ". has no bundle.json, so it is not a bundle\n",
+        }[name]
+    )
 
 
 def test_a_damaged_bundle(label, audit, bundle, tmp_path):

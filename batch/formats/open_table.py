@@ -56,8 +56,9 @@ def check_output(input_: Input, out: str) -> None:
     name, format_ = input_.name, find_format(input_.name, input_.layout)
     promised = ENDINGS.get(inner_ending(out), format_)
     if promised != format_:
-        is_fixed = input_.layout.format or inner_ending(name) == ".json"
-        rest = "" if is_fixed else f", or --format {promised}"
+        # An input whose name says nothing may well be of the other format.
+        is_known = input_.layout.format or inner_ending(name) in (*ENDINGS, ".json")
+        rest = "" if is_known else f", or, if it is {SHOWN[promised]}, --format {promised}"
         raise UsageError(
             f"--out {out} is named as {SHOWN[promised]}, but {name} is read as {SHOWN[format_]}, "
             f"and the output has the input's format; give another name{rest}"

@@ -178,12 +178,17 @@ def test_parquet_with_rejects(run, refused):
         (
             "in.csv", SMALL, (), "out.parquet", 2,
             "--out out.parquet is named as Parquet, but in.csv is read as CSV, and the output has "
-            "the input's format; give another name, or --format parquet",
+            "the input's format; give another name",
         ),
         (
             "in.jsonl", b"", (), "out.csv.gz", 2,
             "--out out.csv.gz is named as CSV, but in.jsonl is read as JSON Lines, and the output "
-            "has the input's format; give another name, or --format csv",
+            "has the input's format; give another name",
+        ),
+        (
+            "in.txt", SMALL, (), "out.jsonl", 2,
+            "--out out.jsonl is named as JSON Lines, but in.txt is read as CSV, and the output has "
+            "the input's format; give another name, or, if it is JSON Lines, --format jsonl",
         ),
         (
             "-", b"", ("--format", "parquet"), "o.parquet", 2,
@@ -213,6 +218,15 @@ def test_parquet_with_rejects(run, refused):
 )  # fmt: skip
 def test_formats_that_do_not_fit(run, name, data, args, out, exit_code, message, refused):
     assert refused(run, name, data, *args, out=out, input=data) == (exit_code, message)
+
+
+def test_an_output_of_another_name_works_as_advised(run, refused):
+    wanted = run("in.csv", SMALL, out="out.csv")
+    assert wanted[0] == 0
+    assert refused(run, "in.csv", SMALL, out="x.jsonl")[0] == 2
+    line = b'{"text": "a"}\n'
+    assert refused(run, "in.txt", line, out="out.jsonl")[0] == 2
+    assert run("in.txt", line, "--format", "jsonl", out="out.jsonl")[0] == 0
 
 
 def test_pyarrow_is_missing(run, monkeypatch, refused, table):

@@ -155,9 +155,9 @@ def classify(
     from batch.writing.rejects import Allowance
 
     on_ray = engine == "ray"
-    if on_ray and out_dir is None:
-        out, out_dir = None, out
-    inputs, outs = _pair_outputs(inputs, out, out_dir, force)
+    inputs, outs = _pair_outputs(inputs, out, out_dir, force, on_ray)
+    if on_ray:
+        out_dir = out_dir or out
     appended, allowance = parse_columns(columns), Allowance.parse(max_rejects)
     make_layout(**layout)  # check the options before the bundle is read
     opened, rules = open_bundle(bundle, expect_digest), make_rules(**layout)
@@ -221,7 +221,7 @@ def _label_here(
 
 
 def _pair_outputs(
-    inputs: Sequence[str], out: str | None, out_dir: str | None, force: bool
+    inputs: Sequence[str], out: str | None, out_dir: str | None, force: bool, on_ray: bool
 ) -> tuple[Sequence[str], Sequence[str]]:
     """The files to read, and the file to write for each."""
     from batch.errors import MissingInputError
@@ -229,11 +229,13 @@ def _pair_outputs(
 
     if (out is None) == (out_dir is None):
         raise click.UsageError("type either --out FILE, or --out-dir DIR for one or more inputs")
-    if out_dir is not None:
+    folder, option = (out, "--out") if on_ray and out is not None else (out_dir, "--out-dir")
+    if folder is not None:
         if "-" in inputs:
-            raise click.UsageError("--out-dir: standard input has no name; give --out instead")
+            other = "a file" if on_ray else "--out"
+            raise click.UsageError(f"{option}: standard input has no name; give {other} instead")
         files = find_inputs(inputs)
-        return files, name_outputs(files, out_dir)
+        return files, name_outputs(files, folder, option)
     assert out is not None
     if force:
         raise click.UsageError("--force: only with --out-dir; to start over, type --restart")

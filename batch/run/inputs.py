@@ -101,8 +101,8 @@ def _warn_sub_folders(folder: str, found: Container[str]) -> None:
         )  # fmt: skip
 
 
-def name_outputs(inputs: Sequence[str], folder: str) -> list[str]:
-    """The output of each input: a file with the same name in ``folder``.
+def name_outputs(inputs: Sequence[str], folder: str, option: str = "--out-dir") -> list[str]:
+    """The output of each input: a file with the same name in ``folder``, which ``option`` gave.
 
     Raises:
         OutputError: there is no such folder, and it could not be created.
@@ -115,7 +115,7 @@ def name_outputs(inputs: Sequence[str], folder: str) -> list[str]:
     except OSError as error:
         raise OutputError(f"cannot create {folder}: {error.strerror}") from None
     if is_wrong:
-        raise OutputError(f"{folder} is not a folder; give another --out-dir")
+        raise OutputError(f"{folder} is not a folder; give another {option}")
     parent = os.path.dirname(folder.rstrip("/"))
     if not os.path.isdir(parent or "."):
         raise OutputError(f"the folder {parent} does not exist; make it first")

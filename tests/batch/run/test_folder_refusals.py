@@ -99,6 +99,14 @@ def test_a_bundle_that_cannot_be_loaded_stops_all(run, monkeypatch, write):
             "Error: --out-dir: standard input has no name; give --out instead",
         ),
         (
+            ("-", "--engine", "ray", "--out-dir", "out"), 2,
+            "Error: --out-dir: standard input has no name; give a file instead",
+        ),
+        (
+            ("-", "--engine", "ray", "--out", "out"), 2,
+            "Error: --out: standard input has no name; give a file instead",
+        ),
+        (
             ("in", "--out-dir", "none/out"), 73,
             "spam-batch: error: the folder none does not exist; make it first",
         ),

@@ -56,6 +56,9 @@ def test_outputs_have_their_inputs_names_in_a_folder_that_is_made_later():
     ],
 )
 def test_a_folder_that_cannot_be(invoke, bundle, out_dir, message):
-    result = invoke(main, "classify", "in/a.csv", "--out-dir", out_dir, "--bundle", bundle)
-    assert (result.exit_code, result.stdout) == (73, "")
-    assert result.stderr == f"spam-batch: error: {message}\n"
+    for options, typed in ((("--out-dir",), "--out-dir"), (("--engine", "ray", "--out"), "--out")):
+        command = ("classify", "in/a.csv", *options, out_dir, "--bundle", bundle)
+        result = invoke(main, *command)
+        assert (result.exit_code, result.stdout) == (73, "")
+        said = message.replace("--out-dir", typed)
+        assert result.stderr == f"spam-batch: error: {said}\n"

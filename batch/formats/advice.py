@@ -107,11 +107,16 @@ class CsvAdvice:
             self._try_delimiters(self._head),
             self._try_repairs(self._head),
         )
+        # Without a header any table has a column of some number: it must read better than as it is.
+        is_any = not layout.has_header and self._wanted is None
+        bad = _count_bad(read_again(self._head, dialect, len(names)))
         for advice, data, other in tries:
             records = read_again(data, other)
             width = len(records[0].fields) if records and not records[0].problem else 0
             same = [r for r in records if not r.problem and len(r.fields) == width]
             if width < 2 or 2 * len(same) < len(records):
+                continue
+            if is_any and _count_bad(read_again(data, other, width)) >= bad:
                 continue
             is_split = layout.has_header and len(names) == 1 and other != dialect
             if is_split or self._has_text_column(data, other):
@@ -280,11 +285,16 @@ class CsvAdvice:
             why = f"the fields stand in curly quotes, which CSV does not know; type: {command}"
             yield why, re.sub("“|”".encode(), b'"', data), dialect
         mark = dialect.delimiter
-        if mark + b' "' in data and mark in _SHELL:
+        mended = re.sub(re.escape(mark) + b' *"', mark + b'"', data)  # as sed does it
+        # Not where sed would also change a message, inside a quoted field.
+        if mark in _SHELL and data != mended == _close_up(data, mark):
             shown = "\\t" if mark == b"\t" else mark.decode()
             command = make_command(f"""sed 's/{shown} *"/{shown}"/g'""", self._name)
-            why = f"a space stands between a delimiter and a quote; type: {command}"
-            yield why, re.sub(re.escape(mark) + b' *"', mark + b'"', data), dialect
+            yield (
+                f"a space stands between a delimiter and a quote; type: {command}",
+                mended,
+                dialect,
+            )
 
     def _has_real_quotes(self, data: bytes) -> bool:
         """True if most records that have quotes have them around whole fields."""
@@ -311,6 +321,13 @@ class CsvAdvice:
         return wanted in names or (
             by_number and wanted.isdecimal() and 1 <= int(wanted) <= len(names)
         )
+
+
+def _close_up(data: bytes, mark: bytes) -> bytes:
+    """Without the spaces between a delimiter and a field in quotes; no field is changed inside."""
+    field, mark = b'("[^"]*(?:""[^"]*)*")', re.escape(mark)
+    fields = re.compile(rb"((?:\A|[\r\n])%b)|(%b) *%b" % (field, mark, field))
+    return fields.sub(lambda found: found[1] or found[3] + found[4], data)
 
 
 def _find_width(data: bytes, dialect: Dialect) -> int:

@@ -234,7 +234,11 @@ def read_header(
         reader.read_records(1)
         choice = find_text_column(name, names, wanted, values, advise)
     else:
-        choice = TextChoice(find_numbered_column(name, width, wanted, advise))
+
+        def example() -> int:  # the column that looks most like messages
+            return 1 + max(range(width), key=lambda at: look_at(at, "", values(at)).score)
+
+        choice = TextChoice(find_numbered_column(name, width, wanted, advise, example))
         if wanted is None:
             choice = choose_text_column(name, [look_at(0, "1", values(0))])
     if advice:
@@ -270,7 +274,11 @@ def find_column(name: str, names: list[str], wanted: str, hint: str = "") -> int
 
 
 def find_numbered_column(
-    name: str, width: int, wanted: str | None, advise: Callable[[], str | None] = lambda: None
+    name: str,
+    width: int,
+    wanted: str | None,
+    advise: Callable[[], str | None] = lambda: None,
+    example: Callable[[], int] = lambda: 1,
 ) -> int:
     """Index of the text column in a table without a header.
 
@@ -278,6 +286,7 @@ def find_numbered_column(
         width: number of columns.
         wanted: number of the text column, from 1; may be None if there is one column.
         advise: why there is no such column, and what to type, if the input shows it.
+        example: number of the column that may be it, for the error.
 
     Raises:
         InputError: ``wanted`` is not a number from 1 to ``width``.
@@ -291,7 +300,7 @@ def find_numbered_column(
     given = "" if wanted is None else f", not {show(wanted)}"
     raise InputError(
         f"{name}: without a header the text column is a number from 1 to {width}{given}; "
-        "type for example: --no-header --text-column 1"
+        f"type for example: --no-header --text-column {example()}"
     )
 
 

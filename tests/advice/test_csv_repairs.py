@@ -1,5 +1,7 @@
 """What a shell command mends in a CSV file, its header and its encoding."""
 
+from pathlib import Path
+
 import pytest
 
 SEEN = b"see you at seven"
@@ -199,3 +201,58 @@ CASES = {
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_the_advice_works(check_advice, case):
     check_advice(*case)
+
+
+INBOX = (Path(__file__).parents[2] / "examples" / "inbox.csv").read_bytes()
+WITHOUT = "in.csv: without a header the text column is a number from 1 to"
+QUOTED = b'1,ham,ok\n2,ham,"Slides are in ""final"", ""v4"", sorry"\n3,spam,"Win, win"\n'
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "message"),
+    [
+        # A space before a quote that is text of a message in quotes is no fault.
+        (QUOTED, "--no-header", f"{WITHOUT} 3; type for example: --no-header --text-column 3"),
+        (INBOX, "--no-header", f"{WITHOUT} 3; type for example: --no-header --text-column 3"),
+        (
+            QUOTED, "--no-header --text-column 4",
+            f"{WITHOUT} 3, not '4'; type for example: --no-header --text-column 1",
+        ),
+        (
+            b"1,\xe2\x80\x9chello\xe2\x80\x9d you\n2,b\n", "--no-header",
+            f"{WITHOUT} 2; type for example: --no-header --text-column 2",
+        ),
+    ],
+)  # fmt: skip
+def test_without_a_header_the_number_is_what_lacks(classify, data, options, message) -> None:
+    Path("in.csv").write_bytes(data)
+    result, _ = classify("in.csv", options)
+    assert (result.exit_code, result.stderr) == (65, f"spam-batch: error: {message}\n")
+    result, out = classify("in.csv", message.split("type for example: ")[1])
+    assert (result.exit_code, result.stderr) == (0, "")
+    rows = Path(out).read_bytes().splitlines()
+    for row, record in zip(rows, data.splitlines(), strict=True):
+        assert row.startswith(record)
+
+
+def test_without_a_header_a_delimiter_that_reads_better_is_advised(check_advice) -> None:
+    data = b"1;ham;see you, at seven\n2;ham;b\n3;spam;c, d, e\n"
+    check_advice(
+        "in.csv", data, "--no-header",
+        f"in.csv: {NO_COLUMN}; the delimiter ';' fits; type: --delimiter ';'", 0,
+        f"{WITHOUT} 3; type for example: --no-header --text-column 3",
+    )  # fmt: skip
+
+
+def test_no_command_that_would_change_a_message(classify) -> None:
+    Path("in.csv").write_bytes(b'id,text\n1, "now, or never"\n2,"so, ""b"", c"\n')
+    result, _ = classify("in.csv", "")
+    assert (result.exit_code, result.stderr) == (
+        65,
+        f"spam-batch: error: in.csv: line 2, byte offset 8: quote at byte 4 of line 2 {INSIDE}; to "
+        "set bad records aside, type --max-rejects 10, or 1%\n",
+    )
+    result, _ = classify("in.csv", "--max-rejects 10")
+    assert (result.exit_code, Path("out.csv").read_bytes().splitlines()[1][:21]) == (
+        3, b'2,"so, ""b"", c",ham,'
+    )  # fmt: skip

@@ -15,7 +15,7 @@ def test_no_header(run, labelled, table):
 @pytest.mark.parametrize(
     ("data", "args", "message"),
     [
-        (b"1,a\n", (), "without a header the text column is a number from 1 to 2; "),
+        (b"1,2\n", (), "without a header the text column is a number from 1 to 2; "),
         (b"1,a\n", (3,), "without a header the text column is a number from 1 to 2, not '3'; "),
         (b"1,a\n", (0,), "without a header the text column is a number from 1 to 2, not '0'; "),
         (b"1,a\n", ("a",), "without a header the text column is a number from 1 to 2, not 'a'; "),

@@ -105,7 +105,8 @@ def main() -> None:
 
 @main.command(epilog=f"\b\nExit status:\n{_STATUS_LINES}")
 @click.argument("inputs", metavar="INPUT...", type=FILE, nargs=-1, required=True)
-@option(WRITE, "--out", type=FILE, help="File to write; one of this name is replaced. - is standard output.")
+@option(WRITE, "--out", type=FILE,
+    help="File to write; one of this name is replaced. - is standard output.")  # fmt: skip
 @option(WRITE, "--out-dir", type=FOLDER, help="Folder for the outputs, named as the inputs.")
 @option(WRITE, "--force", is_flag=True,
     help="With --out-dir: label again what was labelled before.")  # fmt: skip

@@ -17,7 +17,7 @@ from trainer.cli import main as train_main
 
 BARS = {  # command -> a bar that it has; what is done of how much, then the time left
     "bundle": r"PyTorch: 100%\|.+\| 18/18 \[\d\d:\d\d<\d\d:\d\d, .+message/s\]",
-    "verify": r"checking fp32: 100%\|.+\| 9/9 \[\d\d:\d\d<\d\d:\d\d, .+run/s\]",
+    "verify": r"checking fp32: 100%\|.+\| 10/10 \[\d\d:\d\d<\d\d:\d\d, .+run/s\]",
     "cascade": r"proving the bound: 100%\|.+\| \d+/\d+ \[\d\d:\d\d<\d\d:\d\d, .+message/s\]",
     "distill": r"100%\|.+\| \d+/\d+ \[\d\d:\d\d<\d\d:\d\d, .+step/s.*\]",
     "pretrain": r"100%\|.+\| 20\.5k/20\.5k \[\d\d:\d\d<\d\d:\d\d, .+token/s, loss=.+\]",

@@ -244,12 +244,7 @@ def cascade(
     does not, nothing is written, and the exit status is 78.
     """
     show_log("exporter", quiet)
-    from exporter.cascade.export import (
-        CascadeOptions,
-        check_stages,
-        export_cascade,
-        proof_lines,
-    )
+    from exporter.cascade.export import CascadeOptions, export_cascade, proof_lines
     from trainer.evaluation.calibration import parse_share
 
     parts = tuple(precision.split("+"))
@@ -261,8 +256,7 @@ def cascade(
             f"--max-disagreement: {max_disagreement} cannot be proved; type for example 0.1%"
         )
     options = CascadeOptions(fast, slow, out, promised, device, parts, not quiet)
-    check_stages(options)
-    for line in proof_lines(export_cascade(options, text.read())):
+    for line in proof_lines(export_cascade(options, text.read)):
         print_line(line)
     print_line(f"cascade: {out}")
 

@@ -146,7 +146,12 @@ def _write_variants(
     results = []
     for precision in (*precisions, *optional):
         if precision != "fp32" and not writer.layers:
-            log.info("No %s in this bundle: the model has no layer that it would change", precision)
+            is_asked = precision in precisions
+            log.log(
+                logging.WARNING if is_asked else logging.INFO,
+                "%s %s in this bundle: the model has no layer that it would change",
+                "WARNING: no" if is_asked else "No", precision,
+            )  # fmt: skip
             continue
         try:
             verified = writer.write(precision)

@@ -32,7 +32,7 @@ LONGEST_TOKEN = 128  # bytes; the longest of GPT-2's tokens
 # Unicode White_Space, which is the meaning of \\s in PIECE_PATTERN.
 _SPACE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _WORD_END = re.compile(f"[^{_SPACE}](?=[{_SPACE}])")
-_WIDE_SPACES = [at for at in range(0x80, 0x3001) if re.match(f"[{_SPACE}]", chr(at))]
+_WIDE_SPACES = [*map(ord, re.findall(f"[{_SPACE}]", "".join(map(chr, range(0x80, 0x3001)))))]
 _LONG_GAP = re.compile(f"[{_SPACE}]{{1000,}}")
 
 
@@ -206,7 +206,7 @@ class Tokenizer:
 def _find_gaps(joined: str, texts: Sequence[str]) -> set[int]:
     """Numbers of the texts with two white space characters in a row; ``joined`` is all of them.
 
-    Comparing arrays of characters takes a fifth of the time of a regular expression.
+    Comparing arrays of characters is faster than a regular expression.
     """
     codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     space = (codes == ord(" ")) | (codes - ord("\t") <= ord("\r") - ord("\t"))

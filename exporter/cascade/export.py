@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,29 +62,21 @@ class CascadeOptions:
     progress: bool = True
 
 
-def check_stages(options: CascadeOptions) -> None:
-    """Look at the two bundles without loading them, so before the text is read.
+def export_cascade(options: CascadeOptions, read_text: Callable[[], ProofText]) -> Proof:
+    """Write a cascade whose bound was proved on the text, which is read after the bundles.
 
     Raises:
-        BundleError: one of them is missing or damaged, or is a cascade.
+        VerificationError: the other half of the text does not prove the bound.
+        BundleError: a bundle is missing or damaged, or is a cascade.
+        InputError: the text is too little or was learned, or the two bundles do not go together.
+        OutputError: ``out`` is or holds something else than a bundle, or cannot be made.
     """
     for folder in (options.fast, options.slow):
         if open_bundle(folder).proof:
             raise BundleError(f"{folder} is a cascade; give two ordinary bundles")
-
-
-def export_cascade(options: CascadeOptions, text: ProofText) -> Proof:
-    """Write a cascade whose bound was proved on ``text``.
-
-    Raises:
-        VerificationError: the other half of the text does not prove the bound.
-        BundleError: as :func:`check_stages`, or a bundle cannot be loaded.
-        InputError: the text is too little or was learned, or the two bundles do not go together.
-        OutputError: ``out`` is or holds something else than a bundle, or cannot be made.
-    """
-    check_stages(options)
     check_target(options.out)
     out = Path(os.path.realpath(options.out))
+    text = read_text()
     allowed = check_enough(text, options.promised)  # before anything slow
     fast, slow = load_stages(options.fast, options.slow, options.device, options.precisions)
     check_not_learned(text, (fast, slow))

@@ -28,7 +28,7 @@ from trainer.evaluation.calibration import fit_temperature_to
 def make(fast: Path, slow: Path, out: Path, texts, promised: float = 0.05, **options):
     text = ProofText.of(texts, {"held-out.csv": "0" * 64})
     options = CascadeOptions(fast, slow, out, promised, "cpu", progress=False, **options)
-    return export_cascade(options, text)
+    return export_cascade(options, lambda: text)
 
 
 @pytest.fixture(scope="module")

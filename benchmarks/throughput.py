@@ -7,8 +7,8 @@ Random weights of gpt2-small's shape (or --size), the same for all sides, and th
 (b) transformers' pipeline, (c) optimum-onnx's pipeline in fp32 and its dynamic int8, each at
     the best of the batch sizes tried; (d) onnxruntime, every message padded to 120, in batches
 (e) ours: ``Classifier.classify`` in fp32 and int8; (f) the ceiling: the same matrix products
-    alone; (g) with --cascade, what cascade/make.py made: the cascade whose slow model is a good
-    one in gpt2-small's shape, and its fast model alone, on messages that neither was trained on.
+    alone; (g) with --cascade, what cascade/make.py made: the cascades whose slow model is a good
+    one in gpt2-small's shape, and the fast model alone, on messages that neither was trained on.
 
 Then the host path by itself, with a model that costs nothing.
 
@@ -19,6 +19,7 @@ import argparse
 import csv
 import datetime
 import json
+import random
 import subprocess
 import sys
 import time
@@ -46,6 +47,11 @@ from trainer.model.gpt2 import model_config
 MAX_LENGTH = 120  # tokens, the notebook's
 LABELS = ["ham", "spam"]
 PAD = 50256
+# What cascade/make.py made: the cascade, the text of its proof, and which messages these are.
+CASCADES = (
+    ("wide-cascade-short", "held-out-short.csv", "of at most 160 characters"),
+    ("wide-cascade", "held-out.csv", "of any length"),
+)
 CASCADE_MESSAGES = 4_000  # of a slice
 SLOW_MESSAGES = 8  # of a slice, for the sides that pad to 120
 
@@ -114,28 +120,29 @@ def bare_products(graph, parts: list[list[list[int]]], threads: int, precision: 
     return Side(name, list(map(len, parts)), lambda number: (products[number].run(), None))
 
 
-def cascade_sides(folder: Path, text: Path, count: int) -> tuple[list[Side], dict]:
-    """(g) the cascade and its fast model alone, in ``count`` slices, and what was proved of it."""
-    with open(text, encoding="utf-8", newline="") as file:
-        texts = [row["text"] for row in csv.DictReader(file)]
-    classifier = Classifier.load(folder, "cpu")
-    proof = classifier.bundle.proof
-    if proof is None:
-        raise SystemExit(f"{folder} is no cascade")
-    parts = slices(texts[: CASCADE_MESSAGES * count], count)
-    sides = [
-        ours("(g) ours, cascade", classifier, parts),
-        ours("(g) its fast model alone", classifier.fast, parts),
-    ]
-    asked = sum(int(classifier.classify(part).asked.sum()) for part in parts)
-    messages = sum(map(len, parts))
-    proving = proof.proving
-    return sides, {
-        "messages": messages, "asked": asked, "share_asked": asked / messages,
-        "proof": {"messages": proving["messages"], "differ": proving["differ"]},
-        "bound": proof.bound, "confidence": proof.confidence, "promised": proof.promised,
-        "slow": classifier.slow.bundle.manifest.model, "precisions": proof.precisions,
-    }  # fmt: skip
+def cascade_sides(made: Path, count: int) -> tuple[list[Side], list[dict]]:
+    """(g) each cascade and its fast model alone, in ``count`` slices, and what was proved of it."""
+    sides, found = [], []
+    for name, text, which in CASCADES:
+        with open(made / text, encoding="utf-8", newline="") as file:
+            texts = [row["text"] for row in csv.DictReader(file)]
+        wanted = min(CASCADE_MESSAGES * count, len(texts))
+        parts = slices(random.Random(0).sample(texts, wanted), count)
+        classifier = Classifier.load(made / name, "cpu")
+        proof = classifier.bundle.proof
+        if proof is None:
+            raise SystemExit(f"{made / name} is no cascade")
+        side = ours(f"(g) ours, cascade, messages {which}", classifier, parts)
+        sides += [side, ours(f"(g) its fast model alone, {which}", classifier.fast, parts)]
+        asked = sum(int(classifier.classify(part).asked.sum()) for part in parts)
+        proving = proof.proving
+        found.append({
+            "side": side.name, "messages": wanted, "asked": asked, "share_asked": asked / wanted,
+            "proof": {"messages": proving["messages"], "differ": proving["differ"]},
+            "bound": proof.bound, "confidence": proof.confidence, "promised": proof.promised,
+            "slow": classifier.slow.bundle.manifest.model, "precisions": proof.precisions,
+        })  # fmt: skip
+    return sides, found
 
 
 def main() -> None:
@@ -179,7 +186,7 @@ def run_all(args: argparse.Namespace, texts: list[str], folder: Path) -> dict:
         session = InferenceSession(graph, "cpu", args.threads, tensors_in=folder)
         classifiers[precision] = Classifier(fake_bundle(args.size), session, tokenizer, precision)
     parts, ids = slices(texts, args.slices), slices(sequences, args.slices)
-    cascade = None
+    cascades: list[dict] = []
     with PeerProcess(args.peers, folder / "peer", args.threads) as peer:
         versions = peer.versions()
         peer.export()
@@ -193,17 +200,16 @@ def run_all(args: argparse.Namespace, texts: list[str], folder: Path) -> dict:
             *(bare_products(plain, ids, args.threads, name) for name in classifiers),
         ]
         if args.cascade:
-            more, cascade = cascade_sides(
-                args.cascade / "wide-cascade", args.cascade / "held-out.csv", args.slices
-            )
+            more, cascades = cascade_sides(args.cascade, args.slices)
             sides += more
         take_turns(sides, args.repeats)
     by_name = {side.name: side for side in sides}
     check_labels(model, ids, by_name["(e) ours, fp32"])
     rows = [summary(side, sides[0]) for side in sides]
     print("\n".join(table(rows)))
-    if cascade:
-        print("\n".join(cascade_lines(cascade, by_name)), flush=True)
+    for found in cascades:
+        found["times_int8"] = rate(by_name[found["side"]]) / rate(by_name["(e) ours, int8"])
+        print(cascade_line(found), flush=True)
     if args.bundle.is_dir():
         host = run_host(args, folder)
     else:
@@ -213,7 +219,7 @@ def run_all(args: argparse.Namespace, texts: list[str], folder: Path) -> dict:
         "date": datetime.date.today().isoformat(), "machine": machine, "threads": args.threads,
         "size": args.size, "messages": len(texts), "tokens": sum(map(len, sequences)),
         "slices": args.slices, "repeats": args.repeats, "peers": versions, "sides": rows,
-        "cascade": cascade, "host": host,
+        "cascades": cascades, "host": host,
     }  # fmt: skip
 
 
@@ -251,16 +257,15 @@ def check_labels(model, parts: list[list[list[int]]], side: Side) -> None:
     print(f"all {sum(map(len, parts))} labels of ours in fp32 are PyTorch's")
 
 
-def cascade_lines(found: dict, sides: dict[str, Side]) -> list[str]:
-    """What the cascade asked, what it leaves, and how its speed compares with ours in int8."""
-    times = rate(sides["(g) ours, cascade"]) / rate(sides["(e) ours, int8"])
+def cascade_line(found: dict) -> str:
+    """What a cascade asked, what it leaves, and how its speed compares with ours in int8."""
     proof = found["proof"]
-    return [
-        f"the cascade: {found['asked']:,} of {found['messages']:,} messages asked of "
+    return (
+        f"{found['side']}: {found['asked']:,} of {found['messages']:,} asked of "
         f"{found['slow']} ({found['share_asked']:.2%}); {proof['differ']:,} of "
         f"{proof['messages']:,} labels differ from its own, at most {found['bound']:.3%} with "
-        f"{found['confidence']:.0%} confidence; {times:.1f} times ours in int8",
-    ]
+        f"{found['confidence']:.0%} confidence; {found['times_int8']:.1f} times ours in int8"
+    )
 
 
 if __name__ == "__main__":

@@ -8,17 +8,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from batch.errors import InputError
+from batch.errors import InputError, UsageError
+from batch.formats.columns import CLASS_COLUMN
 from batch.messages import count, show
 from batch.model.bundle import Bundle, open_bundle
 from batch.model.tokenizer import Tokenizer
 from batch.run.inputs import find_inputs
 from batch.writing.names import manifest_path
 from trainer.data.labels import find_positive_label
+from trainer.data.made_up import make_up
 from trainer.data.reading import LabelledData, read_messages
-from trainer.data.splits import make_split
+from trainer.data.splits import HELD_OUT, make_split
 from trainer.data.teacher import (
     Teacher,
     TeacherFile,
@@ -26,7 +29,7 @@ from trainer.data.teacher import (
     open_labelled,
     read_labelled_texts,
 )
-from trainer.data.tensors import GOLD, longest
+from trainer.data.tensors import FLOOR, GOLD, longest
 from trainer.evaluation.agreement import agreement_lines
 from trainer.fetch.assets import DataFile, fetch_bpe, fetch_files
 from trainer.model.build import select_device
@@ -34,7 +37,7 @@ from trainer.model.initial_weights import resolve_weights
 from trainer.recipe import DISTILLED, Recipe, get_recipe
 from trainer.run_folder import check_folder
 from trainer.run_steps import RunInputs, RunOptions, carry_out
-from trainer.teacher_run import label_plain
+from trainer.teacher_run import label_plain, label_texts
 
 log = logging.getLogger("trainer")
 
@@ -50,6 +53,7 @@ class DistillOptions:
     files: tuple[str, ...]  # labelled ones; with a teacher also plain ones; or folders
     run: RunOptions  # its ``data`` are files with gold labels
     teacher: str | None = None  # a bundle; None: the one that labelled the files
+    augment: float = 0.0  # made-up texts for each training text; they need a ``teacher``
 
 
 def distill(options: DistillOptions) -> dict:
@@ -58,11 +62,15 @@ def distill(options: DistillOptions) -> dict:
     Raises:
         SpamBatchError: with one sentence on what is wrong.
     """
+    if options.augment and options.teacher is None:
+        raise UsageError("--augment makes up texts for a teacher to label; type --teacher, too")
     check_folder(options.run.out)  # before a teacher works for it
     bundle = None if options.teacher is None else open_bundle(options.teacher)
     labelled = _find_labelled(options, bundle)
     opened = open_labelled(labelled, bundle.digest if bundle else None)
     inputs = _prepare(options, opened, bundle)
+    if options.augment and bundle:
+        inputs = add_made_up(inputs, options, bundle)
     band = inputs.teacher.decision.unsure_band if inputs.teacher else None
     return carry_out(replace(options.run, unsure_band=band), inputs)
 
@@ -152,6 +160,39 @@ def add_gold(frame: pd.DataFrame, gold: pd.DataFrame, labels: list[str]) -> pd.D
     return pd.concat([frame, added], ignore_index=True) if others else frame
 
 
+def add_made_up(inputs: RunInputs, options: DistillOptions, bundle: Bundle) -> RunInputs:
+    """The inputs with made-up texts, labelled by the teacher, in the training set.
+
+    Raises:
+        SpamBatchError: as :func:`~trainer.teacher_run.label_texts`.
+    """
+    train, teacher = inputs.parts["train"], inputs.teacher
+    assert teacher is not None  # as distill says
+    columns = [CLASS_COLUMN + label for label in teacher.decision.labels]
+    said = train.dropna(subset=columns)  # texts that have a gold label alone are nobody's
+    logits = np.log(said[columns].to_numpy(dtype=np.float64).clip(min=FLOOR))
+    texts = make_up(
+        list(said["text"]), teacher.decision.margins(logits), round(options.augment * len(said)),
+        inputs.recipe.seed, [text for name in HELD_OUT for text in inputs.parts[name]["text"]],
+    )  # fmt: skip
+    file = label_texts(texts, bundle, options.run)
+    opened = open_labelled([file], bundle.digest)
+    frame, _ = read_labelled_texts(opened, teacher)
+    log.info("%s made up and labelled for the training set", count(len(frame), "text"))
+    if GOLD in train:
+        frame = frame.assign(**{GOLD: ""})
+    train = pd.concat([train, frame[list(train.columns)]], ignore_index=True)
+    manifest, data = opened[0].manifest, inputs.data
+    hashes = [manifest.output.sha256, manifest.input.sha256]
+    data = {
+        **data,
+        "sha256": hashlib.sha256("".join([data["sha256"], *hashes]).encode()).hexdigest(),
+        "files": [*data["files"], *hashes],
+        "made_up": len(frame),
+    }
+    return replace(inputs, parts={**inputs.parts, "train": train}, data=data)
+
+
 def _describe(
     files: Sequence[TeacherFile],
     gold_files: Sequence[DataFile],
@@ -177,6 +218,7 @@ def _describe(
         "lines": records,
         "is_partial": False,
         "rows": len(frame),
+        "made_up": 0,  # texts of the training set, besides the rows; see add_made_up
         **data.counts(),
     }
 
@@ -226,5 +268,8 @@ def student_lines(metrics: dict) -> list[str]:
         f"threshold {metrics['threshold']['value']:g}, the teacher's"
     )
     lines.append(f"weights: {metrics['weights']}")
-    lines.append(f"data: {data['name']}, {data['rows']:,} different texts ({data['origin']})")
+    made_up = f" and {data['made_up']:,} made-up ones" if data["made_up"] else ""
+    lines.append(
+        f"data: {data['name']}, {data['rows']:,} different texts{made_up} ({data['origin']})"
+    )
     return lines

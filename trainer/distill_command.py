@@ -6,7 +6,7 @@ import click
 
 from batch.cli.options import FILE, FOLDER
 from batch.command import print_line, show_log
-from batch.help import DECIDE, MODEL, WRITE, Command, option
+from batch.help import DECIDE, MODEL, TRAIN, WRITE, Command, option
 from trainer.data_options import data_options
 from trainer.options import (
     PATH,
@@ -28,6 +28,9 @@ from trainer.options import (
 @option(MODEL, "--teacher", type=FOLDER, metavar="BUNDLE",
     help="The bundle that labelled the files. Files without labels are labelled with it first, "
     "into OUT.labelled.")  # fmt: skip
+@option(TRAIN, "--augment", type=click.FloatRange(0, 100), default=0.0, show_default=True,
+    metavar="TIMES", help="Made-up texts for each training text, of pieces of those that the "
+    "teacher is unsure of; it labels them, too. Needs --teacher.")  # fmt: skip
 @model_option
 @option(MODEL, "--weights", default="random", show_default=True,
     help="random: the starter's shape; else as in spam-train fit.")  # fmt: skip
@@ -40,8 +43,8 @@ from trainer.options import (
 @restart_option
 @quiet_option
 def distill(
-    files, out, teacher, size, weights, data, reading, bpe, positive_label, cache, device, restart,
-    quiet, **changes,
+    files, out, teacher, augment, size, weights, data, reading, bpe, positive_label, cache, device,
+    restart, quiet, **changes,
 ) -> None:  # fmt: skip
     """Train a small model, the student, to give the labels of a bundle, its teacher.
 
@@ -68,7 +71,7 @@ def distill(
         positive_label=positive_label, device=device, changes=checked_changes(changes),
         progress=not quiet, restart=restart,
     )  # fmt: skip
-    metrics = train_student(DistillOptions(files, run, teacher))
+    metrics = train_student(DistillOptions(files, run, teacher, augment))
     for line in student_lines(metrics):
         print_line(line)
     print_line(f"run folder: {out}")

@@ -93,6 +93,7 @@ FROM_RANDOM: dict[str, Any] = {
 DISTILLED: dict[str, Any] = {
     "name": "distilled",
     "loss": "margin",
+    "schedule": "cosine",
     "batch_size": 128,
     "group_by_length": True,
     "eval_freq": 200,

@@ -1,5 +1,7 @@
-"""Label plain files with a teacher's bundle, as ``spam-batch classify`` does."""
+"""Label plain files and made-up texts with a teacher's bundle, as ``spam-batch classify`` does."""
 
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,8 +16,9 @@ from batch.run.folder import label_file, log_skipped
 from batch.run.inputs import name_outputs
 from batch.run.job import Job
 from batch.run.run_manifest import find_done
-from batch.writing.atomic import making_folder
+from batch.writing.atomic import making_folder, replace_file, storage_errors
 from batch.writing.lock import hold_lock
+from batch.writing.rejects import Allowance
 from trainer.data.reading import ReadOptions
 from trainer.run_steps import RunOptions
 
@@ -28,8 +31,10 @@ def work_folder(out: Path) -> Path:
     return out.with_name(f"{out.name}.labelled")
 
 
-def label_plain(files: Sequence[Path], bundle: Bundle, run: RunOptions) -> list[Path]:
-    """Label ``files`` into the work folder of ``run``; returns the labelled files.
+def label_plain(
+    files: Sequence[Path], bundle: Bundle, run: RunOptions, folder: Path | None = None
+) -> list[Path]:
+    """Label ``files`` into ``folder``, or the work folder of ``run``; returns the labelled files.
 
     A file that was labelled before is skipped, and an interrupted one is resumed.
 
@@ -41,7 +46,7 @@ def label_plain(files: Sequence[Path], bundle: Bundle, run: RunOptions) -> list[
     device = run.device if run.device in ("cpu", "cuda") else "auto"
     load = partial(Classifier.load, bundle.folder, device)
     lazy = LazyClassifier(bundle, load, foresee(bundle, device, "auto"))
-    folder = work_folder(run.out)
+    folder = folder or work_folder(run.out)
     with making_folder(folder), hold_lock(folder):
         outputs = name_outputs(list(map(str, files)), str(folder))
         for file, out in zip(files, outputs, strict=True):
@@ -52,6 +57,25 @@ def label_plain(files: Sequence[Path], bundle: Bundle, run: RunOptions) -> list[
             else:
                 label_file(job, lazy)
     return list(map(Path, outputs))
+
+
+def label_texts(texts: Sequence[str], bundle: Bundle, run: RunOptions) -> Path:
+    """Label texts as a file in the work folder of ``run``; returns the labelled file.
+
+    The same texts are labelled once, and resumed. One that cannot be a record is left out.
+
+    Raises:
+        SpamBatchError: as :func:`label_plain`.
+    """
+    folder = work_folder(run.out) / "made-up"
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, quoting=csv.QUOTE_ALL).writerows([["text"], *([text] for text in texts)])
+    data, source = buffer.getvalue().encode("utf-8"), folder / "texts.csv"
+    with making_folder(folder):
+        with storage_errors(source):
+            replace_file(source, data, source, "")
+        plain = replace(run, reading=ReadOptions(allowance=Allowance(None, 100.0)))
+        return label_plain([source], bundle, plain, folder / "labelled")[0]
 
 
 def _input_of(file: Path, reading: ReadOptions) -> Input:

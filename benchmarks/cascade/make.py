@@ -2,7 +2,8 @@
 
 From a trained run, its bundle and its data, and files of unlabelled text: the held-out text
 (a hash of each message says which; near copies stay together), a teacher in gpt2-small's
-shape (widen.py), a student of the bundle's labels, and a cascade with each teacher.
+shape (widen.py), a student of the bundle's labels, and a cascade with each teacher; one more
+is proved on the messages that fit into one SMS, which most dumps consist of.
 
     python benchmarks/cascade/make.py --data data/SMSSpamCollection.tsv --text dumps/*.csv \
         --out build/cascade
@@ -21,6 +22,7 @@ from trainer.data.reading import SMS_OPTIONS, read_labelled
 from trainer.data.splits import group_key
 
 HERE = Path(__file__).parent
+SHORT = 160  # characters, at most: one SMS
 
 
 def is_held_out(text: str, share: float) -> bool:
@@ -79,21 +81,23 @@ def main() -> None:
     for text in read_distinct(args.data, args.text):
         parts[is_held_out(text, args.held_out)].append(text)
     write_texts(out / "held-out.csv", parts[True])
+    write_texts(out / "held-out-short.csv", [text for text in parts[True] if len(text) <= SHORT])
     write_texts(out / "unlabelled.csv", parts[False])
     print(f"{len(parts[False]):,} distinct texts to learn, {len(parts[True]):,} held out")
     bpe = ["--bpe", args.bpe] if args.bpe else []
     run("-m trainer distill", out / "unlabelled.csv", "--teacher", args.bundle,
         "--out", out / "student-run", *bpe, *args.student)  # fmt: skip
     run("-m exporter bundle", "--run", out / "student-run", "--out", out / "student")
-    make_cascade(args, args.bundle, "cascade")
+    make_cascade(args, args.bundle, "held-out.csv", "cascade")
     run(str(HERE / "widen.py"), "--run", args.run, "--out", out / "wide-run")
     run("-m exporter bundle", "--run", out / "wide-run", "--out", out / "wide")
-    make_cascade(args, out / "wide", "wide-cascade")
+    make_cascade(args, out / "wide", "held-out-short.csv", "wide-cascade-short")
+    make_cascade(args, out / "wide", "held-out.csv", "wide-cascade")
 
 
-def make_cascade(args: argparse.Namespace, slow: Path, name: str) -> None:
+def make_cascade(args: argparse.Namespace, slow: Path, text: str, name: str) -> None:
     run("-m exporter cascade", "--fast", args.out / "student", "--slow", slow,
-        "--text", args.out / "held-out.csv", "--max-disagreement", args.max_disagreement,
+        "--text", args.out / text, "--max-disagreement", args.max_disagreement,
         "--out", args.out / name)  # fmt: skip
 
 

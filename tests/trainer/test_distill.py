@@ -14,6 +14,7 @@ from batch.model.classifier import Classifier
 from batch.reading.fingerprint import hash_file
 from exporter.cli import main as spam_export
 from trainer.cli import main as spam_train
+from trainer.data.sets import SPLITS
 from trainer.run_folder import read_config
 
 SHORT = ("--epochs", 2, "--batch-size", 8, "--learning-rate", 0.01)
@@ -301,3 +302,55 @@ class TestRefused:
             "'spam'; to leave others out, type --labels ham,spam"
         )
         assert distill(labelled, "--data", gold, "--labels", "ham,spam").exit_code == 0
+
+
+def test_made_up_texts_are_labelled_by_the_teacher_and_only_learned(
+    make_teacher_bundle, write_texts, distill, tmp_path: Path
+) -> None:
+    """Half as many as the training texts; the held-out sets are those without them."""
+    bundle, plain = make_teacher_bundle(), write_texts("texts.csv")
+    assert distill(plain, "--teacher", bundle, out="without").exit_code == 0
+    result = distill(plain, "--teacher", bundle, "--augment", 0.5)
+    assert result.exit_code == 0, result.output
+    parts = {
+        out: {part: pd.read_csv(tmp_path / out / f"{part}.csv") for part in SPLITS}
+        for out in ("without", "student")
+    }
+    for held_out in ("validation", "test"):
+        pd.testing.assert_frame_equal(parts["without"][held_out], parts["student"][held_out])
+    before, after = parts["without"]["train"], parts["student"]["train"]
+    pd.testing.assert_frame_equal(before, after[: len(before)])
+    count = len(after) - len(before)
+    assert 0 < count <= round(len(before) / 2)
+    assert f"{count:,} made-up ones" in result.stdout
+    labels = Classifier.load(bundle).classify(list(after["text"])).labels
+    assert list(after["label"]) == labels
+    config = read_config(tmp_path / "student")
+    assert config.data["made_up"] == count
+    made = tmp_path / "student.labelled" / "made-up"
+    assert {hash_file(made / "texts.csv"), hash_file(made / "labelled" / "texts.csv")} <= set(
+        config.data["files"]
+    )
+    again = distill(plain, "--teacher", bundle, "--augment", 0.5)
+    assert f"{made / 'texts.csv'}: was labelled already" in again.stderr
+
+
+def test_made_up_texts_beside_gold_labels(
+    make_teacher_bundle, write_texts, distill, tmp_path: Path
+) -> None:
+    """A text with a gold label alone makes none, and a made-up text has no gold label."""
+    gold = tmp_path / "gold.csv"
+    gold.write_text("label,text\n" + "".join(f"spam,only gold {i}x\n" for i in "abcdefghijkl"))
+    plain = write_texts("texts.csv")
+    result = distill(plain, "--teacher", make_teacher_bundle(), "--augment", 1, "--data", gold)
+    assert result.exit_code == 0, result.output
+    made_up = read_config(tmp_path / "student").data["made_up"]
+    last = pd.read_csv(tmp_path / "student" / "train.csv", keep_default_na=False)[-made_up:]
+    assert set(last["gold"]) == {""}
+    assert not last["text"].str.contains("gold").any()
+
+
+def test_made_up_texts_need_a_teacher(distill, tmp_path: Path) -> None:
+    assert error_of(distill(tmp_path / "x.csv", "--augment", 1), 2) == (
+        "--augment makes up texts for a teacher to label; type --teacher, too"
+    )

@@ -229,7 +229,8 @@ def run_host(args: argparse.Namespace, folder: Path) -> dict:
     command = [sys.executable, Path(__file__).with_name("host.py"), "--bundle", args.bundle]
     command += ["--rows", args.host_rows, "--out", out]
     command += ["--data", args.data] if args.data else []
-    command += ["--student", args.cascade / "student"] if args.cascade else []
+    if made := args.cascade:
+        command += ["--student", made / "student", "--student-text", made / "held-out.csv"]
     subprocess.run(list(map(str, command)), check=True)
     return json.loads(out.read_text(encoding="utf-8"))
 

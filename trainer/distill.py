@@ -171,14 +171,15 @@ def add_made_up(inputs: RunInputs, options: DistillOptions, bundle: Bundle) -> R
     columns = [CLASS_COLUMN + label for label in teacher.decision.labels]
     said = train.dropna(subset=columns)  # texts that have a gold label alone are nobody's
     logits = np.log(said[columns].to_numpy(dtype=np.float64).clip(min=FLOOR))
-    texts = make_up(
-        list(said["text"]), teacher.decision.margins(logits), round(options.augment * len(said)),
-        inputs.recipe.seed, [text for name in HELD_OUT for text in inputs.parts[name]["text"]],
-    )  # fmt: skip
+    wanted = round(options.augment * len(said))
+    log.info("Making up %s, which the teacher labels then.", count(wanted, "text"))
+    held_out = [text for name in HELD_OUT for text in inputs.parts[name]["text"]]
+    margins = teacher.decision.margins(logits)
+    texts = make_up(list(said["text"]), margins, wanted, inputs.recipe.seed, held_out)
     file = label_texts(texts, bundle, options.run)
     opened = open_labelled([file], bundle.digest)
     frame, _ = read_labelled_texts(opened, teacher)
-    log.info("%s made up and labelled for the training set", count(len(frame), "text"))
+    log.info("%s made up for the training set", count(len(frame), "text"))
     if GOLD in train:
         frame = frame.assign(**{GOLD: ""})
     train = pd.concat([train, frame[list(train.columns)]], ignore_index=True)

@@ -70,7 +70,7 @@ def label_texts(texts: Sequence[str], bundle: Bundle, run: RunOptions) -> Path:
     folder = work_folder(run.out) / "made-up"
     buffer = io.StringIO(newline="")
     csv.writer(buffer, quoting=csv.QUOTE_ALL).writerows([["text"], *([text] for text in texts)])
-    data, source = buffer.getvalue().encode("utf-8"), folder / "texts.csv"
+    data, source = buffer.getvalue().encode("utf-8"), folder / "made-up.csv"
     with making_folder(folder):
         with storage_errors(source):
             replace_file(source, data, source, "")

@@ -328,7 +328,7 @@ def test_made_up_texts_are_labelled_by_the_teacher_and_only_learned(
     config = read_config(tmp_path / "student")
     assert config.data["made_up"] == count
     made = tmp_path / "student.labelled" / "made-up"
-    assert {hash_file(made / "texts.csv"), hash_file(made / "labelled" / "texts.csv")} <= set(
+    assert {hash_file(made / "made-up.csv"), hash_file(made / "labelled" / "made-up.csv")} <= set(
         config.data["files"]
     )
     again = distill(plain, "--teacher", bundle, "--augment", 0.5)

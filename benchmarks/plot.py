@@ -29,13 +29,13 @@ def main() -> None:
         [side["fastest_tenth"] - rate for rate, side in zip(rates, sides, strict=True)],
     ]
     colours = ["#2b6cb0" if "ours" in side["name"] else "#a0aec0" for side in sides]
-    figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
     bars = axes.barh([side["name"] for side in sides], rates, xerr=errors, color=colours)
-    axes.bar_label(bars, fmt="%.0f", padding=6)
+    axes.bar_label(bars, fmt="{:,.0f}", padding=6)
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xlabel("messages a second (median, and eight turns of ten)")
-    axes.set_title(
+    figure.suptitle(
         f"{result['size']}, {result['messages']} messages, {result['machine']['cpu']}, "
         f"{result['threads']} threads, {result['date']}",
         fontsize=10,

@@ -331,8 +331,6 @@ def test_made_up_texts_are_labelled_by_the_teacher_and_only_learned(
     assert {hash_file(made / "made-up.csv"), hash_file(made / "labelled" / "made-up.csv")} <= set(
         config.data["files"]
     )
-    again = distill(plain, "--teacher", bundle, "--augment", 0.5)
-    assert f"{made / 'made-up.csv'}: was labelled already" in again.stderr
 
 
 def test_made_up_texts_beside_gold_labels(

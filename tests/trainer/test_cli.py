@@ -333,3 +333,11 @@ class TestClassify:
             f"spam-train: error: {tmp_path} is not a run folder (it has no config.json); "
             "make one with: spam-train fit\n"
         )
+
+
+def test_made_up_texts_need_a_teacher(invoke, tmp_path: Path) -> None:
+    result = invoke(main, "distill", tmp_path / "x.csv", "--augment", 1)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "spam-train: error: --augment makes up texts for a teacher to label; type --teacher, too\n"
+    )

@@ -346,9 +346,3 @@ def test_made_up_texts_beside_gold_labels(
     last = pd.read_csv(tmp_path / "student" / "train.csv", keep_default_na=False)[-made_up:]
     assert set(last["gold"]) == {""}
     assert not last["text"].str.contains("gold").any()
-
-
-def test_made_up_texts_need_a_teacher(distill, tmp_path: Path) -> None:
-    assert error_of(distill(tmp_path / "x.csv", "--augment", 1), 2) == (
-        "--augment makes up texts for a teacher to label; type --teacher, too"
-    )

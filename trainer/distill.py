@@ -15,6 +15,7 @@ from batch.errors import InputError, UsageError
 from batch.formats.columns import CLASS_COLUMN
 from batch.messages import count, show
 from batch.model.bundle import Bundle, open_bundle
+from batch.model.rules import BUNDLES_RULES
 from batch.model.tokenizer import Tokenizer
 from batch.run.inputs import find_inputs
 from batch.writing.names import manifest_path
@@ -68,6 +69,8 @@ def distill(options: DistillOptions) -> dict:
     bundle = None if options.teacher is None else open_bundle(options.teacher)
     labelled = _find_labelled(options, bundle)
     opened = open_labelled(labelled, bundle.digest if bundle else None)
+    if options.augment and bundle:
+        _check_rules(opened[0], bundle)
     inputs = _prepare(options, opened, bundle)
     if options.augment and bundle:
         inputs = add_made_up(inputs, options, bundle)
@@ -158,6 +161,20 @@ def add_gold(frame: pd.DataFrame, gold: pd.DataFrame, labels: list[str]) -> pd.D
     others = [(label, text, label) for text, label in by_text.items() if text not in seen]
     added = pd.DataFrame(others, columns=["label", "text", GOLD], dtype=object)
     return pd.concat([frame, added], ignore_index=True) if others else frame
+
+
+def _check_rules(file: TeacherFile, bundle: Bundle) -> None:
+    """Refuse files that were labelled by other rules than made-up texts will be.
+
+    Raises:
+        InputError: the first rule that differs, and how to do without it.
+    """
+    for rule, ours in BUNDLES_RULES.settings(bundle.manifest).items():
+        if (theirs := file.manifest.options.get(rule)) != ours:
+            raise InputError(
+                f"{file.path}: was labelled with {rule} {theirs}, and --augment labels with {rule} "
+                f"{ours}; leave --augment out, or label the file again without {rule}"
+            )
 
 
 def add_made_up(inputs: RunInputs, options: DistillOptions, bundle: Bundle) -> RunInputs:

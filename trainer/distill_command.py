@@ -10,6 +10,7 @@ from batch.help import DECIDE, MODEL, TRAIN, WRITE, Command, option
 from trainer.data_options import data_options
 from trainer.options import (
     PATH,
+    Number,
     bpe_option,
     cache_option,
     checked_changes,
@@ -28,7 +29,7 @@ from trainer.options import (
 @option(MODEL, "--teacher", type=FOLDER, metavar="BUNDLE",
     help="The bundle that labelled the files. Files without labels are labelled with it first, "
     "into OUT.labelled.")  # fmt: skip
-@option(TRAIN, "--augment", type=click.FloatRange(0, 100), default=0.0, show_default=True,
+@option(TRAIN, "--augment", type=Number(0, 100), default=0.0, show_default=True,
     metavar="TIMES", help="Made-up texts for each training text, of pieces of those that the "
     "teacher is unsure of; it labels them, too. Needs --teacher.")  # fmt: skip
 @model_option

@@ -1,5 +1,6 @@
 """Command-line options that several commands have, and those for the fields of a recipe."""
 
+import math
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -49,9 +50,20 @@ model_option = option(MODEL,
     help="Size of the model.",
 )  # fmt: skip
 
-_SHARE = click.FloatRange(0, 1, max_open=True)
+
+class Number(click.FloatRange):
+    """A finite number within a range. click would take ``nan``, too."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
+ABOVE_0 = Number(0, min_open=True)
+_SHARE = Number(0, 1, max_open=True)
 _COUNT = click.IntRange(1)
-_ABOVE_0 = click.FloatRange(0, min_open=True)
 
 # Heading of the help -> option, type, help. The option has the name of the field of Recipe.
 _OPTIONS: dict[str, list[tuple[str, Any, str]]] = {
@@ -66,7 +78,7 @@ _OPTIONS: dict[str, list[tuple[str, Any, str]]] = {
     TRAIN: [
         ("--trainable", click.Choice(TRAINABLE), "Which weights are trained."),
         ("--lora-rank", _COUNT, "Rank of the updates with --trainable lora."),
-        ("--lora-alpha", float, "Scale of the updates with --trainable lora."),
+        ("--lora-alpha", ABOVE_0, "Scale of those updates."),
         ("--seed", int, "Random seed of the head, the order of messages and dropout."),
         ("--epochs", _COUNT, "Passes over the training set."),
         ("--keep", click.Choice(("last", "best")), "Epoch whose weights are kept."),
@@ -79,11 +91,11 @@ _OPTIONS: dict[str, list[tuple[str, Any, str]]] = {
     OPTIMIZER: [
         ("--batch-size", _COUNT, "Messages in a batch."),
         ("--accumulate", _COUNT, "Batches for one step of the optimizer."),
-        ("--learning-rate", _ABOVE_0, "Learning rate of AdamW."),
+        ("--learning-rate", ABOVE_0, "Learning rate of AdamW."),
         ("--schedule", click.Choice(SCHEDULES), "How the learning rate changes."),
         ("--warmup-fraction", _SHARE, "Share of the steps in which the learning rate grows."),
-        ("--weight-decay", click.FloatRange(0), "Weight decay of AdamW."),
-        ("--clip-norm", _ABOVE_0, "Clip the gradient to this norm."),
+        ("--weight-decay", Number(0), "Weight decay of AdamW."),
+        ("--clip-norm", ABOVE_0, "Clip the gradient to this norm."),
         ("--group-by-length/--no-group-by-length", bool,
             "Make batches of messages of similar length."),
         ("--drop-rate", _SHARE, "Dropout probability."),

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 import torch
 
+from batch.cli.commands import main as spam_batch
 from batch.model.bundle import open_bundle
 from batch.model.classifier import Classifier
 from batch.model.decision import Predictions
 from batch.model.rules import Rules
+from trainer.cli import main as spam_train
 from trainer.data.tensors import EncodedSet, pad_messages
 from trainer.run import RunOptions, train
 
@@ -256,3 +258,31 @@ def trained(tmp_path_factory, messages_csv: Path, bpe_file: Path) -> tuple[Path,
         progress=False,
     )
     return out, train(options)
+
+
+SHORT = ("--epochs", 2, "--batch-size", 8, "--learning-rate", 0.01)
+
+
+@pytest.fixture
+def label(invoke) -> Callable[..., Path]:
+    """Labels a file as a user does; returns the labelled file."""
+
+    def run(path: Path, bundle: Path, *options: object, columns: str = "label,probability") -> Path:
+        out = path.with_name(f"labelled-{path.name}")
+        arguments = (path, "--out", out, "--bundle", bundle, "--columns", columns, "--quiet")
+        result = invoke(spam_batch, "classify", *arguments, *options)
+        assert result.exit_code == 0, result.output
+        return out
+
+    return run
+
+
+@pytest.fixture
+def distill(invoke, bpe_file: Path, tmp_path: Path):
+    """``distill(*arguments)`` -> click's result; the run folder is ``student``."""
+
+    def run(*arguments: object, out: str = "student"):
+        fixed = ("--out", tmp_path / out, "--bpe", bpe_file, "--cache", tmp_path / "cache")
+        return invoke(spam_train, "distill", *arguments, *fixed, *SHORT)
+
+    return run

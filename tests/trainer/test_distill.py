@@ -2,11 +2,9 @@
 
 import gzip
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-import pytest
 import torch
 
 from batch.cli.commands import main as spam_batch
@@ -14,35 +12,7 @@ from batch.model.classifier import Classifier
 from batch.reading.fingerprint import hash_file
 from exporter.cli import main as spam_export
 from trainer.cli import main as spam_train
-from trainer.data.sets import SPLITS
 from trainer.run_folder import read_config
-
-SHORT = ("--epochs", 2, "--batch-size", 8, "--learning-rate", 0.01)
-
-
-@pytest.fixture
-def label(invoke) -> Callable[..., Path]:
-    """Labels a file as a user does; returns the labelled file."""
-
-    def run(path: Path, bundle: Path, *options: object, columns: str = "label,probability") -> Path:
-        out = path.with_name(f"labelled-{path.name}")
-        arguments = (path, "--out", out, "--bundle", bundle, "--columns", columns, "--quiet")
-        result = invoke(spam_batch, "classify", *arguments, *options)
-        assert result.exit_code == 0, result.output
-        return out
-
-    return run
-
-
-@pytest.fixture
-def distill(invoke, bpe_file: Path, tmp_path: Path):
-    """``distill(*arguments)`` -> click's result; the run folder is ``student``."""
-
-    def run(*arguments: object, out: str = "student"):
-        fixed = ("--out", tmp_path / out, "--bpe", bpe_file, "--cache", tmp_path / "cache")
-        return invoke(spam_train, "distill", *arguments, *fixed, *SHORT)
-
-    return run
 
 
 def error_of(result, status: int = 65) -> str:
@@ -302,47 +272,3 @@ class TestRefused:
             "'spam'; to leave others out, type --labels ham,spam"
         )
         assert distill(labelled, "--data", gold, "--labels", "ham,spam").exit_code == 0
-
-
-def test_made_up_texts_are_labelled_by_the_teacher_and_only_learned(
-    make_teacher_bundle, write_texts, distill, tmp_path: Path
-) -> None:
-    """Half as many as the training texts; the held-out sets are those without them."""
-    bundle, plain = make_teacher_bundle(), write_texts("texts.csv")
-    assert distill(plain, "--teacher", bundle, out="without").exit_code == 0
-    result = distill(plain, "--teacher", bundle, "--augment", 0.5)
-    assert result.exit_code == 0, result.output
-    parts = {
-        out: {part: pd.read_csv(tmp_path / out / f"{part}.csv") for part in SPLITS}
-        for out in ("without", "student")
-    }
-    for held_out in ("validation", "test"):
-        pd.testing.assert_frame_equal(parts["without"][held_out], parts["student"][held_out])
-    before, after = parts["without"]["train"], parts["student"]["train"]
-    pd.testing.assert_frame_equal(before, after[: len(before)])
-    count = len(after) - len(before)
-    assert 0 < count <= round(len(before) / 2)
-    assert f"{count:,} made-up ones" in result.stdout
-    labels = Classifier.load(bundle).classify(list(after["text"])).labels
-    assert list(after["label"]) == labels
-    config = read_config(tmp_path / "student")
-    assert config.data["made_up"] == count
-    made = tmp_path / "student.labelled" / "made-up"
-    assert {hash_file(made / "made-up.csv"), hash_file(made / "labelled" / "made-up.csv")} <= set(
-        config.data["files"]
-    )
-
-
-def test_made_up_texts_beside_gold_labels(
-    make_teacher_bundle, write_texts, distill, tmp_path: Path
-) -> None:
-    """A text with a gold label alone makes none, and a made-up text has no gold label."""
-    gold = tmp_path / "gold.csv"
-    gold.write_text("label,text\n" + "".join(f"spam,only gold {i}x\n" for i in "abcdefghijkl"))
-    plain = write_texts("texts.csv")
-    result = distill(plain, "--teacher", make_teacher_bundle(), "--augment", 1, "--data", gold)
-    assert result.exit_code == 0, result.output
-    made_up = read_config(tmp_path / "student").data["made_up"]
-    last = pd.read_csv(tmp_path / "student" / "train.csv", keep_default_na=False)[-made_up:]
-    assert set(last["gold"]) == {""}
-    assert not last["text"].str.contains("gold").any()

@@ -9,7 +9,9 @@ from batch.command import print_line, show_log
 from batch.errors import UsageError
 from batch.help import MODEL, OPTIMIZER, READ, RUN, TRAIN, WRITE, WRONG, Command, option
 from trainer.options import (
+    ABOVE_0,
     PATH,
+    Number,
     bpe_option,
     cache_option,
     device_option,
@@ -30,7 +32,7 @@ _COUNT = click.IntRange(1)
 @option(
     TRAIN,
     "--minutes",
-    type=click.FloatRange(0, min_open=True),
+    type=ABOVE_0,
     help="Train for so long; the speed of the first steps decides the tokens. Default: 20.",
 )
 @option(TRAIN, "--tokens", type=_COUNT, help="Train on so many tokens, some of them repeatedly.")
@@ -45,10 +47,10 @@ _COUNT = click.IntRange(1)
     help="Rows of 128 tokens in a step.")  # fmt: skip
 @option(OPTIMIZER, "--drawn", type=click.IntRange(0), default=512, show_default=True,
     help="Rows that the softmax draws beside the batch's own; 0: all rows.")  # fmt: skip
-@option(OPTIMIZER, "--learning-rate", type=click.FloatRange(0, min_open=True), default=2e-3,
+@option(OPTIMIZER, "--learning-rate", type=ABOVE_0, default=2e-3,
     show_default=True, help="Highest learning rate of AdamW.")  # fmt: skip
 @option(TRAIN, "--seed", type=int, default=123, show_default=True, help="Random seed.")
-@option(TRAIN, "--held-out", type=click.FloatRange(0, 0.5, min_open=True), default=0.01,
+@option(TRAIN, "--held-out", type=Number(0, 0.5, min_open=True), default=0.01,
     show_default=True, help="Share of the messages that the loss is measured on.")  # fmt: skip
 @option(TRAIN, "--eval-tokens", type=_COUNT, default=1_000_000, show_default=True,
     help="Tokens between two measurements of that loss.")  # fmt: skip

@@ -8,7 +8,7 @@ from batch.errors import BundleError
 from batch.model.bundle import Bundle
 from batch.model.bundle_files import MANIFEST, VERIFY
 from batch.model.cascade.folder import KIND, CascadeBundle
-from batch.model.cascade.proof import Proof
+from batch.model.cascade.proof import TYPICAL, Proof
 from batch.model.decision import SLOW, STAGES, UNSURE
 from batch.model.selftest import check_verified
 
@@ -117,7 +117,8 @@ def _cascade_lines(values: dict) -> list[str]:
     facts = {
         "digest": values["digest"],
         "kind": "cascade: the fast model labels what it is sure of, the slow one the rest",
-        "asks": f"for {low} to below {high}, as the fast model gives it",
+        "asks": f"for {low} to below {high}, as the fast model gives it to a message of {TYPICAL} "
+        "tokens; a longer one has to be less sure",
         "precision": f"{proof.precision} (fast, then slow)",
         "bound": proof.promise(),
         "measured": f"{proving['differ']:,} of {proving['messages']:,} messages differ; "

@@ -40,7 +40,8 @@ def try_splits(
     """How often the bound is proved, and how often the other messages break it.
 
     Args:
-        leanings: ``(N,)`` of the fast model. differs: ``(N,)`` bool, its label is another one.
+        leanings: ``(N,)`` of the fast model, weighed.
+        differs: ``(N,)`` bool, its label is another one.
         size: messages of both halves together.
     """
     random = np.random.default_rng(0)
@@ -78,13 +79,13 @@ def main() -> None:
     decision = replace(
         fast.decision, temperature=fit_temperature_to(found.logits, found.probabilities)
     )
-    size = 2 * len(found.leanings) // 3  # the rest tells the true share
+    size = 2 * len(found.labels) // 3  # the rest tells the true share
     needed = 2 * find_needed(options.max_disagreement)
     if size < needed:
         parser.error(f"a split has {size:,} messages, and {needed:,} are needed")
     result = try_splits(
-        found.leanings, found.differs(decision), find_center(decision), options.max_disagreement,
-        options.splits, size,
+        found.leanings(decision), found.differs(decision), find_center(decision),
+        options.max_disagreement, options.splits, size,
     )  # fmt: skip
     print(json.dumps(result, indent=1))
 

@@ -1,9 +1,9 @@
 """The statistics of a cascade: how often it may err, and the band that is likely to keep that.
 
-The fast model leans to a label, more or less (``Decision.leanings``). In a band around the point
-where its label changes, the slow model decides; beyond it, the fast one. The band is chosen on
-the messages of one half, and fixed. Only then is the other half looked at, which proves the
-bound: so its interval is exact, however the band was chosen.
+The fast model leans to a label, more or less (``Decision.leanings``, weighed by ``weigh``). In a
+band around the point where its label changes, the slow model decides; beyond it, the fast one.
+The band is chosen on the messages of one half, and fixed. Only then is the other half looked at,
+which proves the bound: so its interval is exact, however the band was chosen.
 """
 
 import math

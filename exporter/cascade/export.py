@@ -84,8 +84,8 @@ def export_cascade(options: CascadeOptions, read_text: Callable[[], ProofText]) 
     temperature = fit_temperature_to(tuned.logits, tuned.probabilities)
     fast.decision = replace(fast.decision, temperature=temperature)
     center = find_center(fast.decision)
-    differs = tuned.differs(fast.decision)
-    band = choose_band(tuned.leanings, differs, center, allowed, len(text.proving))
+    differs, leanings = tuned.differs(fast.decision), tuned.leanings(fast.decision)
+    band = choose_band(leanings, differs, center, allowed, len(text.proving))
     log.info(
         "band: of %s the fast model labels %s otherwise; if %s are asked of the slow one, %s",
         count(len(differs), "message"), f"{int(differs.sum()):,}", f"{band.asked:,}",
@@ -121,7 +121,8 @@ def _prove(
     """
     fast, slow = stages
     tuned, proved = outcomes
-    differs, asked = proved.differs(fast.decision), band.asks(proved.leanings)
+    differs, leanings = proved.differs(fast.decision), proved.leanings(fast.decision)
+    asked = band.asks(leanings)
     differ = int((differs & ~asked).sum())
     bound, sentence = describe_proof(differ, len(differs), options.promised)
     share = float(asked.mean())
@@ -143,6 +144,7 @@ def _prove(
         stages={FAST: fast.bundle.digest, SLOW: slow.bundle.digest},
         precisions={FAST: fast.precision, SLOW: slow.precision},
         band=[band.low, band.high],
+        center=center,
         temperature=fast.decision.temperature,
         promised=options.promised,
         confidence=CONFIDENCE,
@@ -163,7 +165,7 @@ def _prove(
         text=text.describe(),
         settings=BUNDLES_RULES.settings(slow.manifest),
         reference={},
-        curve=make_curve(proved.leanings, differs, center, CURVE),
+        curve=make_curve(leanings, differs, center, CURVE),
         made_by={
             "versions": package_versions("onnxruntime", "numpy", "scipy"),
             "device": slow.session.device,

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from batch.errors import InputError
 from batch.messages import count
+from batch.model.cascade.proof import weigh
 from batch.model.classifier import Classifier
 from batch.model.decision import Decision
 from exporter.cascade.bound import count_allowed, find_needed, upper_bound
@@ -25,14 +26,18 @@ STEP = 4096  # texts in one call
 class Outcome:
     """What both models say of N messages, K classes."""
 
-    leanings: np.ndarray  # (N,) of the fast model's logits
     logits: np.ndarray  # (N, K) float32, of the fast model
+    tokens: np.ndarray  # (N,) which it read
     labels: np.ndarray  # (N,) the slow model's label numbers
     probabilities: np.ndarray  # (N, K) the slow model's
 
     def differs(self, decision: Decision) -> np.ndarray:
         """``(N,)`` bool: the fast model's label is not the slow one's."""
         return decision.decide(self.logits)[0] != self.labels
+
+    def leanings(self, decision: Decision) -> np.ndarray:
+        """``(N,)`` of the fast model, as the band has them; see ``weigh``."""
+        return weigh(decision.leanings(self.logits), self.tokens, find_center(decision))
 
 
 def run_both(
@@ -43,7 +48,7 @@ def run_both(
     Args:
         what: name of the texts, for the bar.
     """
-    leanings, logits, labels, probabilities = [], [], [], []
+    logits, tokens, labels, probabilities = [], [], [], []
     numbers = {name: number for number, name in enumerate(slow.decision.given)}
     with tqdm(
         total=len(texts), desc=what, unit="message", disable=None if progress else True
@@ -52,14 +57,13 @@ def run_both(
             part = texts[start : start + STEP]
             prepared = fast.prepare(part)
             fast.run(prepared)
-            ours = prepared.logits[prepared.rows]
             theirs = slow.classify(part)
-            logits.append(ours)
-            leanings.append(fast.decision.leanings(ours))
+            logits.append(prepared.logits[prepared.rows])
+            tokens.append(prepared.tokens[prepared.rows])
             labels.append(np.array([numbers[label] for label in theirs.labels], dtype=np.int64))
             probabilities.append(theirs.probabilities)
             bar.update(len(part))
-    return Outcome(*map(np.concatenate, (leanings, logits, labels, probabilities)))
+    return Outcome(*map(np.concatenate, (logits, tokens, labels, probabilities)))
 
 
 def find_center(decision: Decision) -> float:

@@ -52,7 +52,7 @@ def verify_cascade(
     check_enough(text, promised)
     fast, slow = classifier.fast, classifier.slow
     found = run_both(fast, slow, text.proving, "proving the bound", progress)
-    asked = classifier.proof.asks(found.leanings)
+    asked = classifier.proof.asks(fast.decision.leanings(found.logits), found.tokens)
     differ = int((found.differs(fast.decision) & ~asked).sum())
     bound, sentence = describe_proof(differ, len(asked), promised)
     share = f"{100 * asked.mean():.2f} %"

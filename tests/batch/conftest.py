@@ -215,6 +215,7 @@ def make_cascade(make_bundle, tmp_path_factory) -> Callable[..., Path]:
             "stages": {name: stage.digest for name, stage in stages.items()},
             "precisions": {FAST: "fp32", SLOW: "fp32"},
             "band": [-1.25, 0.75],
+            "center": 0.0,
             "temperature": 1.0,
             "promised": 0.01,
             "confidence": 0.95,

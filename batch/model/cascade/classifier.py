@@ -1,7 +1,7 @@
 """Label texts with a cascade: the fast model first, then the slow one for those in the band.
 
-Which model decides depends on the text alone: on the fast model's logits of it, which are the
-same bits in any batch on a CPU. Each model keeps its own cache of texts.
+Which model decides depends on the text alone: on its length, and on the fast model's logits,
+which are the same bits in any batch on a CPU. Each model keeps its own cache of texts.
 """
 
 from collections.abc import Sequence
@@ -63,7 +63,8 @@ class CascadeClassifier(Classifier):
     def begin(self, prepared: Prepared) -> Begun:
         """The fast model's part of :meth:`classify_prepared`."""
         repeated = self.fast.run(prepared)
-        asks = self.proof.asks(self.fast.decision.leanings(prepared.logits))
+        leanings = self.fast.decision.leanings(prepared.logits)
+        asks = self.proof.asks(leanings, prepared.tokens)
         found = self.fast.decide(prepared, repeated)
         return prepared, replace(found, asked=asks[prepared.rows]), np.flatnonzero(asks)
 

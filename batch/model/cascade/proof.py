@@ -16,6 +16,7 @@ from batch.model.bundle import check_reference
 PROOF = "proof.json"
 BETWEEN = "+"  # between the precisions of the two models
 DEFAULT_RULES = {"--long": "head"}  # the proof is of messages cut so
+TYPICAL = 16  # tokens; a message of so many is asked if its leaning itself is in the band
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,9 @@ class Proof:
 
     stages: dict[str, str]  # fast and slow -> SHA-256 of their bundle.json
     precisions: dict[str, str]  # fast and slow -> the precisions that were measured
-    # The slow model decides if low <= Decision.leanings of the fast logits < high.
+    # The slow model decides if low <= weigh(leaning, tokens, center) < high; see Decision.leanings.
     band: list[float]
+    center: float  # the leaning at which the fast model's label changes
     temperature: float  # of the fast model, fitted to the slow one's probabilities
     promised: float  # largest share of labels that may differ from the slow model's
     confidence: float  # of the bound
@@ -48,10 +50,11 @@ class Proof:
         """Upper end of the interval for the share of labels that differ."""
         return self.proving["bound"]
 
-    def asks(self, leanings: np.ndarray) -> np.ndarray:
-        """Which of N messages the slow model decides, ``(N,)`` bool; see ``Decision.leanings``."""
+    def asks(self, leanings: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """Which of N messages the slow model decides, ``(N,)`` bool; see :func:`weigh`."""
         low, high = self.band
-        return (low <= leanings) & (leanings < high)
+        weighed = weigh(leanings, tokens, self.center)
+        return (low <= weighed) & (weighed < high)
 
     def promise(self) -> str:
         """The promise as a part of a sentence.
@@ -80,7 +83,7 @@ class Proof:
                 and _are(str, self.precisions),
                 "band": len(self.band) == 2
                 and all(isinstance(end, int | float) for end in self.band)
-                and self.band[0] <= self.band[1],
+                and self.band[0] <= self.center <= self.band[1],
                 "temperature": 0 < self.temperature < math.inf,
                 "promised": 0 < self.promised < 1,
                 "confidence": 0 < self.confidence < 1,
@@ -110,13 +113,30 @@ class Proof:
             proof = cls(**values)
         except TypeError:
             missing = sorted(known - set(values))
-            raise ValueError(f"the key {missing[0]!r} is missing") from None
+            raise ValueError(
+                f"the key {missing[0]!r} is missing; make the cascade again, from the two bundles "
+                "in it, with: spam-export cascade"
+            ) from None
         if problem := proof.find_problem():
             raise ValueError(f"{problem}: not valid")
         return proof
 
     def to_json(self) -> dict:
         return asdict(self)
+
+
+def weigh(leanings: np.ndarray, tokens: np.ndarray, center: float) -> np.ndarray:
+    """Leanings that count more the longer a message is, ``(N,)`` float64.
+
+    A long message takes more of the slow model's time, so it has to be less sure to be asked:
+    its distance from ``center`` is multiplied by the root of its length. A root is rounded alike
+    on every machine.
+
+    Args:
+        leanings: ``(N,)``, see ``Decision.leanings``.
+        tokens: ``(N,)``, which the fast model reads.
+    """
+    return center + (leanings - center) * np.sqrt(tokens / TYPICAL)
 
 
 def _are(kind: type, values: dict) -> bool:

@@ -223,12 +223,15 @@ def test_slow_only_needs_a_cascade(invoke, bundle, command) -> None:
     )  # fmt: skip
 
 
-def test_the_summary_the_manifest_and_the_metrics_have_the_share(label, cascade, tmp_path) -> None:
-    data, log = label("out.csv", "--metrics-file", "run.prom")
+def test_the_summary_the_manifest_and_the_metrics_have_the_share(
+    label, make_cascade, tmp_path
+) -> None:
+    folder = make_cascade(share_asked=0.2)
+    data, log = label("out.csv", "--metrics-file", "run.prom", folder=folder)
     asked = data.count(b",slow\n")
     share = 100 * asked / 600
     assert (
-        f"asked of the slow model: {asked} rows ({share:.2f} %; of the proof's text 10.00 %); at "
+        f"asked of the slow model: {asked} rows ({share:.2f} %; of the proof's text 20.00 %); at "
         "most 0.6 % of the labels differ from the slow model's (95 % confidence, measured on 500 "
         "messages)\n"
     ) in log
@@ -307,7 +310,10 @@ def test_the_other_commands_take_a_cascade(invoke, cascade) -> None:
     assert f"ok       bundle {cascade}: fp32+fp32 was verified" in doctor.stdout
     info = invoke(main, "info", cascade)
     assert info.exit_code == 0, info.stderr
-    assert "  asks             for score 0.2227 to below score 0.679179, as the fast" in info.stdout
+    assert (
+        "  asks             for score 0.2227 to below score 0.679179, as the fast model gives it "
+        "to a message of 16 tokens; a longer one has to be less sure\n"
+    ) in info.stdout
     assert "slow: digest" not in info.stdout and "slow:   digest" in info.stdout
     values = json.loads(invoke(main, "info", cascade, "--json").stdout)
     assert values["proof"]["band"] == [-1.25, 0.75] and values["slow"]["threshold"] == 0.5

@@ -1,15 +1,17 @@
 """A cascade labels as the slow model in its band, and as the fast one elsewhere."""
 
+import math
 import pickle
 
 import numpy as np
 import pytest
 
 from batch.model.cascade.classifier import CascadeClassifier
+from batch.model.cascade.proof import weigh
 from batch.model.classifier import Classifier
 from batch.model.decision import UNSURE
 
-TEXTS = [f"message {number} of many" for number in range(300)]
+TEXTS = [f"message {number} of many" + " more" * (number % 23) for number in range(300)]
 
 
 @pytest.fixture(scope="module")
@@ -19,15 +21,23 @@ def loaded(cascade) -> CascadeClassifier:
 
 @pytest.fixture(scope="module")
 def leanings(loaded, tokenizer, stub_logits) -> np.ndarray:
-    """How the fast stub leans, computed by hand."""
-    logits = [stub_logits(ids, shift=0.5) for ids in tokenizer.encode_all(TEXTS)]
-    return np.array([second - first for first, second in logits])
+    """How the fast stub leans, computed by hand: by the root of the length in 16 tokens."""
+    encoded = tokenizer.encode_all(TEXTS)
+    logits = [stub_logits(ids, shift=0.5) for ids in encoded]
+    lengths = [len(ids) for ids in encoded]
+    assert len(set(lengths)) > 3
+    return np.array(
+        [
+            (second - first) * math.sqrt(length / 16)
+            for (first, second), length in zip(logits, lengths, strict=True)
+        ]
+    )
 
 
 def test_the_band_alone_decides_which_model_does(loaded, leanings) -> None:
     found = loaded.classify(TEXTS)
     asked = (leanings >= -1.25) & (leanings < 0.75)
-    assert 5 < asked.sum() < 100
+    assert 5 < asked.sum() < 250
     assert found.asked.tolist() == asked.tolist()
     fast, slow = loaded.fast.classify(TEXTS), loaded.slow.classify(TEXTS)
     assert fast.labels != slow.labels
@@ -81,7 +91,8 @@ def test_more_labels_are_asked_by_the_margin_of_the_two_best(make_cascade, token
     ordered = np.sort(prepared.logits.astype(np.float64), axis=1)
     found = loaded.classify(TEXTS)
     assert 5 < found.asked.sum() < 250
-    assert found.asked.tolist() == (ordered[:, 2] - ordered[:, 1] < 1.0).tolist()
+    margins = (ordered[:, 2] - ordered[:, 1]) * np.sqrt(prepared.tokens / 16)
+    assert found.asked.tolist() == (margins < 1.0).tolist()
 
 
 def test_the_fast_score_is_calibrated(make_cascade, loaded) -> None:
@@ -92,6 +103,12 @@ def test_the_fast_score_is_calibrated(make_cascade, loaded) -> None:
     odds = np.log(before.scores[sure] / (1 - before.scores[sure]))
     np.testing.assert_allclose(found.scores[sure], 1 / (1 + np.exp(-odds / 2)), rtol=1e-9)
     assert (found.scores[found.asked] == before.scores[before.asked]).all()
+
+
+def test_a_long_message_has_to_be_less_sure_to_be_asked() -> None:
+    leanings, tokens = np.array([1.0, 1.0, 1.0, -3.0, 2.0]), np.array([4, 16, 64, 64, 256])
+    assert weigh(leanings, tokens, 0.0).tolist() == [0.5, 1.0, 2.0, -6.0, 8.0]
+    assert weigh(leanings, tokens, 2.0).tolist() == [1.5, 1.0, 0.0, -8.0, 2.0]
 
 
 def test_a_pickle_loads_the_same_cascade(loaded) -> None:

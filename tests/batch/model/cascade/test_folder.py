@@ -101,6 +101,8 @@ def test_a_band_changed_by_hand(copy) -> None:
         ({"band": [1.0]}, "band: not valid"),
         ({"band": [2.0, 1.0]}, "band: not valid"),
         ({"band": "all"}, "band: not valid"),
+        ({"center": 0.8}, "band: not valid"),  # outside it
+        ({"center": None}, "values: not valid"),
         ({"temperature": 0}, "temperature: not valid"),
         ({"promised": 0.001}, "proving: not valid"),  # the bound that was measured is 0.006
         ({"share_asked": 2}, "share_asked: not valid"),
@@ -121,7 +123,10 @@ def test_a_proof_without_a_key(copy) -> None:
     del values["band"]
     (copy / PROOF).write_text(json.dumps(values))
     hash_anew(copy)
-    assert refusal(copy) == f"{copy / PROOF}: the key 'band' is missing"
+    assert refusal(copy) == (
+        f"{copy / PROOF}: the key 'band' is missing; make the cascade again, from the two bundles "
+        "in it, with: spam-export cascade"
+    )
 
 
 def test_golden_messages_of_another_pair(copy, make_cascade) -> None:

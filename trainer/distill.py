@@ -35,7 +35,7 @@ from trainer.evaluation.agreement import agreement_lines
 from trainer.fetch.assets import DataFile, fetch_bpe, fetch_files
 from trainer.model.build import select_device
 from trainer.model.initial_weights import resolve_weights
-from trainer.recipe import DISTILLED, Recipe, get_recipe
+from trainer.recipe import DISTILLED, Recipe, fit_vocabulary, get_recipe
 from trainer.run_folder import check_folder
 from trainer.run_steps import RunInputs, RunOptions, carry_out
 from trainer.teacher_run import label_plain, label_texts
@@ -74,6 +74,8 @@ def distill(options: DistillOptions) -> dict:
     inputs = _prepare(options, opened, bundle)
     if options.augment and bundle:
         inputs = add_made_up(inputs, options, bundle)
+    recipe = fit_vocabulary(inputs.recipe, len(inputs.parts["train"]))
+    inputs = replace(inputs, recipe=recipe)
     band = inputs.teacher.decision.unsure_band if inputs.teacher else None
     return carry_out(replace(options.run, unsure_band=band), inputs)
 

@@ -90,6 +90,7 @@ FROM_RANDOM: dict[str, Any] = {
 }
 
 # What spam-train distill changes in ``default``; chosen by the runs in docs/distilling.md.
+MIN_TOKEN_SHARE = 1 / 20_000  # of a student's texts must have a token for its own row
 DISTILLED: dict[str, Any] = {
     "name": "distilled",
     "loss": "margin",
@@ -153,6 +154,19 @@ def fit_to_size(recipe: Recipe, messages: int) -> Recipe:
     per_epoch = max(1, messages // batch // recipe.accumulate)
     epochs = max(recipe.epochs, -(-recipe.min_steps // per_epoch))
     return replace(recipe, batch_size=batch, epochs=epochs)
+
+
+def fit_vocabulary(recipe: Recipe, texts: int) -> Recipe:
+    """The recipe of a student of so many texts, where a token of its own is in enough of them.
+
+    A vector that few texts have trained fits those alone; made-up texts repeat a rare token, and
+    it is no less rare for that. See docs/distilling.md for what this saves.
+
+    >>> fit_vocabulary(get_recipe("default"), 1_000_000).min_token_count
+    50
+    """
+    wanted = round(MIN_TOKEN_SHARE * texts)
+    return replace(recipe, min_token_count=max(recipe.min_token_count, wanted))
 
 
 def starter_recipe(recipe: Recipe) -> Recipe:

@@ -7,14 +7,16 @@ import pytest
 
 from batch.model.classifier import Classifier
 from batch.reading.fingerprint import hash_file
+from trainer import recipe
 from trainer.data.sets import SPLITS
 from trainer.run_folder import read_config
 
 
 def test_made_up_texts_are_labelled_by_the_teacher_and_only_learned(
-    make_teacher_bundle, write_texts, distill, tmp_path: Path
+    make_teacher_bundle, write_texts, distill, tmp_path: Path, monkeypatch
 ) -> None:
     """Half as many as the training texts; the held-out sets are those without them."""
+    monkeypatch.setattr(recipe, "MIN_TOKEN_SHARE", 0.05)
     bundle, plain = make_teacher_bundle(), write_texts("texts.csv")
     assert distill(plain, "--teacher", bundle, out="without").exit_code == 0
     result = distill(plain, "--teacher", bundle, "--augment", 0.5)
@@ -34,6 +36,8 @@ def test_made_up_texts_are_labelled_by_the_teacher_and_only_learned(
     assert list(after["label"]) == labels
     config = read_config(tmp_path / "student")
     assert config.data["made_up"] == count
+    # A token must be in one text of twenty here, and made-up texts are texts.
+    assert config.recipe["min_token_count"] == round(0.05 * len(after)) > 2
     made = tmp_path / "student.labelled" / "made-up"
     assert {hash_file(made / "made-up.csv"), hash_file(made / "labelled" / "made-up.csv")} <= set(
         config.data["files"]

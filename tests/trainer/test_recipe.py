@@ -14,6 +14,7 @@ from trainer.recipe import (
     TRAINABLE,
     Recipe,
     fit_to_size,
+    fit_vocabulary,
     get_recipe,
     starter_recipe,
 )
@@ -102,6 +103,13 @@ def test_a_distillation_changes_fields_that_there_are() -> None:
     assert DISTILLED["loss"] in LOSSES
     recipe = RECIPES["default"]
     assert (recipe.split, recipe.balance, recipe.keep) == ("grouped", False, "best")
+
+
+def test_a_rare_token_of_a_student_shares_its_vector() -> None:
+    given = RECIPES["default"]
+    counts = [fit_vocabulary(given, texts).min_token_count for texts in (3, 49_000, 2_476_224)]
+    assert counts == [2, 2, 124]
+    assert fit_vocabulary(replace(given, min_token_count=9), 100_000).min_token_count == 9
 
 
 def test_unknown_names_are_errors() -> None:

@@ -2,7 +2,8 @@
 
 Each split takes a part of the messages, chooses a band on one half of it and proves the bound on
 the other, as spam-export cascade does. The messages of no half say how many labels truly differ.
-At most 5 % of the splits may prove a bound that these messages break.
+At most 5 % of the splits may prove a bound that these messages break. The same splits are tried
+with leanings that are not weighed by length: what weighing saves is the share of tokens asked.
 
     python benchmarks/cascade/bound.py --fast models/student --slow models/spam \
         --max-disagreement 0.005 --text held-out.csv
@@ -32,6 +33,7 @@ LAYOUT = {
 def try_splits(
     leanings: np.ndarray,
     differs: np.ndarray,
+    tokens: np.ndarray,
     center: float,
     promised: float,
     splits: int,
@@ -40,12 +42,13 @@ def try_splits(
     """How often the bound is proved, and how often the other messages break it.
 
     Args:
-        leanings: ``(N,)`` of the fast model, weighed.
+        leanings: ``(N,)`` of the fast model.
         differs: ``(N,)`` bool, its label is another one.
+        tokens: ``(N,)`` of each message.
         size: messages of both halves together.
     """
     random = np.random.default_rng(0)
-    half, proved, broken, asked = size // 2, 0, 0, []
+    half, proved, broken, asked, read = size // 2, 0, 0, [], []
     for _ in range(splits):
         order = random.permutation(len(leanings))
         tuning, proving, rest = order[:half], order[half:size], order[size:]
@@ -55,11 +58,14 @@ def try_splits(
         if upper_bound(int(wrong[proving].sum()), len(proving)) <= promised:
             proved += 1
             broken += bool(wrong[rest].mean() > promised)
-            asked.append(float(band.asks(leanings[rest]).mean()))
+            is_asked = band.asks(leanings[rest])
+            asked.append(float(is_asked.mean()))
+            read.append(float(tokens[rest][is_asked].sum() / tokens[rest].sum()))
     return {
         "messages": len(leanings), "in_a_split": size, "promised": promised, "splits": splits,
         "fast_alone_differs": float(differs.mean()), "proved": proved, "broken": broken,
         "median_share_asked": float(np.median(asked)) if asked else None,
+        "median_share_of_tokens": float(np.median(read)) if read else None,
     }  # fmt: skip
 
 
@@ -83,11 +89,16 @@ def main() -> None:
     needed = 2 * find_needed(options.max_disagreement)
     if size < needed:
         parser.error(f"a split has {size:,} messages, and {needed:,} are needed")
-    result = try_splits(
-        found.leanings(decision), found.differs(decision), find_center(decision),
-        options.max_disagreement, options.splits, size,
-    )  # fmt: skip
-    print(json.dumps(result, indent=1))
+    kinds = {
+        "weighed": found.leanings(decision),
+        "not weighed": decision.leanings(found.logits),
+    }
+    for kind, leanings in kinds.items():
+        result = try_splits(
+            leanings, found.differs(decision), found.tokens, find_center(decision),
+            options.max_disagreement, options.splits, size,
+        )  # fmt: skip
+        print(json.dumps({"leanings": kind, **result}, indent=1))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from batch.model.cascade.proof import TYPICAL, Proof
 from batch.model.decision import SLOW, STAGES, UNSURE
 from batch.model.selftest import check_verified
 
+LONGER = "a longer one has to be less sure"
 POOLINGS = {
     "last_token": "the last real token",
     "last_position": "the last of exactly max_length positions",
@@ -117,8 +118,8 @@ def _cascade_lines(values: dict) -> list[str]:
     facts = {
         "digest": values["digest"],
         "kind": "cascade: the fast model labels what it is sure of, the slow one the rest",
-        "asks": f"for {low} to below {high}, as the fast model gives it to a message of {TYPICAL} "
-        "tokens; a longer one has to be less sure",
+        "asks": f"for {low} to below {high}, as the fast model gives it"
+        + (f" to a message of {TYPICAL} tokens; {LONGER}" if proof.length_power else ""),
         "precision": f"{proof.precision} (fast, then slow)",
         "bound": proof.promise(),
         "measured": f"{proving['differ']:,} of {proving['messages']:,} messages differ; "

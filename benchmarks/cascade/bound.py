@@ -3,7 +3,7 @@
 Each split takes a part of the messages, chooses a band on one half of it and proves the bound on
 the other, as spam-export cascade does. The messages of no half say how many labels truly differ.
 At most 5 % of the splits may prove a bound that these messages break. The same splits are tried
-with leanings that are not weighed by length: what weighing saves is the share of tokens asked.
+with leanings that are not weighed by length: what that saves is the share of tokens asked.
 
     python benchmarks/cascade/bound.py --fast models/student --slow models/spam \
         --max-disagreement 0.005 --text held-out.csv
@@ -11,15 +11,18 @@ with leanings that are not weighed by length: what weighing saves is the share o
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from batch.cli.options import make_input
+from batch.model.cascade.proof import POWERS
+from batch.model.decision import Decision
 from batch.writing.rejects import NO_REJECTS
-from exporter.cascade.bound import choose_band, count_allowed, find_needed, upper_bound
-from exporter.cascade.measure import find_center, load_stages, run_both
+from exporter.cascade.bound import count_allowed, find_needed, upper_bound
+from exporter.cascade.measure import Outcome, choose_weights, load_stages, run_both
 from exporter.cascade.texts import read_texts
 from trainer.evaluation.calibration import fit_temperature_to
 
@@ -31,10 +34,9 @@ LAYOUT = {
 
 
 def try_splits(
-    leanings: np.ndarray,
-    differs: np.ndarray,
-    tokens: np.ndarray,
-    center: float,
+    found: Outcome,
+    decision: Decision,
+    powers: Sequence[float],
     promised: float,
     splits: int,
     size: int,
@@ -42,27 +44,27 @@ def try_splits(
     """How often the bound is proved, and how often the other messages break it.
 
     Args:
-        leanings: ``(N,)`` of the fast model.
-        differs: ``(N,)`` bool, its label is another one.
-        tokens: ``(N,)`` of each message.
+        powers: of the length, from which each split chooses.
         size: messages of both halves together.
     """
-    random = np.random.default_rng(0)
+    random, differs = np.random.default_rng(0), found.differs(decision)
+    leanings = {power: found.leanings(decision, power) for power in powers}
     half, proved, broken, asked, read = size // 2, 0, 0, [], []
     for _ in range(splits):
-        order = random.permutation(len(leanings))
+        order = random.permutation(len(differs))
         tuning, proving, rest = order[:half], order[half:size], order[size:]
         allowed = count_allowed(len(proving), promised)
-        band = choose_band(leanings[tuning], differs[tuning], center, allowed, len(proving))
-        wrong = differs & ~band.asks(leanings)
+        band, power = choose_weights(found.take(tuning), decision, allowed, len(proving), powers)
+        is_asked = band.asks(leanings[power])
+        wrong = differs & ~is_asked
         if upper_bound(int(wrong[proving].sum()), len(proving)) <= promised:
             proved += 1
             broken += bool(wrong[rest].mean() > promised)
-            is_asked = band.asks(leanings[rest])
-            asked.append(float(is_asked.mean()))
-            read.append(float(tokens[rest][is_asked].sum() / tokens[rest].sum()))
+            asked.append(float(is_asked[rest].mean()))
+            tokens = found.tokens[rest]
+            read.append(float(tokens[is_asked[rest]].sum() / tokens.sum()))
     return {
-        "messages": len(leanings), "in_a_split": size, "promised": promised, "splits": splits,
+        "messages": len(differs), "in_a_split": size, "promised": promised, "splits": splits,
         "fast_alone_differs": float(differs.mean()), "proved": proved, "broken": broken,
         "median_share_asked": float(np.median(asked)) if asked else None,
         "median_share_of_tokens": float(np.median(read)) if read else None,
@@ -89,16 +91,9 @@ def main() -> None:
     needed = 2 * find_needed(options.max_disagreement)
     if size < needed:
         parser.error(f"a split has {size:,} messages, and {needed:,} are needed")
-    kinds = {
-        "weighed": found.leanings(decision),
-        "not weighed": decision.leanings(found.logits),
-    }
-    for kind, leanings in kinds.items():
-        result = try_splits(
-            leanings, found.differs(decision), found.tokens, find_center(decision),
-            options.max_disagreement, options.splits, size,
-        )  # fmt: skip
-        print(json.dumps({"leanings": kind, **result}, indent=1))
+    for powers in (POWERS, POWERS[:1]):
+        result = try_splits(found, decision, powers, options.max_disagreement, options.splits, size)
+        print(json.dumps({"length_powers": powers, **result}, indent=1))
 
 
 if __name__ == "__main__":

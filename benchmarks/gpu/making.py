@@ -231,7 +231,7 @@ def _write_cascade(settings: Settings, fast_folder: Path, texts: list[str]) -> P
     prepared = fast.prepare(list(number_texts(texts, BAND_TEXTS)))
     fast.run(prepared)
     center = find_center(fast.decision)
-    leanings = weigh(fast.decision.leanings(prepared.logits), prepared.tokens, center)
+    leanings = weigh(fast.decision.leanings(prepared.logits), prepared.tokens, center, 0.5)
     distances = np.abs(leanings - center)
     reach = float(np.quantile(distances, SHARE_ASKED))
     classifiers = {"fast": fast, "slow": slow}
@@ -240,6 +240,7 @@ def _write_cascade(settings: Settings, fast_folder: Path, texts: list[str]) -> P
         precisions={name: one.precision for name, one in classifiers.items()},
         band=[center - reach, center + reach],
         center=center,
+        length_power=0.5,
         temperature=fast.decision.temperature,
         promised=0.999, confidence=CONFIDENCE,  # which is to promise nothing
         tuning={"messages": BAND_TEXTS},

@@ -24,12 +24,13 @@ from batch.model.decision import FAST, SLOW
 from batch.model.rules import BUNDLES_RULES
 from batch.reading.fingerprint import hash_file
 from exporter.bundle import GOLDEN_TEXTS, check_target, replace_folder
-from exporter.cascade.bound import CONFIDENCE, Band, choose_band, make_curve
+from exporter.cascade.bound import CONFIDENCE, Band, make_curve
 from exporter.cascade.measure import (
     STEP,
     Outcome,
     check_enough,
     check_not_learned,
+    choose_weights,
     describe_proof,
     find_center,
     load_stages,
@@ -83,16 +84,15 @@ def export_cascade(options: CascadeOptions, read_text: Callable[[], ProofText]) 
     tuned = run_both(fast, slow, text.tuning, "choosing the band", options.progress)
     temperature = fit_temperature_to(tuned.logits, tuned.probabilities)
     fast.decision = replace(fast.decision, temperature=temperature)
-    center = find_center(fast.decision)
-    differs, leanings = tuned.differs(fast.decision), tuned.leanings(fast.decision)
-    band = choose_band(leanings, differs, center, allowed, len(text.proving))
+    differs = tuned.differs(fast.decision)
+    band, length_power = choose_weights(tuned, fast.decision, allowed, len(text.proving))
     log.info(
         "band: of %s the fast model labels %s otherwise; if %s are asked of the slow one, %s",
         count(len(differs), "message"), f"{int(differs.sum()):,}", f"{band.asked:,}",
         f"{band.left:,}",
     )  # fmt: skip
     proved = run_both(fast, slow, text.proving, "proving the bound", options.progress)
-    proof = _prove(options, text, (fast, slow), (tuned, proved), band)
+    proof = _prove(options, text, (fast, slow), (tuned, proved), band, length_power)
     with scratch_folder(out, f"cannot create {out}", "give another --out") as scratch:
         stages = {
             FAST: copy_bundle(fast.bundle, scratch / FAST),
@@ -113,6 +113,7 @@ def _prove(
     stages: tuple[Classifier, Classifier],
     outcomes: tuple[Outcome, Outcome],
     band: Band,
+    length_power: float,
 ) -> Proof:
     """The proof without its reference.
 
@@ -121,7 +122,7 @@ def _prove(
     """
     fast, slow = stages
     tuned, proved = outcomes
-    differs, leanings = proved.differs(fast.decision), proved.leanings(fast.decision)
+    differs, leanings = proved.differs(fast.decision), proved.leanings(fast.decision, length_power)
     asked = band.asks(leanings)
     differ = int((differs & ~asked).sum())
     bound, sentence = describe_proof(differ, len(differs), options.promised)
@@ -145,6 +146,7 @@ def _prove(
         precisions={FAST: fast.precision, SLOW: slow.precision},
         band=[band.low, band.high],
         center=center,
+        length_power=length_power,
         temperature=fast.decision.temperature,
         promised=options.promised,
         confidence=CONFIDENCE,

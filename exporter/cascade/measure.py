@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,10 @@ from tqdm import tqdm
 
 from batch.errors import InputError
 from batch.messages import count
-from batch.model.cascade.proof import weigh
+from batch.model.cascade.proof import POWERS, weigh
 from batch.model.classifier import Classifier
 from batch.model.decision import Decision
-from exporter.cascade.bound import count_allowed, find_needed, upper_bound
+from exporter.cascade.bound import Band, choose_band, count_allowed, find_needed, upper_bound
 from exporter.cascade.texts import ProofText
 
 log = logging.getLogger("exporter")
@@ -35,9 +35,14 @@ class Outcome:
         """``(N,)`` bool: the fast model's label is not the slow one's."""
         return decision.decide(self.logits)[0] != self.labels
 
-    def leanings(self, decision: Decision) -> np.ndarray:
+    def take(self, rows: np.ndarray) -> "Outcome":
+        """Those messages alone."""
+        return Outcome(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def leanings(self, decision: Decision, length_power: float) -> np.ndarray:
         """``(N,)`` of the fast model, as the band has them; see ``weigh``."""
-        return weigh(decision.leanings(self.logits), self.tokens, find_center(decision))
+        center = find_center(decision)
+        return weigh(decision.leanings(self.logits), self.tokens, center, length_power)
 
 
 def run_both(
@@ -72,6 +77,27 @@ def find_center(decision: Decision) -> float:
         return 0.0
     threshold = min(max(decision.threshold, 1e-12), 1 - 1e-12)
     return decision.temperature * math.log(threshold / (1 - threshold))
+
+
+def choose_weights(
+    tuned: Outcome,
+    decision: Decision,
+    allowed: int,
+    proving: int,
+    powers: Sequence[float] = POWERS,
+) -> tuple[Band, float]:
+    """The band, and the power of the length, with which the slow model reads the fewest tokens.
+
+    Args:
+        allowed, proving: as in :func:`choose_band`.
+    """
+    differs, center, found = tuned.differs(decision), find_center(decision), []
+    for length_power in powers:
+        leanings = tuned.leanings(decision, length_power)
+        band = choose_band(leanings, differs, center, allowed, proving)
+        found.append((int(tuned.tokens[band.asks(leanings)].sum()), length_power, band))
+    _, length_power, band = min(found, key=lambda each: each[0])
+    return band, length_power
 
 
 def load_stages(

@@ -216,6 +216,7 @@ def make_cascade(make_bundle, tmp_path_factory) -> Callable[..., Path]:
             "precisions": {FAST: "fp32", SLOW: "fp32"},
             "band": [-1.25, 0.75],
             "center": 0.0,
+            "length_power": 0.5,
             "temperature": 1.0,
             "promised": 0.01,
             "confidence": 0.95,

@@ -17,6 +17,7 @@ PROOF = "proof.json"
 BETWEEN = "+"  # between the precisions of the two models
 DEFAULT_RULES = {"--long": "head"}  # the proof is of messages cut so
 TYPICAL = 16  # tokens; a message of so many is asked if its leaning itself is in the band
+POWERS = (0.0, 0.25, 0.5)  # of a message's length; a root is rounded alike on every machine
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,10 @@ class Proof:
 
     stages: dict[str, str]  # fast and slow -> SHA-256 of their bundle.json
     precisions: dict[str, str]  # fast and slow -> the precisions that were measured
-    # The slow model decides if low <= weigh(leaning, tokens, center) < high; see Decision.leanings.
+    # The slow model decides if low <= weigh(Decision.leanings, ...) < high.
     band: list[float]
     center: float  # the leaning at which the fast model's label changes
+    length_power: float  # one of POWERS; chosen with the band
     temperature: float  # of the fast model, fitted to the slow one's probabilities
     promised: float  # largest share of labels that may differ from the slow model's
     confidence: float  # of the bound
@@ -53,7 +55,7 @@ class Proof:
     def asks(self, leanings: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         """Which of N messages the slow model decides, ``(N,)`` bool; see :func:`weigh`."""
         low, high = self.band
-        weighed = weigh(leanings, tokens, self.center)
+        weighed = weigh(leanings, tokens, self.center, self.length_power)
         return (low <= weighed) & (weighed < high)
 
     def promise(self) -> str:
@@ -84,6 +86,7 @@ class Proof:
                 "band": len(self.band) == 2
                 and all(isinstance(end, int | float) for end in self.band)
                 and self.band[0] <= self.center <= self.band[1],
+                "length_power": self.length_power in POWERS,
                 "temperature": 0 < self.temperature < math.inf,
                 "promised": 0 < self.promised < 1,
                 "confidence": 0 < self.confidence < 1,
@@ -125,18 +128,21 @@ class Proof:
         return asdict(self)
 
 
-def weigh(leanings: np.ndarray, tokens: np.ndarray, center: float) -> np.ndarray:
+def weigh(
+    leanings: np.ndarray, tokens: np.ndarray, center: float, length_power: float
+) -> np.ndarray:
     """Leanings that count more the longer a message is, ``(N,)`` float64.
 
     A long message takes more of the slow model's time, so it has to be less sure to be asked:
-    its distance from ``center`` is multiplied by the root of its length. A root is rounded alike
-    on every machine.
+    its distance from ``center`` is multiplied by a power of its length.
 
     Args:
         leanings: ``(N,)``, see ``Decision.leanings``.
         tokens: ``(N,)``, which the fast model reads.
+        length_power: one of ``POWERS``.
     """
-    return center + (leanings - center) * np.sqrt(tokens / TYPICAL)
+    factors = np.ones(len(tokens)) if length_power == 0 else np.sqrt(tokens / TYPICAL)
+    return center + (leanings - center) * (np.sqrt(factors) if length_power == 0.25 else factors)
 
 
 def _are(kind: type, values: dict) -> bool:

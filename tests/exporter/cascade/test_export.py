@@ -170,7 +170,7 @@ def test_verify_needs_text_for_a_cascade_and_for_no_other(made, slow, inbox, inv
 
 
 def test_a_bound_that_is_not_proved(fast, slow, texts, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("exporter.cascade.export.choose_band", lambda *_: Band(0.0, 0.0, 0, 0))
+    monkeypatch.setattr("exporter.cascade.measure.choose_band", lambda *_: Band(0.0, 0.0, 0, 0))
     with pytest.raises(VerificationError) as caught:
         make(fast, slow, tmp_path / "x", texts)
     said = str(caught.value)

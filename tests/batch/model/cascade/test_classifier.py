@@ -107,8 +107,11 @@ def test_the_fast_score_is_calibrated(make_cascade, loaded) -> None:
 
 def test_a_long_message_has_to_be_less_sure_to_be_asked() -> None:
     leanings, tokens = np.array([1.0, 1.0, 1.0, -3.0, 2.0]), np.array([4, 16, 64, 64, 256])
-    assert weigh(leanings, tokens, 0.0).tolist() == [0.5, 1.0, 2.0, -6.0, 8.0]
-    assert weigh(leanings, tokens, 2.0).tolist() == [1.5, 1.0, 0.0, -8.0, 2.0]
+    assert weigh(leanings, tokens, 0.0, 0.0).tolist() == leanings.tolist()
+    assert weigh(leanings, tokens, 0.0, 0.5).tolist() == [0.5, 1.0, 2.0, -6.0, 8.0]
+    assert weigh(leanings, tokens, 2.0, 0.5).tolist() == [1.5, 1.0, 0.0, -8.0, 2.0]
+    assert weigh(leanings, tokens, 2.0, 0.25)[[1, 4]].tolist() == [1.0, 2.0]
+    assert weigh(leanings, tokens, 0.0, 0.25)[[1, 4]].tolist() == [1.0, 4.0]
 
 
 def test_a_pickle_loads_the_same_cascade(loaded) -> None:

@@ -103,6 +103,7 @@ def test_a_band_changed_by_hand(copy) -> None:
         ({"band": "all"}, "band: not valid"),
         ({"center": 0.8}, "band: not valid"),  # outside it
         ({"center": None}, "values: not valid"),
+        ({"length_power": 1.0}, "length_power: not valid"),
         ({"temperature": 0}, "temperature: not valid"),
         ({"promised": 0.001}, "proving: not valid"),  # the bound that was measured is 0.006
         ({"share_asked": 2}, "share_asked: not valid"),

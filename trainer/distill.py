@@ -38,7 +38,7 @@ from trainer.model.initial_weights import resolve_weights
 from trainer.recipe import DISTILLED, Recipe, fit_vocabulary, get_recipe
 from trainer.run_folder import check_folder
 from trainer.run_steps import RunInputs, RunOptions, carry_out
-from trainer.teacher_run import label_plain, label_texts
+from trainer.teacher_run import check_work_folders, label_plain, label_texts
 
 log = logging.getLogger("trainer")
 
@@ -66,6 +66,7 @@ def distill(options: DistillOptions) -> dict:
     if options.augment and options.teacher is None:
         raise UsageError("--augment makes up texts for a teacher to label; type --teacher, too")
     check_folder(options.run.out)  # before a teacher works for it
+    check_work_folders(options.run.out)
     bundle = None if options.teacher is None else open_bundle(options.teacher)
     labelled = _find_labelled(options, bundle)
     opened = open_labelled(labelled, bundle.digest if bundle else None)
@@ -191,6 +192,11 @@ def add_made_up(inputs: RunInputs, options: DistillOptions, bundle: Bundle) -> R
     said = train.dropna(subset=columns)  # texts that have a gold label alone are nobody's
     logits = np.log(said[columns].to_numpy(dtype=np.float64).clip(min=FLOOR))
     wanted = round(options.augment * len(said))
+    if not wanted:
+        raise UsageError(
+            f"--augment {options.augment:g} makes up no text for {count(len(said), 'text')}; "
+            "give a larger number, or leave it out"
+        )
     log.info("Making up %s, which the teacher labels then.", count(wanted, "text"))
     held_out = [text for name in HELD_OUT for text in inputs.parts[name]["text"]]
     margins = teacher.decision.margins(logits)

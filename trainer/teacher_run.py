@@ -1,12 +1,15 @@
 """Label plain files and made-up texts with a teacher's bundle, as ``spam-batch classify`` does."""
 
 import csv
+import hashlib
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from batch.errors import OutputError
 from batch.formats.input import Input
 from batch.formats.open_table import inner_ending
 from batch.model.bundle import Bundle
@@ -24,11 +27,26 @@ from trainer.run_steps import RunOptions
 
 # Without label, because a file may have a column of that name.
 COLUMNS = ("probability",)
+MADE_UP = "made-up"
 
 
-def work_folder(out: Path) -> Path:
-    """Where the labelled files of a run stand: beside its run folder."""
-    return out.with_name(f"{out.name}.labelled")
+def work_folder(out: Path, what: str = "labelled") -> Path:
+    """Where the labelled files of a run, or its ``made-up`` texts, stand: beside its folder."""
+    return out.with_name(f"{out.name}.{what}")
+
+
+def check_work_folders(out: Path) -> None:
+    """Refuse files in the place of the folders, before a teacher works for them.
+
+    Raises:
+        OutputError: the path of the file.
+    """
+    for folder in (work_folder(out), work_folder(out, MADE_UP)):
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise OutputError(
+                f"{folder} is no folder, and what the teacher labels would stand in it; move it, "
+                "or give another --out"
+            )
 
 
 def label_plain(
@@ -60,20 +78,25 @@ def label_plain(
 
 
 def label_texts(texts: Sequence[str], bundle: Bundle, run: RunOptions) -> Path:
-    """Label texts as a file in the work folder of ``run``; returns the labelled file.
+    """Label texts as a file in a folder beside that of ``run``; returns the labelled file.
 
-    The same texts are labelled once, and resumed. One that cannot be a record is left out.
+    The same texts are labelled once, and resumed. One that cannot be a record is left out. The
+    file is named after its contents, so no file of other contents is replaced.
 
     Raises:
         SpamBatchError: as :func:`label_plain`.
     """
-    folder = work_folder(run.out) / "made-up"
+    folder = work_folder(run.out, MADE_UP)
     buffer = io.StringIO(newline="")
     csv.writer(buffer, quoting=csv.QUOTE_ALL).writerows([["text"], *([text] for text in texts)])
-    data, source = buffer.getvalue().encode("utf-8"), folder / "made-up.csv"
+    data = buffer.getvalue().encode("utf-8")
+    source = folder / f"{hashlib.sha256(data).hexdigest()[:12]}.csv"
     with making_folder(folder):
         with storage_errors(source):
-            replace_file(source, data, source, "")
+            if not os.path.lexists(source):
+                replace_file(source, data, source, "")
+            elif source.read_bytes() != data:
+                raise OutputError(f"{source} is there, and was not made by this command; move it")
         plain = replace(run, reading=ReadOptions(allowance=Allowance(None, 100.0)))
         return label_plain([source], bundle, plain, folder / "labelled")[0]
 

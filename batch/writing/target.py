@@ -63,7 +63,7 @@ def check_labelled(target: Path, out: str) -> None:
     if not (manifest_path(target).exists() or checkpoint_path(target).exists()):
         raise OutputError(
             f"{out} is there, and has no {manifest_path(target).name} beside it by which it would "
-            "be an output of spam-batch; move it, or type --force to replace it"
+            "be an output of spam-batch; move it (--force of spam-batch classify replaces it)"
         )
 
 

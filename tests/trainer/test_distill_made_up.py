@@ -38,10 +38,42 @@ def test_made_up_texts_are_labelled_by_the_teacher_and_only_learned(
     assert config.data["made_up"] == count
     # A token must be in one text of twenty here, and made-up texts are texts.
     assert config.recipe["min_token_count"] == round(0.05 * len(after)) > 2
-    made = tmp_path / "student.labelled" / "made-up"
-    assert {hash_file(made / "made-up.csv"), hash_file(made / "labelled" / "made-up.csv")} <= set(
-        config.data["files"]
+    made = tmp_path / "student.made-up"
+    (source,) = made.glob("*.csv")
+    labelled = made / "labelled" / source.name
+    assert {hash_file(source), hash_file(labelled)} <= set(config.data["files"])
+
+    # Another number makes another file; a file that is not ours in its place is refused.
+    source.write_text("mine")
+    again = distill(plain, "--teacher", bundle, "--augment", 0.5, out="student")
+    assert (again.exit_code, source.read_text()) == (73, "mine")
+    assert again.stderr.splitlines()[-1] == (
+        f"spam-train: error: {source} is there, and was not made by this command; move it"
     )
+    assert distill(plain, "--teacher", bundle, "--augment", 0.7, out="student").exit_code == 0
+    assert len(list(made.glob("*.csv"))) == 2
+
+
+@pytest.mark.parametrize("name", ["student.labelled", "student.made-up"])
+def test_a_file_in_the_place_of_a_folder(
+    name, make_teacher_bundle, write_texts, distill, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text("mine")
+    plain = write_texts("made-up")  # a name that such a folder had
+    result = distill(plain, "--teacher", make_teacher_bundle(), "--augment", 1)
+    assert result.exit_code == 73
+    assert result.stderr == (
+        f"spam-train: error: {tmp_path / name} is no folder, and what the teacher labels would "
+        "stand in it; move it, or give another --out\n"
+    )
+    assert (tmp_path / name).read_text() == "mine"
+    assert not (tmp_path / "student.labelled").is_dir()
+
+
+def test_a_number_that_makes_no_text(make_teacher_bundle, write_texts, distill) -> None:
+    result = distill(write_texts("a.csv"), "--teacher", make_teacher_bundle(), "--augment", 1e-9)
+    assert result.exit_code == 2
+    assert "error: --augment 1e-09 makes up no text for " in result.stderr
 
 
 def test_made_up_texts_beside_gold_labels(

@@ -237,7 +237,7 @@ def test_what_no_run_wrote_is_not_replaced(run, workers, write, read):
     assert code == 73
     assert (
         "error: out/a.csv is there, and has no a.csv.run.json beside it by which it would be an "
-        "output of spam-batch; move it, or type --force to replace it"
+        "output of spam-batch; move it (--force of spam-batch classify replaces it)"
     ) in said
     assert read("out/a.csv") == b"mine"
     assert run("--force")[0] == 0

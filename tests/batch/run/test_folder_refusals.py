@@ -154,7 +154,7 @@ def test_what_no_run_wrote_is_not_replaced(run, write, read):
     assert code == 73
     assert (
         "error: out/a.csv is there, and has no a.csv.run.json beside it by which it would be an "
-        "output of spam-batch; move it, or type --force to replace it"
+        "output of spam-batch; move it (--force of spam-batch classify replaces it)"
     ) in said
     assert said[-1] == "3 files: 2 labelled, 0 skipped, 1 failed"
     assert (read("out/a.csv"), read("out/b.csv"), read("out/c.csv")) == (

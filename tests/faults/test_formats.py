@@ -251,7 +251,7 @@ def test_F72_offsets_beyond_four_gigabytes(tmp_path):
         file.truncate(base)
         file.seek(base)
         file.write(b"a,b\n")
-    with open_source(path) as source:
+    with open_source(str(path)) as source:
         assert source.stream(base).read(10) == b"a,b\n"
         assert source.size == base + 4
     path.unlink()  # or pytest keeps 5 GiB of nothing

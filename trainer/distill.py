@@ -38,7 +38,13 @@ from trainer.model.initial_weights import resolve_weights
 from trainer.recipe import DISTILLED, Recipe, fit_vocabulary, get_recipe
 from trainer.run_folder import check_folder
 from trainer.run_steps import RunInputs, RunOptions, carry_out
-from trainer.teacher_run import check_work_folders, label_plain, label_texts
+from trainer.teacher_run import (
+    MADE_UP,
+    check_work_folder,
+    label_plain,
+    label_texts,
+    work_folder,
+)
 
 log = logging.getLogger("trainer")
 
@@ -66,7 +72,10 @@ def distill(options: DistillOptions) -> dict:
     if options.augment and options.teacher is None:
         raise UsageError("--augment makes up texts for a teacher to label; type --teacher, too")
     check_folder(options.run.out)  # before a teacher works for it
-    check_work_folders(options.run.out)
+    if options.teacher is not None:
+        check_work_folder(work_folder(options.run.out))
+    if options.augment:
+        check_work_folder(work_folder(options.run.out, MADE_UP))
     bundle = None if options.teacher is None else open_bundle(options.teacher)
     labelled = _find_labelled(options, bundle)
     opened = open_labelled(labelled, bundle.digest if bundle else None)

@@ -89,8 +89,9 @@ FROM_RANDOM: dict[str, Any] = {
     "stand_in_rate": 0.1,
 }
 
-# What spam-train distill changes in ``default``; chosen by the runs in docs/distilling.md.
 MIN_TOKEN_SHARE = 1 / 20_000  # of a student's texts must have a token for its own row
+
+# What spam-train distill changes in ``default``; chosen by the runs in docs/distilling.md.
 DISTILLED: dict[str, Any] = {
     "name": "distilled",
     "loss": "margin",
@@ -157,10 +158,10 @@ def fit_to_size(recipe: Recipe, messages: int) -> Recipe:
 
 
 def fit_vocabulary(recipe: Recipe, texts: int) -> Recipe:
-    """The recipe of a student of so many texts, where a token of its own is in enough of them.
+    """The recipe of a student: the more texts, the more of them must have a token for its own row.
 
     A vector that few texts have trained fits those alone; made-up texts repeat a rare token, and
-    it is no less rare for that. See docs/distilling.md for what this saves.
+    it is no less rare for that. docs/distilling.md has what this saves.
 
     >>> fit_vocabulary(get_recipe("default"), 1_000_000).min_token_count
     50

@@ -35,18 +35,17 @@ def work_folder(out: Path, what: str = "labelled") -> Path:
     return out.with_name(f"{out.name}.{what}")
 
 
-def check_work_folders(out: Path) -> None:
-    """Refuse files in the place of the folders, before a teacher works for them.
+def check_work_folder(folder: Path) -> None:
+    """Refuse a file in the place of the folder, before a teacher works for it.
 
     Raises:
-        OutputError: the path of the file.
+        OutputError: there is one.
     """
-    for folder in (work_folder(out), work_folder(out, MADE_UP)):
-        if os.path.lexists(folder) and not folder.is_dir():
-            raise OutputError(
-                f"{folder} is no folder, and what the teacher labels would stand in it; move it, "
-                "or give another --out"
-            )
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise OutputError(
+            f"{folder} is no folder, and what the teacher labels would stand in it; move it, "
+            "or give another --out"
+        )
 
 
 def label_plain(

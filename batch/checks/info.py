@@ -12,7 +12,6 @@ from batch.model.cascade.proof import TYPICAL, Proof
 from batch.model.decision import SLOW, STAGES, UNSURE
 from batch.model.selftest import check_verified
 
-LONGER = "a longer one has to be less sure"
 POOLINGS = {
     "last_token": "the last real token",
     "last_position": "the last of exactly max_length positions",
@@ -115,11 +114,13 @@ def _cascade_lines(values: dict) -> list[str]:
     proof = Proof.from_json(values["proof"])
     low, high = (describe_leaning(end, proof, values[SLOW]) for end in proof.band)
     proving, text = proof.proving, proof.text
+    asks = f"for {low} to below {high}, as the fast model gives it"
+    if proof.length_power:
+        asks += f" to a message of {TYPICAL} tokens; a longer one has to be less sure"
     facts = {
         "digest": values["digest"],
         "kind": "cascade: the fast model labels what it is sure of, the slow one the rest",
-        "asks": f"for {low} to below {high}, as the fast model gives it"
-        + (f" to a message of {TYPICAL} tokens; {LONGER}" if proof.length_power else ""),
+        "asks": "for none" if proof.band[0] == proof.band[1] else asks,
         "precision": f"{proof.precision} (fast, then slow)",
         "bound": proof.promise(),
         "measured": f"{proving['differ']:,} of {proving['messages']:,} messages differ; "

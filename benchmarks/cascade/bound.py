@@ -22,7 +22,7 @@ from batch.model.cascade.proof import POWERS
 from batch.model.decision import Decision
 from batch.writing.rejects import NO_REJECTS
 from exporter.cascade.bound import count_allowed, find_needed, upper_bound
-from exporter.cascade.measure import Outcome, choose_weights, load_stages, run_both
+from exporter.cascade.measure import Outcome, choose_band_and_power, load_stages, run_both
 from exporter.cascade.texts import read_texts
 from trainer.evaluation.calibration import fit_temperature_to
 
@@ -54,7 +54,9 @@ def try_splits(
         order = random.permutation(len(differs))
         tuning, proving, rest = order[:half], order[half:size], order[size:]
         allowed = count_allowed(len(proving), promised)
-        band, power = choose_weights(found.take(tuning), decision, allowed, len(proving), powers)
+        band, power = choose_band_and_power(
+            found.take(tuning), decision, allowed, len(proving), powers
+        )
         is_asked = band.asks(leanings[power])
         wrong = differs & ~is_asked
         if upper_bound(int(wrong[proving].sum()), len(proving)) <= promised:

@@ -25,7 +25,7 @@ from step import Settings, Skipped, check_onnxruntime
 from batch.model.bundle import open_bundle
 from batch.model.cascade.classifier import CascadeClassifier
 from batch.model.cascade.folder import CascadeBundle, join_manifests
-from batch.model.cascade.proof import Proof, weigh
+from batch.model.cascade.proof import POWERS, Proof, weigh
 from batch.model.rules import BUNDLES_RULES
 from batch.model.tokenizer import Tokenizer
 from batch.reading.fingerprint import hash_file
@@ -231,7 +231,7 @@ def _write_cascade(settings: Settings, fast_folder: Path, texts: list[str]) -> P
     prepared = fast.prepare(list(number_texts(texts, BAND_TEXTS)))
     fast.run(prepared)
     center = find_center(fast.decision)
-    leanings = weigh(fast.decision.leanings(prepared.logits), prepared.tokens, center, 0.5)
+    leanings = weigh(fast.decision.leanings(prepared.logits), prepared.tokens, center, POWERS[-1])
     distances = np.abs(leanings - center)
     reach = float(np.quantile(distances, SHARE_ASKED))
     classifiers = {"fast": fast, "slow": slow}
@@ -240,7 +240,7 @@ def _write_cascade(settings: Settings, fast_folder: Path, texts: list[str]) -> P
         precisions={name: one.precision for name, one in classifiers.items()},
         band=[center - reach, center + reach],
         center=center,
-        length_power=0.5,
+        length_power=POWERS[-1],
         temperature=fast.decision.temperature,
         promised=0.999, confidence=CONFIDENCE,  # which is to promise nothing
         tuning={"messages": BAND_TEXTS},

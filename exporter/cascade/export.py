@@ -30,7 +30,7 @@ from exporter.cascade.measure import (
     Outcome,
     check_enough,
     check_not_learned,
-    choose_weights,
+    choose_band_and_power,
     describe_proof,
     find_center,
     load_stages,
@@ -85,7 +85,7 @@ def export_cascade(options: CascadeOptions, read_text: Callable[[], ProofText]) 
     temperature = fit_temperature_to(tuned.logits, tuned.probabilities)
     fast.decision = replace(fast.decision, temperature=temperature)
     differs = tuned.differs(fast.decision)
-    band, length_power = choose_weights(tuned, fast.decision, allowed, len(text.proving))
+    band, length_power = choose_band_and_power(tuned, fast.decision, allowed, len(text.proving))
     log.info(
         "band: of %s the fast model labels %s otherwise; if %s are asked of the slow one, %s",
         count(len(differs), "message"), f"{int(differs.sum()):,}", f"{band.asked:,}",

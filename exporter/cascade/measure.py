@@ -79,7 +79,7 @@ def find_center(decision: Decision) -> float:
     return decision.temperature * math.log(threshold / (1 - threshold))
 
 
-def choose_weights(
+def choose_band_and_power(
     tuned: Outcome,
     decision: Decision,
     allowed: int,

@@ -303,7 +303,7 @@ def test_a_record_that_the_slow_model_fails_on_is_named(
     assert result.stderr.endswith(": ValueError\n")
 
 
-def test_the_other_commands_take_a_cascade(invoke, cascade) -> None:
+def test_the_other_commands_take_a_cascade(invoke, cascade, make_cascade) -> None:
     doctor = invoke(main, "doctor", "--bundle", cascade, "--device", "cpu")
     assert doctor.exit_code == 0, doctor.stdout
     assert "ok       fast model's speed: " in doctor.stdout
@@ -314,6 +314,8 @@ def test_the_other_commands_take_a_cascade(invoke, cascade) -> None:
         "  asks             for score 0.2227 to below score 0.679179, as the fast model gives it "
         "to a message of 16 tokens; a longer one has to be less sure\n"
     ) in info.stdout
+    nobody = invoke(main, "info", make_cascade(band=[0.0, 0.0]))
+    assert "  asks             for none\n" in nobody.stdout
     assert "slow: digest" not in info.stdout and "slow:   digest" in info.stdout
     values = json.loads(invoke(main, "info", cascade, "--json").stdout)
     assert values["proof"]["band"] == [-1.25, 0.75] and values["slow"]["threshold"] == 0.5

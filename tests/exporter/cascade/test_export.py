@@ -5,6 +5,7 @@ import logging
 import re
 import shlex
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ import pytest
 from batch.cli.commands import main as label_main
 from batch.errors import BundleError, InputError, OutputError
 from batch.model.bundle import open_bundle
-from batch.model.cascade.proof import PROOF
+from batch.model.cascade.proof import POWERS, PROOF
 from batch.model.classifier import Classifier
 from batch.reading.fingerprint import hash_file
 from exporter.cascade.bound import Band, upper_bound
 from exporter.cascade.export import CascadeOptions, export_cascade
+from exporter.cascade.measure import choose_band_and_power
 from exporter.cascade.texts import ProofText
 from exporter.cascade.verify import verify_cascade
 from exporter.cli import main
@@ -62,6 +64,22 @@ def test_the_proof_is_of_the_cascade_that_runs(made, texts, fast, slow) -> None:
     assert json.loads((folder / PROOF).read_bytes()) == json.loads(json.dumps(proof.to_json()))
     # No text of a user travels with it.
     assert not any(b"dear" in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("power", POWERS)
+def test_a_run_asks_those_that_the_proof_asked(
+    fast, slow, texts, tmp_path, monkeypatch, power
+) -> None:
+    """However the length counts."""
+    chosen = partial(choose_band_and_power, powers=[power])
+    monkeypatch.setattr("exporter.cascade.export.choose_band_and_power", chosen)
+    varied = [text + " more" * (number % 9) for number, text in enumerate(texts)]
+    proof = make(fast, slow, tmp_path / "x", varied)
+    found = Classifier.load(tmp_path / "x", "cpu", 1).classify(ProofText.of(varied, {}).proving)
+    assert proof.length_power == power
+    assert proof.proving["asked"] == found.asked.sum() > 0
+    again = verify_cascade(tmp_path / "x", ProofText.of(varied, {}), "cpu", progress=False)
+    assert again[0] == f"asked again     {100 * found.asked.mean():.2f} % of the messages"
 
 
 def test_the_cascade_labels_its_own_text_without_a_warning(made, invoke, inbox) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from batch.model.decision import Decision
-from exporter.cascade.measure import Outcome, choose_weights
+from exporter.cascade.measure import Outcome, choose_band_and_power
 
 DECISION = Decision(["ham", "spam"], "spam", 0.5, 1.0)
 SHORT, LONG = 4, 64  # tokens
@@ -29,12 +29,12 @@ def outcome(wrong_tokens: int) -> Outcome:
 )
 def test_the_fewest_tokens_are_read(wrong_tokens, power, short, long) -> None:
     tuned = outcome(wrong_tokens)
-    band, found = choose_weights(tuned, DECISION, allowed=5, proving=200)
+    band, found = choose_band_and_power(tuned, DECISION, allowed=5, proving=200)
     assert (found, band.left) == (power, 0)
     asked = tuned.tokens[band.asks(tuned.leanings(DECISION, found))]
     assert ((asked == SHORT).sum(), (asked == LONG).sum()) == (short, long)
     # The best of those that may be chosen.
-    _, found = choose_weights(tuned, DECISION, 5, 200, powers=[0.25])
+    _, found = choose_band_and_power(tuned, DECISION, 5, 200, powers=[0.25])
     assert found == 0.25
 
 

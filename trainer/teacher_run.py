@@ -49,11 +49,12 @@ def check_work_folder(folder: Path) -> None:
 
 
 def label_plain(
-    files: Sequence[Path], bundle: Bundle, run: RunOptions, folder: Path | None = None
+    files: Sequence[Path], bundle: Bundle, run: RunOptions, made_up_in: Path | None = None
 ) -> list[Path]:
-    """Label ``files`` into ``folder``, or the work folder of ``run``; returns the labelled files.
+    """Label ``files`` into the work folder of ``run``; returns the labelled files.
 
-    A file that was labelled before is skipped, and an interrupted one is resumed.
+    A file that was labelled before is skipped, and an interrupted one is resumed. Made-up texts
+    are labelled into ``made_up_in``, and nothing is said of their drift, which is meant.
 
     Raises:
         SpamBatchError: a file cannot be labelled, or the bundle cannot be used.
@@ -63,7 +64,7 @@ def label_plain(
     device = run.device if run.device in ("cpu", "cuda") else "auto"
     load = partial(Classifier.load, bundle.folder, device)
     lazy = LazyClassifier(bundle, load, foresee(bundle, device, "auto"))
-    folder = folder or work_folder(run.out)
+    folder = made_up_in or work_folder(run.out)
     with making_folder(folder), hold_lock(folder):
         outputs = name_outputs(list(map(str, files)), str(folder))
         for file, out in zip(files, outputs, strict=True):
@@ -72,7 +73,7 @@ def label_plain(
             if done := find_done(job, bundle):
                 log_skipped(str(file), done)
             else:
-                label_file(job, lazy)
+                label_file(job, lazy, warns_of_drift=made_up_in is None)
     return list(map(Path, outputs))
 
 

@@ -85,13 +85,15 @@ def log_skipped(name: str, done: RunManifest) -> None:
     log.log(level, "%s: was labelled already%s", name, rejected)
 
 
-def label_file(job: Job, lazy: LazyClassifier) -> Summary:
+def label_file(job: Job, lazy: LazyClassifier, warns_of_drift: bool = True) -> Summary:
     """Label one of a folder's files, and log its summary."""
     # A folder's run drops an interrupted run of another input or bundle without a question.
     summary = classify_file(replace(job, drops_stale=True), lazy)
     first, *rest = summary.lines()
     log.info("%s: %s", job.input.name, first, extra={"counts": summary.counts()})
     for line in rest:
+        if line.startswith("WARNING: drift") and not warns_of_drift:
+            continue
         if line.startswith(("WARNING", "rejected")):
             log.log(level_of(line), "%s: %s", job.input.name, line)
     return summary

@@ -7,6 +7,7 @@ import pytest
 
 from batch.model.classifier import Classifier
 from batch.reading.fingerprint import hash_file
+from batch.run.summary import Summary
 from trainer import recipe
 from trainer.data.sets import SPLITS
 from trainer.run_folder import read_config
@@ -17,6 +18,8 @@ def test_made_up_texts_are_labelled_by_the_teacher_and_only_learned(
 ) -> None:
     """Half as many as the training texts; the held-out sets are those without them."""
     monkeypatch.setattr(recipe, "MIN_TOKEN_SHARE", 0.05)
+    lines = Summary.lines
+    monkeypatch.setattr(Summary, "lines", lambda run: [*lines(run), "WARNING: drift: of a test"])
     bundle, plain = make_teacher_bundle(), write_texts("texts.csv")
     assert distill(plain, "--teacher", bundle, out="without").exit_code == 0
     result = distill(plain, "--teacher", bundle, "--augment", 0.5)
@@ -32,6 +35,9 @@ def test_made_up_texts_are_labelled_by_the_teacher_and_only_learned(
     count = len(after) - len(before)
     assert 0 < count <= round(len(before) / 2)
     assert f"{count:,} made-up ones" in result.stdout
+    assert [line.split(": ")[0] for line in result.stderr.splitlines() if "drift" in line] == [
+        str(plain)  # and not of the made-up texts, which are meant to be others
+    ]
     labels = Classifier.load(bundle).classify(list(after["text"])).labels
     assert list(after["label"]) == labels
     config = read_config(tmp_path / "student")

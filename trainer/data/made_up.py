@@ -1,7 +1,8 @@
 """Texts made of pieces of others, for a teacher to label.
 
-A student that has learned all the text there is still errs where its teacher is unsure. There
-the teacher's label of a piece of a message, or of two messages joined, teaches it more.
+A student that has learned all the text there is still errs where its teacher is unsure, and on
+words that it has seldom seen. There the teacher's label of a piece of a message, of two messages
+joined, or of a message with other words teaches it more.
 """
 
 from collections.abc import Collection, Sequence
@@ -12,6 +13,7 @@ from trainer.data.splits import group_key
 
 UNSURE_SHARE = 1 / 8  # of the texts: those of which the teacher is the least sure
 OF_UNSURE = 3 / 4  # of the made-up texts are made of those
+REPLACED = 1 / 2  # of the made-up texts have other words
 TRIES = 3  # for each text: what was made before, or must not be made, is dropped
 
 
@@ -20,8 +22,9 @@ def make_up(
 ) -> list[str]:
     """``count`` different texts, or fewer if the pieces do not give so many.
 
-    Each is a text without some of its words, a run of its words, or the beginning of one and the
-    end of another.
+    Half of them are texts some of whose words are replaced by any of all words, rare ones as
+    often as common ones. The others are texts without some of their words, runs of their words,
+    and the beginning of one with the end of another.
 
     Args:
         texts: N texts; none of them is made again.
@@ -33,13 +36,18 @@ def make_up(
     unsure = order[: max(1, round(UNSURE_SHARE * len(order)))]
     left_out = {group_key(text) for text in without}
     known, made = set(texts), dict[str, None]()
+    all_words = sorted({word for text in texts for word in text.split(" ")})  # the same anywhere
     for _ in range(TRIES * count):
         if len(made) == count:
             break
         among = unsure if random.random_sample() < OF_UNSURE else order
         words = texts[among[random.randint(len(among))]].split(" ")
         other = texts[random.randint(len(texts))].split(" ")
-        text = " ".join(_PIECES[random.randint(len(_PIECES))](words, other, random))
+        if random.random_sample() < REPLACED:
+            parts = _replace_words(words, all_words, random)
+        else:
+            parts = _PIECES[random.randint(len(_PIECES))](words, other, random)
+        text = " ".join(parts)
         if text.strip() and text not in known and group_key(text) not in left_out:
             made[text] = None
     return list(made)
@@ -60,6 +68,16 @@ def _join_two(words: list[str], other: list[str], random: np.random.RandomState)
     first, second = (words, other) if random.randint(2) else (other, words)
     begin, end = (int(len(part) * random.uniform(0.3, 0.7)) for part in (first, second))
     return [*first[: max(1, begin)], *second[end:]]
+
+
+def _replace_words(
+    words: list[str], all_words: list[str], random: np.random.RandomState
+) -> list[str]:
+    is_replaced = random.random_sample(len(words)) < random.uniform(0.1, 0.4)
+    return [
+        all_words[random.randint(len(all_words))] if replaced else word
+        for word, replaced in zip(words, is_replaced.tolist(), strict=True)
+    ]
 
 
 _PIECES = (_drop_words, _cut_run, _join_two)

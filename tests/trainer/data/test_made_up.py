@@ -31,6 +31,14 @@ def test_every_word_is_of_the_texts_and_most_are_of_the_unsure_ones() -> None:
     assert of_unsure > 100
 
 
+def test_a_rare_word_stands_in_other_texts() -> None:
+    frames = [f"{one} {two} {three} at home" for one in "abc" for two in "abc" for three in "abc"]
+    texts = [*frames, "a b zebra at home"]
+    found = [text for text in made(200, texts=texts) if "zebra" in text.split(" ")]
+    assert len(found) > 15  # of 28 texts one has it
+    assert len({tuple(text.split(" ")) for text in found if len(text.split(" ")) == 5}) > 10
+
+
 def test_a_near_copy_of_a_held_out_text_is_not_made() -> None:
     texts = ["yes please come", "no thanks"]
     assert "please come" in made(50, texts=texts)

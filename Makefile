@@ -123,7 +123,7 @@ $(CASCADE)/wide-cascade: | $(VENV)/.has-run $(SMS_FILE)
 	rm -rf '$(CASCADE)'
 	$(BIN)/python benchmarks/cascade/make.py --run '$(RUN)' --bundle '$(BUNDLE)' --out '$(CASCADE)' \
 	  $(if $(BPE),--bpe '$(BPE)') --data '$(or $(DATA),$(SMS))' --text $(UNLABELLED) \
-	  -- --augment 8 --epochs 2 --batch-size 256 --learning-rate 0.004
+	  -- --augment 12 --epochs 2 --batch-size 256 --learning-rate 0.004
 
 bench: $(VENV)/.has-dev $(PEERS) $(SMS_FILE) $(if $(UNLABELLED),$(CASCADE)/wide-cascade) ## Measure labelling beside other programs, and draw docs/bench.png (DATA=, UNLABELLED=)
 	$(BIN)/python benchmarks/throughput.py --peers $(PEERS) --data '$(or $(DATA),$(SMS))' $(if $(BPE),--bpe '$(BPE)') \

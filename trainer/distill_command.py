@@ -30,8 +30,8 @@ from trainer.options import (
     help="The bundle that labelled the files. Files without labels are labelled with it first, "
     "into OUT.labelled.")  # fmt: skip
 @option(TRAIN, "--augment", type=Number(0, 100), default=0.0, show_default=True,
-    metavar="TIMES", help="Made-up texts for each training text, of pieces of those that the "
-    "teacher is unsure of; it labels them, too. Needs --teacher.")  # fmt: skip
+    metavar="TIMES", help="Made-up texts for each training text, most of them variants of those "
+    "that the teacher is unsure of; it labels them, too. Needs --teacher.")  # fmt: skip
 @model_option
 @option(MODEL, "--weights", default="random", show_default=True,
     help="random: the starter's shape; else as in spam-train fit.")  # fmt: skip

@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="labelled messages, whose texts are taken, too")
     parser.add_argument("--text", type=Path, nargs="+", required=True)
     parser.add_argument("--bpe", type=Path)
-    parser.add_argument("--held-out", type=float, default=0.25, help="share of the messages")
+    parser.add_argument("--held-out", type=float, default=0.33, help="share of the messages")
     parser.add_argument("--max-disagreement", default="0.1%")
     parser.add_argument("--out", type=Path, required=True, help="folder, made anew")
     parser.add_argument(

@@ -28,10 +28,12 @@ from trainer.run_steps import RunOptions
 # Without label, because a file may have a column of that name.
 COLUMNS = ("probability",)
 MADE_UP = "made-up"
+TEXT = "text"  # the header of their file
 
 
 def work_folder(out: Path, what: str = "labelled") -> Path:
     """Where the labelled files of a run, or its ``made-up`` texts, stand: beside its folder."""
+    out = out if out.name not in ("", "..") else out.resolve()  # . has no name
     return out.with_name(f"{out.name}.{what}")
 
 
@@ -88,13 +90,15 @@ def label_texts(texts: Sequence[str], bundle: Bundle, run: RunOptions) -> Path:
     """
     folder = work_folder(run.out, MADE_UP)
     buffer = io.StringIO(newline="")
-    csv.writer(buffer, quoting=csv.QUOTE_ALL).writerows([["text"], *([text] for text in texts)])
+    # A text that is the header again would be warned of, as in files that were joined.
+    rows = [[TEXT], *([text] for text in texts if text != TEXT)]
+    csv.writer(buffer, quoting=csv.QUOTE_ALL).writerows(rows)
     data = buffer.getvalue().encode("utf-8")
     source = folder / f"{hashlib.sha256(data).hexdigest()[:12]}.csv"
     with making_folder(folder):
         with storage_errors(source):
             if not os.path.lexists(source):
-                replace_file(source, data, source, "")
+                replace_file(source, data, source, "", 0o666)
             elif source.read_bytes() != data:
                 raise OutputError(f"{source} is there, and was not made by this command; move it")
         plain = replace(run, reading=ReadOptions(allowance=Allowance(None, 100.0)))

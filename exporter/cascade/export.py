@@ -18,7 +18,7 @@ from batch.model.bundle import FORMAT, FORMAT_VERSION, Bundle, open_bundle
 from batch.model.bundle_files import GOLDEN, MANIFEST
 from batch.model.cascade.classifier import CascadeClassifier, golden_values
 from batch.model.cascade.folder import KIND, OWN_FILES, CascadeBundle, join_manifests
-from batch.model.cascade.proof import PROOF, Proof
+from batch.model.cascade.proof import PROOF, Proof, show_bound
 from batch.model.classifier import Classifier
 from batch.model.decision import FAST, SLOW
 from batch.model.rules import BUNDLES_RULES
@@ -260,7 +260,7 @@ def proof_lines(proof: Proof) -> list[str]:
         f"asked again     {_of(proving['asked'], proving)}; of all rows "
         f"{100 * proof.share_asked:.2f} %",
         f"cascade         {_of(proving['differ'], proving)} differ; at most "
-        f"{100 * proof.bound:.3f} % with {100 * proof.confidence:g} % confidence, promised "
+        f"{show_bound(proof.bound)} with {100 * proof.confidence:g} % confidence, promised "
         f"{100 * proof.promised:g} %",
         "share asked -> share that differs: "
         + ", ".join(f"{100 * share:g} % -> {100 * left:.3g} %" for share, left in proof.curve),

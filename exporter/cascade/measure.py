@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from batch.errors import InputError
 from batch.messages import count
-from batch.model.cascade.proof import POWERS, weigh
+from batch.model.cascade.proof import POWERS, show_bound, weigh
 from batch.model.classifier import Classifier
 from batch.model.decision import Decision
 from exporter.cascade.bound import Band, choose_band, count_allowed, find_needed, upper_bound
@@ -169,6 +169,6 @@ def describe_proof(differ: int, messages: int, promised: float) -> tuple[float, 
     share = 100 * differ / messages
     return bound, (
         f"{differ:,} of {count(messages, 'message')} differ from the slow model's label "
-        f"({share:.3f} %), so at most {100 * bound:.3f} % with 95 % confidence; promised are "
+        f"({share:.3f} %), so at most {show_bound(bound)} with 95 % confidence; promised are "
         f"{100 * promised:g} %"
     )

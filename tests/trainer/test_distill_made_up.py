@@ -5,12 +5,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from batch.model.bundle import open_bundle
 from batch.model.classifier import Classifier
 from batch.reading.fingerprint import hash_file
 from batch.run.summary import Summary
 from trainer import recipe
+from trainer.cli import main as spam_train
 from trainer.data.sets import SPLITS
 from trainer.run_folder import read_config
+from trainer.run_steps import RunOptions
+from trainer.teacher_run import label_texts
 
 
 def test_made_up_texts_are_labelled_by_the_teacher_and_only_learned(
@@ -74,6 +78,30 @@ def test_a_file_in_the_place_of_a_folder(
     )
     assert (tmp_path / name).read_text() == "mine"
     assert not (tmp_path / "student.labelled").is_dir()
+
+
+def test_the_current_folder_as_out(
+    make_teacher_bundle, write_texts, invoke, bpe_file: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """Its name is looked up: ``.`` has none, and the labelled files' folder is named after it."""
+    bundle, plain, here = make_teacher_bundle(), write_texts("a.csv"), tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    fixed = ("--bpe", bpe_file, "--cache", tmp_path / "cache", "--augment", 0.5, "--epochs", 1)
+    result = invoke(spam_train, "distill", plain, "--teacher", bundle, "--out", ".", *fixed)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "here.labelled" / "a.csv").exists()
+
+
+def test_a_made_up_text_that_is_the_header(make_teacher_bundle, tmp_path: Path, caplog) -> None:
+    """It is left out: it would be warned of as a header within the file."""
+    caplog.set_level("INFO")
+    run = RunOptions(out=tmp_path / "student")
+    labelled = label_texts(["one", "text", "two"], open_bundle(str(make_teacher_bundle())), run)
+    assert list(pd.read_csv(labelled)["text"]) == ["one", "two"]
+    assert "repeats the header" not in caplog.text
+    source = tmp_path / "student.made-up" / labelled.name
+    assert source.stat().st_mode == labelled.stat().st_mode
 
 
 def test_a_number_that_makes_no_text(make_teacher_bundle, write_texts, distill) -> None:

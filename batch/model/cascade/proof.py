@@ -62,10 +62,10 @@ class Proof:
         """The promise as a part of a sentence.
 
         >>> proof.promise()  # doctest: +SKIP
-        'at most 0.10 % of labels differ from the slow model's (95 % confidence, 5,120 messages)'
+        "at most 0.067 % of the labels differ from the slow model's (95 % confidence, ...)"
         """
         return (
-            f"at most {100 * self.bound:.2g} % of the labels differ from the slow model's "
+            f"at most {show_bound(self.bound)} of the labels differ from the slow model's "
             f"({100 * self.confidence:g} % confidence, measured on "
             f"{count(self.proving['messages'], 'message')})"
         )
@@ -126,6 +126,16 @@ class Proof:
 
     def to_json(self) -> dict:
         return asdict(self)
+
+
+def show_bound(bound: float) -> str:
+    """A bound as a percentage, rounded up: what is shown was proved, too.
+
+    >>> show_bound(0.000674), show_bound(0.0034)
+    ('0.068 %', '0.340 %')
+    """
+    # Of 0.34 %, which is 340.00000000000006 in the calculation, nothing is left to round up.
+    return f"{math.ceil(round(1e5 * bound, 6)) / 1e3:.3f} %"
 
 
 def weigh(

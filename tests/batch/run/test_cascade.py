@@ -232,7 +232,7 @@ def test_the_summary_the_manifest_and_the_metrics_have_the_share(
     share = 100 * asked / 600
     assert (
         f"asked of the slow model: {asked} rows ({share:.2f} %; of the proof's text 20.00 %); at "
-        "most 0.6 % of the labels differ from the slow model's (95 % confidence, measured on 500 "
+        "most 0.600 % of the labels differ from the slow model's (95 % confidence, measured on 500 "
         "messages)\n"
     ) in log
     metrics = (tmp_path / "run.prom").read_text()

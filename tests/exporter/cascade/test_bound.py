@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta, binom
 
+from batch.model.cascade.proof import show_bound
 from exporter.cascade.bound import (
     FAR,
     choose_band,
@@ -157,3 +158,11 @@ def test_the_halves_depend_on_the_texts_alone() -> None:
 def test_near_copies_count_once() -> None:
     found = ProofText.of(["Call 0900-123 now!", "call 0900 99 now", "CALL 1 2 NOW", "other"], {})
     assert len(found.tuning) + len(found.proving) == 2 and len(found.counts) == 4
+
+
+@pytest.mark.parametrize(
+    ("bound", "shown"),
+    [(0.000674, "0.068 %"), (0.0034, "0.340 %"), (0.02046, "2.046 %"), (1e-9, "0.001 %")],
+)
+def test_a_bound_is_never_shown_below_its_value(bound: float, shown: str) -> None:
+    assert show_bound(bound) == shown

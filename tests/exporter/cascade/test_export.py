@@ -14,7 +14,7 @@ import pytest
 from batch.cli.commands import main as label_main
 from batch.errors import BundleError, InputError, OutputError
 from batch.model.bundle import open_bundle
-from batch.model.cascade.proof import POWERS, PROOF
+from batch.model.cascade.proof import POWERS, PROOF, show_bound
 from batch.model.classifier import Classifier
 from batch.reading.fingerprint import hash_file
 from exporter.cascade.bound import Band, upper_bound
@@ -166,7 +166,7 @@ def test_verify_says_where_it_does_not_hold(made, texts, slow, fast) -> None:
         f"{narrow}: the bound does not hold on this text: with 0.00 % of the messages asked of the "
         f"slow model, {differ} of {messages} messages differ from the slow model's label "
         f"({100 * differ / messages:.3f} %), so at most "
-        f"{100 * upper_bound(differ, messages):.3f} % with 95 % confidence; promised are 5 %; "
+        f"{show_bound(upper_bound(differ, messages))} with 95 % confidence; promised are 5 %; "
         "distil again with this text, and prove the new cascade with spam-export cascade "
         "(docs/cascade.md)"
     )

@@ -35,6 +35,7 @@ from turns import Side, rate, slices, summary, table, take_turns
 
 from batch.model.batching import BATCH_TOKENS, cut_batches, pad_batch
 from batch.model.bundle import Manifest
+from batch.model.cascade.proof import show_bound
 from batch.model.classifier import Classifier
 from batch.model.inference import InferenceSession
 from batch.model.tokenizer import Tokenizer
@@ -264,8 +265,8 @@ def cascade_line(found: dict) -> str:
     return (
         f"{found['side']}: {found['asked']:,} of {found['messages']:,} asked of "
         f"{found['slow']} ({found['share_asked']:.2%}); {proof['differ']:,} of "
-        f"{proof['messages']:,} labels differ from its own, at most {found['bound']:.3%} with "
-        f"{found['confidence']:.0%} confidence; {found['times_int8']:.1f} times ours in int8"
+        f"{proof['messages']:,} labels differ from its own, at most {show_bound(found['bound'])} "
+        f"with {found['confidence']:.0%} confidence; {found['times_int8']:.1f} times ours in int8"
     )
 
 

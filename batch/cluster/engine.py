@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -81,13 +81,15 @@ def label_on_ray(jobs: Sequence[Job], bundle: Bundle, options: RayOptions) -> in
             manifest.unlink(missing_ok=True)  # it is there only if all shards are labelled
         if options.force:
             _remove_run_manifests(shards)
-        for outcome in _label(shards, todo, bundle, options) if todo else ():
-            found = _take_outcome(outcome, shards[outcome.number], bundle, options.folder)
-            if found is None:
-                statuses.append(outcome.exit_code)
-            else:
-                done[outcome.number] = found
-                outcomes["labelled"] += 1
+        # Closed here, so that Ray has stopped before we say why the run ends.
+        with contextlib.closing(_label(shards, todo, bundle, options)) as ended:
+            for outcome in ended:
+                found = _take_outcome(outcome, shards[outcome.number], bundle, options.folder)
+                if found is None:
+                    statuses.append(outcome.exit_code)
+                else:
+                    done[outcome.number] = found
+                    outcomes["labelled"] += 1
         outcomes["failed"] = len(statuses)
         if outcomes["labelled"]:
             log.info("weights: %s", bundle.manifest.weights)
@@ -170,8 +172,10 @@ def _as_error(outcome: Outcome) -> SpamBatchError:
 
 def _label(
     shards: Sequence[Job], todo: Sequence[int], bundle: Bundle, options: RayOptions
-) -> Iterator[Outcome]:
-    """The outcome of each shard, in the order in which they end."""
+) -> Generator[Outcome, None, None]:
+    """The outcome of each shard to do, in the order in which they end."""
+    if not todo:
+        return
     ray = _import_ray()
     with _cluster(ray) as resources:
         device = choose_device(options.device, resources)
@@ -200,8 +204,10 @@ def _label(
             num_gpus=1 if device == "cuda" else None,
         )
         try:
-            for row in dataset.iter_rows():
-                yield Outcome(**json.loads(row["outcome"]))
+            # Closed before Ray is: its executor, when it ends later, prints errors.
+            with contextlib.closing(iter(dataset.iter_rows())) as rows:
+                for row in rows:
+                    yield Outcome(**json.loads(row["outcome"]))
         except ray.exceptions.RayError as error:
             if is_out_of_memory(error):  # Ray only guesses what killed a worker
                 raise OutOfMemoryError(

@@ -4,17 +4,13 @@ import contextlib
 import json
 import logging
 import os
-import secrets
-import signal
-import sys
-import threading
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TextIO
 
+from batch.cluster.session import import_ray, start_cluster
 from batch.cluster.shards import NAME, check_manifest, plan_shards, write_manifest
 from batch.cluster.worker import Outcome, Setup, Worker
 from batch.errors import (
@@ -30,7 +26,6 @@ from batch.errors import (
 from batch.messages import count
 from batch.model.bundle import Bundle
 from batch.model.classifier import Classifier
-from batch.model.inference import usable_cpus
 from batch.model.selftest import choose_precision
 from batch.reading.remote import is_uri
 from batch.run.folder import WORST_FIRST, list_outcomes, log_skipped
@@ -43,7 +38,6 @@ from batch.writing.names import manifest_path
 from batch.writing.target import check_manifest_path, resolve_path
 
 SHARD_BYTES = 256 << 20
-STORE_BYTES = 100 << 20  # of a cluster that we start; only shard numbers pass through it
 
 log = logging.getLogger("batch")
 
@@ -69,7 +63,7 @@ def label_on_ray(jobs: Sequence[Job], bundle: Bundle, options: RayOptions) -> in
         SpamBatchError: another driver has the folder, the bundle or Ray is not usable, or
             there is no room for the workers.
     """
-    _import_ray()  # first, so that a missing Ray is reported before anything is read
+    import_ray()  # first, so that a missing Ray is reported before anything is read
     manifest = Path(os.path.abspath(options.folder), NAME)
     check_manifest(options.folder)
     with making_folder(manifest.parent), hold_lock(manifest.parent):
@@ -176,8 +170,8 @@ def _label(
     """The outcome of each shard to do, in the order in which they end."""
     if not todo:
         return
-    ray = _import_ray()
-    with _cluster(ray) as resources:
+    ray = import_ray()
+    with start_cluster(ray) as resources:
         device = choose_device(options.device, resources)
         room = count_workers(options, device, resources)
         precision = options.precision
@@ -252,88 +246,3 @@ def count_workers(options: RayOptions, device: str, resources: dict[str, float])
             f"{room}, since the Ray cluster has {has}"
         )
     return options.workers or room
-
-
-def _import_ray():
-    """Import Ray. It sends no usage statistics and logs only to its own files."""
-    ours = {"RAY_USAGE_STATS_ENABLED": "0"}
-    if not os.environ.get("RAY_ADDRESS"):
-        # A secret for the cluster that we start; otherwise Ray keeps one in the user's home.
-        ours |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    for name, value in ours.items():
-        os.environ.setdefault(name, value)  # Ray reads them when it is imported
-    import ray
-    import ray.data
-
-    for name in ("ray", "ray.data"):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [logging.NullHandler()], False
-    return ray
-
-
-@contextlib.contextmanager
-def _cluster(ray) -> Iterator[dict[str, float]]:
-    """The resources of the cluster in RAY_ADDRESS, or of one that we start and stop.
-
-    Raises:
-        BundleError: Ray did not start.
-    """
-    address = os.environ.get("RAY_ADDRESS")
-    own = {}
-    if not address:
-        cpus = usable_cpus()
-        own = {"num_cpus": cpus, "object_store_memory": STORE_BYTES, "include_dashboard": False}
-    with _quiet():
-        try:
-            with _keeping_signals():
-                ray.init(address or "local", log_to_driver=False, configure_logging=False, **own)
-        except Exception as error:
-            where = f"at {address}" if address else "here"
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise BundleError(f"Ray did not start {where}: {reason}") from None
-        try:
-            yield ray.cluster_resources()
-        finally:
-            ray.shutdown()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Drop what Ray prints, and what its C++ writes to descriptor 2, so cron does not mail it.
-
-    Lines written to ``sys.stderr`` are kept.
-    """
-    with contextlib.ExitStack() as stack:
-        null = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
-        stack.enter_context(contextlib.redirect_stdout(null))
-        if _is_descriptor_2(sys.stderr):
-            kept = os.dup(2)
-            old = sys.stderr
-            file = stack.enter_context(
-                open(kept, "w", buffering=1, encoding=old.encoding, errors=old.errors)
-            )
-            stack.callback(os.dup2, kept, 2)
-            stack.enter_context(contextlib.redirect_stderr(file))
-            os.dup2(null.fileno(), 2)
-        yield
-
-
-def _is_descriptor_2(stream: TextIO) -> bool:
-    try:
-        return stream.fileno() == 2
-    except (OSError, ValueError):
-        return False
-
-
-@contextlib.contextmanager
-def _keeping_signals() -> Iterator[None]:
-    """Restore our signal handlers: Ray installs its own for SIGTERM."""
-    numbers = []
-    if threading.current_thread() is threading.main_thread():
-        numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
-    before = [signal.getsignal(number) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

@@ -21,7 +21,7 @@ def workers(monkeypatch, bundle, classifier) -> list[int]:
             given.append(number)
             yield Worker(setup, parts).label(number)
 
-    monkeypatch.setattr(ray_engine, "_import_ray", lambda: None)
+    monkeypatch.setattr(ray_engine, "import_ray", lambda: None)
     monkeypatch.setattr(ray_engine, "_label", label)
     return given
 

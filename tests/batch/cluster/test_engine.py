@@ -166,13 +166,13 @@ def test_a_bundle_that_no_worker_can_load_stops_all(run, workers, monkeypatch, w
     write("in/a.csv", "in/b.csv")
     said = "models/spam: was never verified"
     outcomes = [Outcome(0, 78, said, is_final=True)]
-    monkeypatch.setattr(ray_engine, "_label", lambda *_: iter(outcomes))
+    monkeypatch.setattr(ray_engine, "_label", lambda *_: (outcome for outcome in outcomes))
     assert run() == (78, [f"spam-batch: error: {said}"])
 
 
 def test_a_folder_that_workers_do_not_share(run, workers, monkeypatch, write):
     write("in/a.csv")
-    monkeypatch.setattr(ray_engine, "_label", lambda *_: iter([Outcome(0, 0)]))
+    monkeypatch.setattr(ray_engine, "_label", lambda *_: (Outcome(0, 0) for _ in "1"))
     assert run() == (
         74,
         ["spam-batch: error: out/a.csv: a worker wrote it, but it is not on this machine; out "

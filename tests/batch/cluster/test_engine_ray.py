@@ -3,12 +3,14 @@
 import json
 import os
 import sys
+import threading
 from unittest.mock import MagicMock
 
 import pytest
 
 from batch.cluster import engine as ray_engine
 from batch.cluster.engine import RayOptions, choose_device, count_workers
+from batch.cluster.session import start_cluster
 from batch.errors import BundleError, UsageError
 
 TABLE = b"id,text\n1,Do you have time\n"
@@ -35,6 +37,31 @@ class Gone(Exception):
     """Stands for each of Ray's own errors."""
 
 
+class LastsTooLong:
+    """Stands for what of Ray Data's is still at work when Ray ends."""
+
+    def __del__(self):
+        raise ValueError("owner is unknown")
+
+
+def test_errors_of_what_outlives_ray_are_dropped(monkeypatch, capfd):
+    """pytest turns an error of a thread or a destructor into a failure of the test."""
+    before = threading.excepthook, sys.unraisablehook
+
+    def shutdown():
+        thread = threading.Thread(target=lambda: 1 / 0)
+        thread.start()
+        thread.join()
+        LastsTooLong()
+
+    ray = MagicMock(shutdown=shutdown)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(KeyboardInterrupt), start_cluster(ray):
+        raise KeyboardInterrupt
+    assert (threading.excepthook, sys.unraisablehook) == before
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize(
     ("address", "problem", "code", "message"),
     [
@@ -51,7 +78,7 @@ def test_ray_does_not_work(run, monkeypatch, address, problem, code, message, wr
     ray = MagicMock(**{"exceptions.RayError": Gone, "cluster_resources.return_value": {"CPU": 1}})
     ray.init.side_effect = None if problem is None else Gone(problem)
     ray.data.from_items().map_batches().iter_rows.side_effect = Gone
-    monkeypatch.setattr(ray_engine, "_import_ray", lambda: ray)
+    monkeypatch.setattr(ray_engine, "import_ray", lambda: ray)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     if address:
         monkeypatch.setenv("RAY_ADDRESS", address)
@@ -64,7 +91,7 @@ def test_a_worker_was_killed_for_lack_of_memory(run, monkeypatch, write):
     gone = type("OutOfMemoryError", (Gone,), {})
     ray = MagicMock(**{"exceptions.RayError": Gone, "cluster_resources.return_value": {"CPU": 1}})
     ray.data.from_items().map_batches().iter_rows.side_effect = gone
-    monkeypatch.setattr(ray_engine, "_import_ray", lambda: ray)
+    monkeypatch.setattr(ray_engine, "import_ray", lambda: ray)
     write("in/a.csv")
     what = (
         "Ray failed: OutOfMemoryError, most likely because a worker was killed for lack of memory"
